@@ -1,0 +1,319 @@
+"""The words everything else is written in.
+
+What passes between the rooms of the harness and what a contributor implements. This module imports
+nothing of the package and nothing heavy, so that a method file costs nothing to read.
+
+The one rule that the types enforce: a test example is an `Example`, which has no label and no
+rationale; only training and dev rows are `LabeledExample`. A method is never handed anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:  # the heavy rooms are named for the reader and the type checker only
+    from dhrd_bench.backbones import Backbone
+
+UNPARSABLE = -1
+"""Label id of an answer that could not be read; it counts as wrong."""
+
+
+class Card(BaseModel):
+    """Base of everything read from YAML: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# ---------------------------------------------------------------- data
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One input text in three parts, of which only `passage` may be truncated."""
+
+    before: str
+    passage: str
+    after: str
+
+    @property
+    def text(self) -> str:
+        """The whole, untruncated input."""
+        return self.before + self.passage + self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a method may see of a test row."""
+
+    id: str
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledExample:
+    """A training or dev row: an example, its class and, where a teacher wrote one, a rationale."""
+
+    example: Example
+    label: int
+    rationale: str | None = None
+
+
+class TaskCard(Card):
+    """A task as a method sees it.
+
+    Attributes
+    ----------
+    name
+        Name within the suite.
+    labels
+        Class names by label id.
+    answers
+        The words that stand for the classes in text, by label id; what an LM writes or is scored on.
+    reason, answer
+        Markers between input, rationale and answer: ``x + reason + r + answer + y``.
+    instruction
+        Asks an untrained LM for a rationale and an answer; used only by prompted methods.
+    metrics
+        Names of the metrics, each 0-100; the task's score is their mean.
+    prompt, prompt_version
+        Which prompt of the task this is.
+    version
+        Version of the task's data definition.
+    description, licence, paper
+        For people.
+    """
+
+    name: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    answers: tuple[str, ...] = Field(min_length=2)
+    reason: str = "\nReasoning:"
+    answer: str = "\nFinal Answer:"
+    instruction: str = ""
+    metrics: tuple[str, ...] = Field(min_length=1)
+    prompt: str
+    prompt_version: str
+    version: str
+    description: str = ""
+    licence: str = ""
+    paper: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """All that `Method.fit` may learn from; the test split is not in it."""
+
+    card: TaskCard
+    train: tuple[LabeledExample, ...]
+    dev: tuple[LabeledExample, ...]
+
+
+# ---------------------------------------------------------------- budget
+
+
+class Lora(Card):
+    """LoRA settings; the defaults are the paper's."""
+
+    r: int = Field(16, gt=0)
+    alpha: int = Field(32, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "gate_proj")
+
+
+class Decoding(Card):
+    """How text is generated. Temperature 0 is greedy."""
+
+    max_new_tokens: int = Field(128, gt=0)
+    temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    batch_size: int = Field(32, gt=0)
+
+
+class Budget(Card):
+    """A named, frozen set of limits under which methods are compared.
+
+    Attributes
+    ----------
+    train_rows, dev_rows, test_rows
+        Row limits; None takes all. dev rows are carved from train, test rows are a seeded sample of
+        whole clusters that is the same for every method and seed.
+    require_rationale
+        Train on the rows that have a rationale only, so that all methods see the same rows.
+    epochs, batch_size, learning_rate, weight_decay, warmup_steps, max_grad_norm
+        AdamW with a cosine schedule; `batch_size` counts examples per optimiser step.
+    micro_tokens
+        Real tokens per forward pass; only speed and memory depend on it.
+    max_length
+        Tokens of the input x; longer passages are truncated.
+    max_rationale
+        Tokens of the rationale; longer ones are cut at the end.
+    tuning
+        ``lora``, ``full``, ``top:N`` (the N uppermost blocks and the final norm) or ``head``.
+    seeds
+        Seeds run when the user names none.
+    """
+
+    name: str
+    version: str = "1.0.0"
+    description: str = ""
+    train_rows: int | None = Field(None, gt=0)
+    dev_rows: int = Field(32, ge=0)
+    test_rows: int | None = Field(None, gt=0)
+    require_rationale: bool = True
+    epochs: int = Field(3, gt=0)
+    batch_size: int = Field(32, gt=0)
+    learning_rate: float = Field(2e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_steps: int = Field(5, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    micro_tokens: int = Field(1024, gt=0)
+    max_length: int = Field(512, gt=8)
+    max_rationale: int = Field(256, gt=0)
+    tuning: str = Field("lora", pattern=r"^(lora|full|head|top:[1-9]\d*)$")
+    lora: Lora = Lora()
+    decoding: Decoding = Decoding()
+    seeds: int = Field(1, gt=0)
+
+
+# ---------------------------------------------------------------- methods
+
+
+class MethodParams(Card):
+    """Base of a method's parameters; subclasses declare fields with defaults."""
+
+
+class MethodCard(Card):
+    """What a leaderboard says of a method.
+
+    Attributes
+    ----------
+    role
+        ``baseline``: relative gains are taken over it. ``reference``: QPS ratios are taken to it.
+        ``control``: an ablation that tells where a gain comes from. ``method``: anything else.
+    uses_rationales
+        Whether training reads them; the conformance kit checks both directions.
+    inference
+        ``none`` (no backbone at test time), ``pooled``, ``score`` (label words), ``generate``.
+    expected_failures
+        Conformance checks that this method cannot pass, each with the reason.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    version: str = "1.0.0"
+    summary: str
+    objective: str
+    paper: str = ""
+    role: Literal["method", "baseline", "reference", "control"] = "method"
+    trains: bool = True
+    uses_rationales: bool = False
+    inference: Literal["none", "pooled", "score", "generate"]
+    expected_failures: dict[str, str] = {}
+
+
+@dataclass(slots=True)
+class Predictions:
+    """What a method answers, row by row.
+
+    Attributes
+    ----------
+    labels
+        ``(n,)`` label ids; `UNPARSABLE` where no answer could be read.
+    scores
+        ``(n, K)`` per-class scores, higher is likelier (logits or log-probabilities), if there are any.
+    texts
+        ``(n,)`` generated texts, if there are any.
+    tokens_in, tokens_out
+        ``(n,)`` tokens read and tokens generated.
+    truncated
+        How many inputs had their passage cut.
+    """
+
+    labels: list[int]
+    scores: list[list[float]] | None = None
+    texts: list[str] | None = None
+    tokens_in: list[int] = field(default_factory=list)
+    tokens_out: list[int] = field(default_factory=list)
+    truncated: int = 0
+
+
+@dataclass(slots=True)
+class Context:
+    """What the harness lends to a method while it runs one cell.
+
+    Attributes
+    ----------
+    backbone
+        The decoder LM and its tokenizer, in their original state.
+    budget
+        The limits that hold for every method of the comparison.
+    task, seed
+        Name of the task and seed number of the cell; `stream` derives random choices from them.
+    progress
+        Called with a phase (``"train"``, ``"predict"``), steps done, steps in all and figures to show.
+    lap
+        Called by inference code with the number of examples finished since the last call. The
+        harness holds the clock; a method cannot report its own time.
+    train_log
+        Figures that training leaves for the record (tokens, seconds, loss by epoch).
+    """
+
+    backbone: Backbone
+    budget: Budget
+    task: str
+    seed: int
+    progress: Callable[[str, int, int, dict[str, float]], None] = lambda phase, done, total, figures: None
+    lap: Callable[[int], None] = lambda examples: None
+    train_log: dict[str, Any] = field(default_factory=dict)
+
+    def stream(self, name: str) -> int:
+        """Return the 63-bit seed of the random choice called `name`.
+
+        It depends on the task, the seed number and the name, not on the method: two methods that
+        ask for the same stream are paired. Put the method's own name in `name` to differ on purpose.
+        """
+        return derive_seed(self.task, str(self.seed), name)
+
+
+class Method(ABC):
+    """A way to turn training rows into a classifier.
+
+    Subclasses set `card`, may declare `Params`, and implement `fit` and `predict`. An instance
+    serves one cell: it is fitted once and may then predict many times.
+    """
+
+    card: ClassVar[MethodCard]
+
+    class Params(MethodParams):
+        """No parameters unless a subclass declares some."""
+
+    def __init__(self, params: MethodParams | None = None) -> None:
+        self.params: Any = params if params is not None else self.Params()
+
+    @abstractmethod
+    def fit(self, task: TaskData, context: Context) -> None:
+        """Learn from `task`; leave the fitted state on the instance."""
+
+    @abstractmethod
+    def predict(self, examples: Sequence[Example], context: Context) -> Predictions:
+        """Answer each of `examples` on its own, in the order given."""
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted state into `folder` (safetensors and JSON); nothing to write by default."""
+
+    def load(self, folder: Path, task: TaskCard, context: Context) -> None:
+        """Restore from `folder` what `save` wrote."""
+
+
+# ---------------------------------------------------------------- seeds and identities
+
+
+def derive_seed(*components: str) -> int:
+    """Hash named components into a 63-bit seed (SHA-256, so it is the same on every machine)."""
+    digest = hashlib.sha256("\x1f".join(components).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,296 @@
+"""One registry for methods, suites, backbones and budgets.
+
+Built-in plug-ins, a user's own folder (``--include PATH``) and installed packages (entry points) all
+come in by the same door. Nothing is loaded before it is asked for, and a plug-in that fails to load
+is remembered with its error and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import yaml
+
+from dhrd_bench.contracts import Budget, Card, Method
+from dhrd_bench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from dhrd_bench.backbones import BackboneCard
+    from dhrd_bench.data.suite import Suite
+
+T = TypeVar("T")
+M = TypeVar("M", bound=type[Method])
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered thing: how to get it and where it came from."""
+
+    name: str
+    load: Callable[[], T]
+    origin: str
+
+
+class Registry(Generic[T]):
+    """Names to things of one kind."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry[T]] = {}
+
+    def add(self, name: str, load: Callable[[], T], origin: str) -> None:
+        """Register `load` under `name`.
+
+        Raises
+        ------
+        UserError
+            If another origin has registered the name already; both places are named.
+        """
+        known = self._entries.get(name)
+        if known and known.origin != origin:
+            raise UserError(f"Two {self.kind}s are called {name!r}: {known.origin} and {origin}.", "Rename one of them.")
+        self._entries[name] = Entry(name, load, origin)
+
+    def names(self) -> list[str]:
+        """Return all names, sorted."""
+        load_plugins()
+        return sorted(self._entries)
+
+    def entry(self, name: str) -> Entry[T]:
+        """Return the entry called `name`, case aside.
+
+        Raises
+        ------
+        UserError
+            If there is none; the nearest name is suggested, and plug-ins that failed are named.
+        """
+        load_plugins()
+        by_folded = {known.lower(): known for known in self._entries}
+        found = by_folded.get(name.lower())
+        if found is None:
+            broken = f" (failed to load: {', '.join(sorted(broken_plugins))})" if broken_plugins else ""
+            raise UserError(f"Unknown {self.kind} {name!r}.{broken}", did_you_mean(name, self._entries))
+        return self._entries[found]
+
+    def get(self, name: str) -> T:
+        """Load and return the thing called `name`."""
+        return self.entry(name).load()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+
+methods: Registry[type[Method]] = Registry("method")
+suites: Registry[Suite] = Registry("suite")
+backbones: Registry[BackboneCard] = Registry("backbone")
+budgets: Registry[Budget] = Registry("budget")
+
+broken_plugins: dict[str, str] = {}
+"""Plug-ins that could not be loaded, with the reason."""
+
+
+def register(cls: M) -> M:
+    """Register a `Method` class under its card's name (class decorator)."""
+    module = sys.modules.get(cls.__module__)
+    origin = getattr(module, "__file__", None) or cls.__module__
+    methods.add(cls.card.name, lambda: cls, str(origin))
+    return cls
+
+
+# ---------------------------------------------------------------- references: name[key=value,...]
+
+
+_REFERENCE = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?$")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name with settings, as in ``dhrd[alpha=0.5,beta=1]``."""
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read ``name[key=value,...]``.
+
+        Raises
+        ------
+        UserError
+            If the text has another form or sets a key twice.
+        """
+        match = _REFERENCE.match(text.strip())
+        if not match:
+            raise UserError(f"Cannot read {text!r}.", "Write NAME or NAME[key=value,...].")
+        options: dict[str, str] = {}
+        for part in filter(None, (piece.strip() for piece in (match["options"] or "").split(","))):
+            key, equals, value = (piece.strip() for piece in part.partition("="))
+            if not equals or not key or not value or key in options:
+                raise UserError(f"Cannot read the setting {part!r} of {text!r}.", "Write each once, as key=value.")
+            options[key] = value
+        return cls(match["name"].strip(), tuple(sorted(options.items())))
+
+    def __str__(self) -> str:
+        inside = ",".join(f"{key}={value}" for key, value in self.options)
+        return f"{self.name}[{inside}]" if inside else self.name
+
+    def apply(self, card: C, what: str) -> C:
+        """Return `card` with this reference's settings, validated.
+
+        Raises
+        ------
+        UserError
+            If a setting is unknown or has a value that does not fit.
+        """
+        if not self.options:
+            return card
+        from pydantic import ValidationError
+
+        known = type(card).model_fields
+        for key, _ in self.options:
+            if key not in known:
+                raise UserError(f"{what} {self.name!r} has no setting {key!r}.", did_you_mean(key, known))
+        try:
+            values = {key: yaml.safe_load(value) for key, value in self.options}
+            return type(card).model_validate(card.model_dump() | values)
+        except (ValidationError, yaml.YAMLError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise UserError(f"{what} {self}: {reason}.") from error
+
+
+C = TypeVar("C", bound=Card)
+
+
+def split_references(text: str) -> list[str]:
+    """Split a comma-separated list whose items may carry ``[...]`` with commas of their own."""
+    return [piece.strip() for piece in re.split(r",(?![^\[]*\])", text) if piece.strip()]
+
+
+# ---------------------------------------------------------------- plug-ins
+
+
+_loaded: set[str] = set()
+
+
+def load_plugins() -> None:
+    """Load the built-in folders and the entry points, once."""
+    if "builtin" in _loaded:
+        return
+    _loaded.add("builtin")
+    package = Path(__file__).parent
+    include(package / "grid" / "budgets")
+    include(package / "backbones" / "cards")
+    for name in ("baselines", "suites"):
+        # In a wheel the folders lie inside the package, in a checkout beside it.
+        include(package / name if (package / name).is_dir() else package.parent / name)
+    for group in ("dhrd_bench.methods", "dhrd_bench.suites"):
+        for point in entry_points(group=group):
+            origin = f"{point.dist.name if point.dist else '?'}:{point.value}"
+            _guarded(origin, lambda point=point, group=group, origin=origin: _load_entry_point(point, group, origin))
+
+
+def include(folder: Path) -> None:
+    """Load every plug-in of `folder`: ``*.py`` (methods), ``*.yaml`` and ``*/suite.yaml`` by their ``kind``.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, or a plug-in takes a name that is taken.
+    """
+    folder = folder.resolve()
+    if str(folder) in _loaded:
+        return
+    _loaded.add(str(folder))
+    if not folder.is_dir():
+        raise UserError(f"No plug-in folder at {folder}.", "Name an existing folder with --include.")
+    for path in sorted(folder.glob("*.py")):
+        if not path.name.startswith("_"):
+            _guarded(str(path), lambda path=path: _import_file(path))
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*/suite.yaml")]):
+        _guarded(str(path), lambda path=path: _add_yaml(path))
+
+
+def _guarded(origin: str, load: Callable[[], None]) -> None:
+    """Run `load`; a name taken twice is the user's to mend, any other failure is remembered."""
+    try:
+        load()
+    except UserError as error:
+        if error.message.startswith("Two "):
+            raise
+        broken_plugins[origin] = str(error)
+    except Exception as error:
+        broken_plugins[origin] = f"{type(error).__name__}: {error}"
+
+
+def _import_file(path: Path) -> None:
+    # A name of its own, so that two folders may both have a my_method.py.
+    name = f"dhrd_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+def _load_entry_point(point: Any, group: str, origin: str) -> None:
+    loaded = point.load()
+    if group.endswith("methods"):
+        if isinstance(loaded, type) and issubclass(loaded, Method):
+            methods.add(loaded.card.name, lambda: loaded, str(sys.modules[loaded.__module__].__file__))
+    else:  # a suite entry point names a module or package whose folder holds suite.yaml
+        _add_yaml(Path(loaded.__file__).parent / "suite.yaml")
+
+
+def _add_yaml(path: Path) -> None:
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(raw, dict) or "kind" not in raw:
+        raise UserError(f"{path} has no 'kind'.", "Say kind: suite, budget or backbone.")
+    kind = raw.pop("kind")
+    name = str(raw.get("name", path.stem))
+    if kind == "budget":
+        budgets.add(name, lambda: read_card(Budget, raw, path), str(path))
+    elif kind == "backbone":
+
+        def load_backbone() -> BackboneCard:
+            from dhrd_bench.backbones import BackboneCard
+
+            return read_card(BackboneCard, raw, path)
+
+        backbones.add(name, load_backbone, str(path))
+    elif kind == "suite":
+
+        def load_suite() -> Suite:
+            from dhrd_bench.data.suite import Suite
+
+            return Suite.read(path)
+
+        suites.add(name, load_suite, str(path))
+    else:
+        raise UserError(f"{path}: unknown kind {kind!r}.", did_you_mean(str(kind), ["suite", "budget", "backbone"]))
+
+
+def read_card(cls: type[C], raw: dict[str, Any], path: Path) -> C:
+    """Validate `raw`, read from `path`, as a `cls`.
+
+    Raises
+    ------
+    UserError
+        With the file, the key and the cure.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return cls.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        known = did_you_mean(str(first["loc"][-1]), cls.model_fields) if first["type"] == "extra_forbidden" else ""
+        raise UserError(f"{path}: {place}: {first['msg']}.", known) from error

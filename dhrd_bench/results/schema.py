@@ -1,0 +1,137 @@
+"""What one cell leaves behind."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = "1.0.0"
+"""Semantic version of the record's form; a reader accepts records of its own major version."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Cell(_Part):
+    """The coordinates of a cell. Names carry their parameters: ``dhrd[alpha=0.5]``."""
+
+    suite: str
+    task: str
+    method: str
+    backbone: str
+    budget: str
+    seed: int
+
+
+class MethodInfo(_Part):
+    """The part of the method's card that a table needs."""
+
+    role: Literal["method", "baseline", "reference", "control"]
+    inference: Literal["none", "pooled", "score", "generate"]
+    uses_rationales: bool
+    summary: str = ""
+    paper: str = ""
+
+
+class Rows(_Part):
+    """Per-row outcomes of the test split, in columns of equal length.
+
+    `cluster` and `group` are None where every row is its own. Rows of a cluster share a text (one
+    MultiRC paragraph) and are resampled together; rows of a group are scored together by
+    exact-match (one MultiRC question). `prediction` is -1 where no answer could be read.
+    """
+
+    id: list[str]
+    label: list[int]
+    prediction: list[int]
+    cluster: list[str] | None = None
+    group: list[str] | None = None
+    score: list[list[float]] | None = None
+
+    @model_validator(mode="after")
+    def _equal_lengths(self) -> Rows:
+        columns = {name: len(value) for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        if len(set(columns.values())) > 1:
+            raise ValueError(f"columns of unequal length: {columns}")
+        return self
+
+
+class Timing(_Part):
+    """Offline throughput of the scored predictions, on the harness's clock, warm-up excluded.
+
+    `laps` holds (examples, seconds) of consecutive batches; they add up to `examples` and `seconds`.
+    `examples` counts test rows of the suite, also where a prompt asks several questions a row.
+    """
+
+    scenario: str = "offline"
+    examples: int
+    seconds: float
+    qps: float
+    laps: list[tuple[float, float]]
+    tokens_in: int
+    tokens_out: int
+    warmup_seconds: float = 0.0
+
+
+class Data(_Part):
+    """Where the rows came from and what was done to them."""
+
+    source: str
+    revision: str = ""
+    fingerprint: str
+    rationale_fingerprint: str
+    rationale_coverage: float = Field(ge=0, le=1)
+    train_rows: int
+    dev_rows: int
+    test_rows: int
+    truncated_train: int = 0
+    truncated_test: int = 0
+
+
+class TaskInfo(_Part):
+    """The part of the task's card that the statistics need."""
+
+    labels: list[str]
+    metrics: list[str]
+
+
+class CellRecord(_Part):
+    """One cell, complete: identity, outcome, cost, surroundings.
+
+    Attributes
+    ----------
+    identity
+        Hash over `parts`, which hold everything that can change the outcome and nothing else.
+    metrics, score
+        0-100; None in a failed cell.
+    unparsable
+        Share of test rows whose answer could not be read.
+    """
+
+    schema_version: str = SCHEMA_VERSION
+    identity: str
+    parts: dict[str, Any]
+    cell: Cell
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    method: MethodInfo
+    task: TaskInfo
+    data: Data | None = None
+    metrics: dict[str, float] = {}
+    score: float | None = None
+    unparsable: float = 0.0
+    rows: Rows | None = None
+    timing: Timing | None = None
+    train: dict[str, Any] = {}
+    environment: dict[str, Any] = {}
+    finished: str = ""
+
+    @model_validator(mode="after")
+    def _complete(self) -> CellRecord:
+        if self.status == "ok" and (self.rows is None or self.score is None or self.timing is None):
+            raise ValueError("an ok record needs rows, score and timing")
+        if self.status == "failed" and not self.error:
+            raise ValueError("a failed record needs its error")
+        return self

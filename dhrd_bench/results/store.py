@@ -1,0 +1,126 @@
+"""Records on disk: one JSON a cell, written atomically."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dhrd_bench.errors import UserError
+from dhrd_bench.results.schema import SCHEMA_VERSION, Cell, CellRecord
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file under the results folder that could not be read as a record."""
+
+    path: Path
+    reason: str
+
+
+def record_path(root: Path, cell: Cell) -> Path:
+    """Return where the record of `cell` lives below `root`."""
+    return root / cell.suite / cell.backbone.replace("/", "--") / cell.budget / cell.method / cell.task / f"seed-{cell.seed}.json"
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.", "Choose another folder.") from error
+
+
+def write_record(root: Path, record: CellRecord) -> Path:
+    """Write `record` below `root`; an older record of the same cell but another identity is kept beside it."""
+    path = record_path(root, record.cell)
+    if path.exists():
+        try:
+            old = read_record(path)
+        except ValueError:
+            path.replace(path.with_suffix(".broken.json"))
+        else:
+            if old.identity != record.identity and old.status == "ok":
+                path.replace(path.with_name(f"{path.stem}.{old.identity[:12]}.json"))
+    write_text_atomically(path, record.model_dump_json(exclude_none=True) + "\n")
+    return path
+
+
+def read_record(path: Path) -> CellRecord:
+    """Read and validate one record.
+
+    Raises
+    ------
+    ValueError
+        If the file is no record of this schema's major version; the message says what is wrong.
+    """
+    try:
+        record = CellRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise ValueError(f"{place}: {first['msg']}") from error
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    if record.schema_version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise ValueError(f"schema version {record.schema_version}; this release reads {SCHEMA_VERSION}")
+    return record
+
+
+def find(root: Path, cell: Cell, identity: str) -> CellRecord | None:
+    """Return the finished record of `cell` with this `identity`, if there is one."""
+    path = record_path(root, cell)
+    for candidate in (path, path.with_name(f"{path.stem}.{identity[:12]}.json")):
+        try:
+            record = read_record(candidate)
+        except ValueError:
+            continue
+        if record.identity == identity and record.status == "ok":
+            return record
+    return None
+
+
+def read_records(root: Path, suite: str | None = None) -> tuple[list[CellRecord], list[Problem]]:
+    """Read every current record below `root`.
+
+    Superseded records (``seed-N.<identity>.json``) are left out. A file that cannot be read is
+    returned as a `Problem`; the others are still read.
+    """
+    if not root.is_dir():
+        raise UserError(f"No results folder at {root}.", "Run a benchmark first, or name the folder with --results.")
+    records: list[CellRecord] = []
+    problems: list[Problem] = []
+    for path in _record_files(root, suite):
+        try:
+            records.append(read_record(path))
+        except ValueError as error:
+            problems.append(Problem(path, str(error)))
+    return records, problems
+
+
+def _record_files(root: Path, suite: str | None) -> Iterator[Path]:
+    base = root / suite if suite else root
+    for path in sorted(base.rglob("seed-*.json")):
+        if path.stem.removeprefix("seed-").isdigit():
+            yield path

@@ -1,0 +1,87 @@
+"""The long table: all that statistics and reports know of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dhrd_bench.results.schema import CellRecord, TaskInfo
+
+CELL = ["suite", "backbone", "budget", "method", "task", "seed"]
+
+
+@dataclass(frozen=True)
+class LongTable:
+    """Records as two data frames.
+
+    Attributes
+    ----------
+    rows
+        One line a (cell, test row): `CELL` columns, then ``example``, ``cluster``, ``group``,
+        ``label``, ``prediction``. Only cells with status ``ok``.
+    cells
+        One line a cell, failed ones too: `CELL` columns, then ``status``, ``error``, ``identity``,
+        ``version`` (all identity parts that are no coordinate, as one hash per comparable set),
+        ``score``, ``metrics`` (dict), ``unparsable``, ``role``, ``inference``, ``uses_rationales``,
+        ``qps``, ``examples``, ``seconds``, ``laps``, ``tokens_in``, ``tokens_out``, ``train``
+        (dict), ``data`` (dict), ``environment`` (dict), ``finished``.
+    tasks
+        `TaskInfo` by (suite, task).
+    """
+
+    rows: pd.DataFrame
+    cells: pd.DataFrame
+    tasks: dict[tuple[str, str], TaskInfo]
+
+
+def long_table(records: Sequence[CellRecord]) -> LongTable:
+    """Lay `records` out as a `LongTable`; nothing is dropped or merged here."""
+    frames: list[pd.DataFrame] = []
+    cells: list[dict[str, object]] = []
+    tasks: dict[tuple[str, str], TaskInfo] = {}
+    for record in records:
+        key = record.cell.model_dump()
+        tasks[record.cell.suite, record.cell.task] = record.task
+        timing = record.timing
+        cells.append(
+            {name: key[name] for name in CELL}
+            | {
+                "status": record.status,
+                "error": record.error,
+                "identity": record.identity,
+                "version": str(record.parts.get("version", "")),
+                "score": record.score,
+                "metrics": record.metrics,
+                "unparsable": record.unparsable,
+                "role": record.method.role,
+                "inference": record.method.inference,
+                "uses_rationales": record.method.uses_rationales,
+                "qps": timing.qps if timing else None,
+                "examples": timing.examples if timing else None,
+                "seconds": timing.seconds if timing else None,
+                "laps": timing.laps if timing else [],
+                "tokens_in": timing.tokens_in if timing else None,
+                "tokens_out": timing.tokens_out if timing else None,
+                "train": record.train,
+                "data": record.data.model_dump() if record.data else {},
+                "environment": record.environment,
+                "finished": record.finished,
+            }
+        )
+        if record.status == "ok" and record.rows is not None:
+            rows = record.rows
+            frame = pd.DataFrame(
+                {
+                    "example": rows.id,
+                    "cluster": rows.cluster or rows.id,
+                    "group": rows.group or rows.id,
+                    "label": rows.label,
+                    "prediction": rows.prediction,
+                }
+            )
+            frames.append(frame.assign(**{name: key[name] for name in CELL}))
+    columns = [*CELL, "example", "cluster", "group", "label", "prediction"]
+    rows_frame = pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    return LongTable(rows=rows_frame, cells=pd.DataFrame(cells), tasks=tasks)
