@@ -25,15 +25,17 @@ from dhrd_bench.contracts import (
     derive_seed,
 )
 from dhrd_bench.errors import UserError
+from dhrd_bench.finetuned import FineTuned
 from dhrd_bench.registry import register
 
 if TYPE_CHECKING:
     from dhrd_bench.inference import classify, generate
-    from dhrd_bench.training import Fitted, Row, fine_tune
+    from dhrd_bench.training import Encoder, Fitted, Row, fine_tune
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Encoder": "dhrd_bench.training",
     "Fitted": "dhrd_bench.training",
     "Row": "dhrd_bench.training",
     "fine_tune": "dhrd_bench.training",
@@ -45,7 +47,9 @@ __all__ = [
     "UNPARSABLE",
     "Budget",
     "Context",
+    "Encoder",
     "Example",
+    "FineTuned",
     "Fitted",
     "LabeledExample",
     "Method",

@@ -1,0 +1,86 @@
+"""From examples to token sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dhrd_bench.backbones import Backbone
+from dhrd_bench.contracts import Budget, Example, TaskCard
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training sequence and what is learnt from it.
+
+    Attributes
+    ----------
+    ids
+        The tokens of the whole sequence.
+    input_length
+        How many of them are the input x; the pooled state is that of token ``input_length - 1``.
+    label
+        Class for the classification loss, or None if the row has no part in it.
+    lm
+        Half-open range of positions whose token is an LM target, predicted from the tokens before
+        it, or None. A range that starts at 0 counts from 1: the first token has no context.
+    term
+        Which of the weighted LM losses the row belongs to.
+    """
+
+    ids: list[int]
+    input_length: int
+    label: int | None = None
+    lm: tuple[int, int] | None = None
+    term: str = "lm"
+
+    @property
+    def targets(self) -> range:
+        """Positions of the LM targets."""
+        return range(0) if self.lm is None else range(max(1, self.lm[0]), min(self.lm[1], len(self.ids)))
+
+
+@dataclass(slots=True)
+class Encoder:
+    """Turns the parts of a sequence into token ids under a budget.
+
+    The parts are encoded one by one and then joined, so that the tokens of x are the same whatever
+    follows: what makes one pass over [x, r, y] equal to a pass over x.
+    """
+
+    backbone: Backbone
+    budget: Budget
+    card: TaskCard
+    truncated: set[str] = field(default_factory=set)
+
+    def input(self, example: Example, prefix: str = "", suffix: str = "") -> list[int]:
+        """Return the tokens of x: at most ``budget.max_length``, cut from the end of the passage only.
+
+        A question that is longer than the limit by itself is kept whole. `prefix` and `suffix` are put
+        around x (a task prefix, an instruction) and count towards the limit.
+        """
+        prompt = example.prompt
+        ids = self.backbone.encode(prefix + prompt.text + suffix)
+        if len(ids) <= self.budget.max_length or not prompt.passage:
+            return ids
+        self.truncated.add(example.id)
+        before = self.backbone.encode(prefix + prompt.before)
+        after = self.backbone.encode(prompt.after + suffix)
+        room = max(0, self.budget.max_length - len(before) - len(after))
+        return before + self.backbone.encode(prompt.passage)[:room] + after
+
+    def reasoning(self, rationale: str) -> list[int]:
+        """Return the tokens of the reason marker and the rationale."""
+        rationale_ids = self.backbone.encode(" " + rationale.strip())[: self.budget.max_rationale]
+        return self.backbone.encode(self.card.reason) + rationale_ids
+
+    def answer(self, label: int) -> list[int]:
+        """Return the tokens of the answer marker, the answer word and the end of text."""
+        return [*self.answer_marker(), *self.answer_word(label), self.backbone.eos_id]
+
+    def answer_marker(self) -> list[int]:
+        """Return the tokens that come before the answer word."""
+        return self.backbone.encode(self.card.answer)
+
+    def answer_word(self, label: int) -> list[int]:
+        """Return the tokens of the answer word of class `label`."""
+        return self.backbone.encode(" " + self.card.answers[label])

@@ -1,0 +1,109 @@
+"""Which parameters are trained: LoRA, all, the top N blocks, or the head alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dhrd_bench.backbones import Backbone
+from dhrd_bench.contracts import Budget
+
+
+class Tuning:
+    """Prepares a backbone for training under ``budget.tuning`` and takes the result off it again.
+
+    Trained parameters are float32 (an AdamW step is lost in bfloat16); frozen ones stay in the compute
+    dtype. `frozen_blocks` is how many of the lower blocks no gradient reaches: their output for a
+    sequence never changes while training.
+    """
+
+    def __init__(self, backbone: Backbone, budget: Budget, seed: int) -> None:
+        backbone.reset()
+        self.backbone = backbone
+        self.mode = budget.tuning
+        self.frozen_blocks = 0
+        self._peft: Any = None
+        if self.mode == "lora":
+            self._peft = _inject_lora(backbone, budget, seed)
+            named = [(n, p) for n, p in self._peft.named_parameters() if p.requires_grad]
+        elif self.mode == "head":
+            named, self.frozen_blocks = [], backbone.depth
+        else:
+            named = self._select(backbone)
+            backbone.keep_original([name for name, _ in named])
+        for _, parameter in named:
+            parameter.data = parameter.data.float()
+            parameter.requires_grad_(True)
+        self.parameters: list[nn.Parameter] = [parameter for _, parameter in named]
+        self._names = [name for name, _ in named]
+
+    def _select(self, backbone: Backbone) -> list[tuple[str, nn.Parameter]]:
+        named = list(backbone.model.named_parameters())
+        if self.mode == "full":
+            return named
+        top = min(int(self.mode.removeprefix("top:")), backbone.depth)
+        self.frozen_blocks = backbone.depth - top
+        tuned = {f"model.layers.{index}." for index in range(self.frozen_blocks, backbone.depth)} | {"model.norm."}
+        return [(name, parameter) for name, parameter in named if any(name.startswith(prefix) for prefix in tuned)]
+
+    def train(self, on: bool) -> None:
+        """Switch dropout on or off."""
+        self.backbone.model.train(on)
+
+    def result(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the backbone weights that changed, in the compute dtype, and the adapters behind them.
+
+        LoRA is merged (W + scale * B A, formed in float32), so that inference runs at the speed of
+        the plain backbone.
+        """
+        dtype = self.backbone.dtype
+        if self._peft is None:
+            pairs = zip(self._names, self.parameters, strict=True)
+            return {name: parameter.detach().to(dtype).clone() for name, parameter in pairs}, {}
+        adapters: dict[str, Tensor] = {}
+        merged: dict[str, Tensor] = {}
+        for name, module in self._peft.base_model.model.named_modules():
+            if not hasattr(module, "lora_A"):
+                continue
+            weight, delta = module.base_layer.weight, module.get_delta_weight("default")
+            merged[f"{name}.weight"] = (weight.float() + delta.float()).to(dtype)
+            adapters[f"{name}.lora_A"] = module.lora_A["default"].weight.detach().clone()
+            adapters[f"{name}.lora_B"] = module.lora_B["default"].weight.detach().clone()
+        return merged, adapters
+
+    def close(self) -> None:
+        """Put the backbone back as it was."""
+        if self._peft is not None:
+            self._peft.unload()
+        self.backbone.reset()
+
+
+def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=budget.lora.r,
+        lora_alpha=budget.lora.alpha,
+        lora_dropout=budget.lora.dropout,
+        target_modules=list(budget.lora.targets),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(backbone.model, config)
+
+
+def merge_lora(backbone: Backbone, adapters: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Return the merged weights for saved `adapters`; the inverse of `Tuning.result` for LoRA."""
+    backbone.reset()
+    parameters = dict(backbone.model.named_parameters())
+    merged = {}
+    for key in (key for key in adapters if key.endswith(".lora_A")):
+        name = key.removesuffix(".lora_A")
+        weight = parameters[f"{name}.weight"]
+        delta = scale * (adapters[f"{name}.lora_B"].to(weight.device) @ adapters[key].to(weight.device))
+        merged[f"{name}.weight"] = (weight.float() + delta.float()).to(backbone.dtype)
+    return merged
