@@ -1,0 +1,166 @@
+"""Metrics as functions of weighted counts, so that a resample costs one matrix product.
+
+A resample gives every cluster a weight. All that a metric needs of it are sums of weights: of the rows
+answered right, of the rows predicted as class k, and so on. `cluster_counts` lays those out per
+cluster; ``weights @ counts`` gives them for a resample, and `METRICS` turns them into figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+import numpy.typing as npt
+
+from dhrd_bench.stats.design import Floats, Ints, TaskGrid
+
+Singles = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sums of weights over examples. Leading axes are free and broadcast; K classes come last.
+
+    Attributes
+    ----------
+    hits, predicted
+        ``(..., M, S, K)`` weight of class k answered right, and of rows predicted as k.
+    support
+        ``(..., 1, 1, K)`` weight of class k.
+    groups_right, groups
+        ``(..., M, S)`` and ``(..., 1, 1)`` weight of the groups answered right throughout, and of all.
+    """
+
+    hits: Floats
+    predicted: Floats
+    support: Floats
+    groups_right: Floats
+    groups: Floats
+
+
+def accuracy(c: Counts) -> Floats:
+    """Share of rows answered right."""
+    return _ratio(c.hits.sum(-1), c.support.sum(-1))
+
+
+def f1_by_class(c: Counts) -> Floats:
+    """F1 of every class, 0 where a class is neither present nor predicted."""
+    return _ratio(2 * c.hits, c.predicted + c.support)
+
+
+def f1_macro(c: Counts) -> Floats:
+    """Mean over all K classes of F1."""
+    return f1_by_class(c).mean(-1)
+
+
+def f1_positive(c: Counts) -> Floats:
+    """F1 of class 1; over answer options it is MultiRC's F1a."""
+    return f1_by_class(c)[..., 1]
+
+
+def exact_match(c: Counts) -> Floats:
+    """Share of groups all of whose rows are answered right."""
+    return _ratio(c.groups_right, c.groups)
+
+
+def matthews_correlation(c: Counts) -> Floats:
+    """Matthews correlation of K classes (Gorodkin 2004); an unread answer is a class of its own."""
+    total = c.support.sum(-1)
+    unread = total - c.predicted.sum(-1)
+    covariance = c.hits.sum(-1) * total - (c.predicted * c.support).sum(-1)
+    spread = (total**2 - (c.predicted**2).sum(-1) - unread**2) * (total**2 - (c.support**2).sum(-1))
+    return _ratio(covariance, np.sqrt(np.maximum(spread, 0)))
+
+
+METRICS: dict[str, Callable[[Counts], Floats]] = {
+    "accuracy": accuracy,
+    "f1_macro": f1_macro,
+    "f1": f1_positive,
+    "f1a": f1_positive,
+    "exact_match": exact_match,
+    "matthews_correlation": matthews_correlation,
+}
+"""Metrics that can be resampled; any other is taken from the record as it stands."""
+
+
+def known(names: Iterable[str]) -> bool:
+    """Return whether all of the metrics can be resampled."""
+    return all(name in METRICS for name in names)
+
+
+def score(counts: Counts, names: Iterable[str]) -> Floats:
+    """Return a task's score, 0-100: the mean of its metrics."""
+    parts = [METRICS[name](counts) for name in names]
+    return np.asarray(100.0 * sum(parts[1:], parts[0]) / len(parts))
+
+
+def _ratio(over: Floats, under: Floats) -> Floats:
+    return np.divide(over, under, out=np.zeros(np.broadcast_shapes(over.shape, under.shape)), where=under > 0)
+
+
+# ---------------------------------------------------------------- counts per cluster
+
+
+@dataclass(frozen=True)
+class ClusterCounts:
+    """The counts of every cluster as one matrix, whose column sums over clusters are the task's counts.
+
+    Attributes
+    ----------
+    own
+        ``(C, M * S * (2 * K + 1))`` counts that depend on the method and the seed.
+    shared
+        ``(C, K + 1)`` rows per class, and groups.
+    """
+
+    own: Singles
+    shared: Singles
+    shape: tuple[int, int]
+    classes: int
+
+    def unpack(self, own: Floats, shared: Floats) -> Counts:
+        """Give weighted sums, ``(R, ...)`` rows of ``weights @ own`` and ``weights @ shared``, their names."""
+        k = self.classes
+        own = own.reshape(*own.shape[:-1], *self.shape, -1)
+        shared = shared[..., None, None, :]
+        return Counts(
+            hits=own[..., :k],
+            predicted=own[..., k : 2 * k],
+            support=shared[..., :k],
+            groups_right=own[..., -1],
+            groups=shared[..., k],
+        )
+
+
+def cluster_counts(task: TaskGrid) -> ClusterCounts:
+    """Count the outcomes of `task` by cluster.
+
+    Counts are whole numbers below 2**24, so float32 holds them and their weighted sums exactly.
+    """
+    methods, seeds, _ = task.predictions.shape
+    k = task.classes
+    right = task.predictions == task.labels
+    columns: list[Floats] = []
+    for kind in range(k):
+        columns.append(_sum_by(task.clusters, right & (task.labels == kind), task.n_clusters))
+    for kind in range(k):
+        columns.append(_sum_by(task.clusters, task.predictions == kind, task.n_clusters))
+    home = np.zeros(int(task.groups.max()) + 1, dtype=np.int64)
+    home[task.groups] = task.clusters
+    wrong = _sum_by(task.groups, ~right, len(home))
+    columns.append(_sum_by(home, wrong == 0, task.n_clusters))
+    own = np.stack(columns, axis=-1)  # (M, S, C, F)
+    own = np.moveaxis(own, 2, 0).reshape(task.n_clusters, -1)
+    shared = np.zeros((task.n_clusters, k + 1))
+    np.add.at(shared, (task.clusters, task.labels), 1)
+    np.add.at(shared[:, k], home, 1)
+    return ClusterCounts(own.astype(np.float32), shared.astype(np.float32), (methods, seeds), k)
+
+
+def _sum_by(codes: Ints, values: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], size: int) -> Floats:
+    """Sum `values` ``(..., n)`` by `codes` ``(n,)`` into ``(..., size)``."""
+    flat = values.reshape(-1, values.shape[-1])
+    at = (codes + size * np.arange(len(flat))[:, None])[flat]
+    return np.bincount(at, minlength=len(flat) * size).reshape(*values.shape[:-1], size).astype(float)
