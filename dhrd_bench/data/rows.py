@@ -1,0 +1,263 @@
+"""From raw records to flat, checked rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dhrd_bench.data.cards import HubCard, RationaleCard, SpanCard, TaskDefinition, Value
+from dhrd_bench.data.sources import Record, read_records
+from dhrd_bench.errors import UserError, did_you_mean
+
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a task, the same from whichever source.
+
+    Attributes
+    ----------
+    id, cluster, group
+        Names of the row, of the rows that share its text, and of those scored together with it.
+    fields
+        The task's fields.
+    label
+        Label id.
+    rationale
+        The one that stands in the row, if any.
+    input_hash
+        First 16 hexadecimal digits of SHA-256 over the task's ``hash`` fields.
+    place
+        Where it was read, for messages.
+    """
+
+    id: str
+    cluster: str
+    group: str
+    fields: dict[str, Value]
+    label: int
+    rationale: str | None
+    input_hash: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a source keeps what a row is made of."""
+
+    explode: Mapping[str, str]
+    fields: Mapping[str, str]
+    label: str
+    values: tuple[Value, ...]
+    rationale: str | None
+
+    @classmethod
+    def of(cls, task: TaskDefinition, hub: HubCard | None = None) -> Layout:
+        """Return the layout of the task's files, or of its hub data set."""
+        label = task.label
+        rationale = task.rationale.field if task.rationale else None
+        values = label.values or label.names
+        if hub is None:
+            return cls(task.explode, task.fields, label.field, values, rationale)
+        explode = task.explode if hub.explode is None else hub.explode
+        fields = {**task.fields, **hub.fields}
+        return cls(explode, fields, hub.label or label.field, hub.values or values, hub.rationale or rationale)
+
+
+def input_hash(values: Iterable[Value]) -> str:
+    """Return the hash by which a rationale knows its row: SHA-256 over `values` joined by U+001F, 16 digits."""
+    return hashlib.sha256("\x1f".join(str(value) for value in values).encode()).hexdigest()[:16]
+
+
+def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -> list[Row]:
+    """Flatten and check `records`.
+
+    Raises
+    ------
+    UserError
+        At the first row with a missing field, a value that is no text or number, an unknown label, a
+        span outside its text or an id that was there before; with file and line.
+    """
+    classes = {_label_key(value): number for number, value in enumerate(layout.values)}
+    rows: list[Row] = []
+    seen: dict[str, str] = {}
+    for place, record in _exploded(records, layout.explode):
+        fields = {name: _scalar(record, path, place) for name, path in layout.fields.items()}
+        raw = _required(record, layout.label, place)
+        label = classes.get(_label_key(raw))
+        if label is None:
+            known = ", ".join(json.dumps(value) for value in layout.values)
+            raise UserError(f"{place}: {layout.label!r} is {json.dumps(raw, default=str)}.", f"Known labels: {known}.")
+        for span in task.spans:
+            _check_span(span, fields, place)
+        row_id = _name(task.id, fields) if task.id else str(len(rows))
+        if row_id in seen:
+            names = ", ".join(task.id)
+            raise UserError(
+                f"{place}: {names} {row_id!r} is taken by {seen[row_id]}.", "Ids are unique within a split."
+            )
+        seen[row_id] = place
+        rationale = _get(record, layout.rationale) if layout.rationale else None
+        if not isinstance(rationale, str) or not rationale.strip():
+            rationale = None
+        rows.append(
+            Row(
+                id=row_id,
+                cluster=_name(task.cluster, fields) if task.cluster else row_id,
+                group=_name(task.group, fields) if task.group else row_id,
+                fields=fields,
+                label=label,
+                rationale=rationale and rationale.strip(),
+                input_hash=input_hash(fields[name] for name in task.hash or task.fields),
+                place=place,
+            )
+        )
+    return rows
+
+
+def fingerprint(splits: Mapping[str, Sequence[Row]], names: Sequence[str]) -> str:
+    """Return a digest of the rows: ids, fields and classes, split by split, in order; not of rationales."""
+    digest = hashlib.sha256()
+    for split, rows in splits.items():
+        digest.update(split.encode())
+        for row in rows:
+            digest.update(
+                json.dumps([row.id, row.fields, names[row.label]], ensure_ascii=False, sort_keys=True).encode()
+            )
+    return digest.hexdigest()[:16]
+
+
+def empty_texts(rows: Sequence[Row]) -> Counter[str]:
+    """Count empty texts by field; releases have a few, so they are no error."""
+    return Counter(
+        name for row in rows for name, value in row.fields.items() if isinstance(value, str) and not value.strip()
+    )
+
+
+# ---------------------------------------------------------------- rationales
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Rationales by row id, and what could not be used: rows that are another's, and rows that are not there."""
+
+    texts: dict[str, str]
+    mismatched: int
+    absent: int
+
+
+def join_rationales(rows: Sequence[Row], task: TaskDefinition, layout: Layout, path: Path | None) -> Joined:
+    """Give each train row its rationale: the one in the row, or else the first in the file that fits it.
+
+    A rationale of the file fits if its hash is that of the row's input and its label the row's.
+
+    Raises
+    ------
+    UserError
+        If a row of the file lacks a field.
+    """
+    texts = {row.id: row.rationale for row in rows if row.rationale}
+    if path is None:
+        return Joined(texts, 0, 0)
+    card = task.rationale or RationaleCard()
+    classes = {_label_key(value): number for number, value in enumerate(task.label.values or task.label.names)}
+    by_id = {row.id: row for row in rows}
+    mismatched = absent = 0
+    for place, record in read_records(path):
+        row = by_id.get("-".join(str(_required(record, part, place)) for part in card.id))
+        text = _required(record, card.text, place)
+        given = _required(record, card.hash, place)
+        label = classes.get(_label_key(_required(record, card.label, place)))
+        if row is None:
+            absent += 1
+        elif given != row.input_hash or label != row.label or not isinstance(text, str) or not text.strip():
+            mismatched += 1
+        else:
+            texts.setdefault(row.id, text.strip())
+    return Joined(texts, mismatched, absent)
+
+
+# ---------------------------------------------------------------- fields
+
+
+def _exploded(records: Iterable[Record], explode: Mapping[str, str]) -> Iterator[Record]:
+    if not explode:
+        yield from records
+        return
+    for place, record in records:
+        flat: list[Mapping[str, Any]] = [record]
+        for alias, path in explode.items():
+            step: list[Mapping[str, Any]] = []
+            for outer in flat:
+                items = _required(outer, path, place)
+                if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+                    raise UserError(
+                        f"{place}: {path!r} is no list of objects.", "Mend the row, or 'explode' in the suite."
+                    )
+                step += [{**outer, alias: item} for item in items]
+            flat = step
+        for row in flat:
+            yield place, row
+
+
+def _get(record: Mapping[str, Any], path: str) -> Any:
+    """Return what stands at the dotted `path`, or `_MISSING`."""
+    if path in record:
+        return record[path]
+    value: Any = record
+    for part in path.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return _MISSING
+        value = value[part]
+    return value
+
+
+def _required(record: Mapping[str, Any], path: str, place: str) -> Any:
+    value = _get(record, path)
+    if value is _MISSING:
+        raise UserError(f"{place}: there is no {path!r}.", did_you_mean(path, map(str, record)))
+    return value
+
+
+def _scalar(record: Mapping[str, Any], path: str, place: str) -> Value:
+    value = _required(record, path, place)
+    if not isinstance(value, str | bool | int | float):
+        raise UserError(
+            f"{place}: {path!r} is {json.dumps(value, default=str)[:60]}.", "It must be a text or a number."
+        )
+    return value
+
+
+def _name(names: Sequence[str], fields: Mapping[str, Value]) -> str:
+    return "-".join(str(fields[name]) for name in names)
+
+
+def _label_key(value: Any) -> str:
+    """Return the form in which raw labels are compared: CSV has "1" and "TRUE" where JSON has 1 and true."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip().casefold()
+
+
+def _check_span(span: SpanCard, fields: Mapping[str, Value], place: str) -> None:
+    """Refuse a span outside its text; what it covers is not compared, as releases differ from it in case and form."""
+    text = str(fields[span.text])
+    try:
+        if span.index is not None and span.words is not None:
+            start = int(fields[span.index])
+            end, length, unit = start + max(len(str(fields[span.words]).split()), 1), len(text.split()), "words"
+        else:
+            assert span.start is not None
+            assert span.end is not None
+            start, end, length, unit = int(fields[span.start]), int(fields[span.end]), len(text), "characters"
+    except ValueError as error:
+        raise UserError(f"{place}: a span of {span.text!r} is no whole number: {error}.") from error
+    if not 0 <= start < end <= length:
+        message = f"{place}: the span {start}:{end} is outside {span.text!r}, which has {length} {unit}."
+        raise UserError(message, "Spans count from 0 and end before their end.")

@@ -1,0 +1,94 @@
+"""Which rows a cell trains on, chooses its epoch on and is tested on."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from dhrd_bench.contracts import Budget, LabeledExample, TaskData, derive_seed
+from dhrd_bench.data.suite import LoadedTask, TestSplit, TrainRow, seeded_order
+from dhrd_bench.errors import UserError
+
+
+def split(loaded: LoadedTask, budget: Budget, seed: int) -> tuple[TaskData, TestSplit]:
+    """Draw the train, dev and test rows of one cell.
+
+    Everything depends on the task, the budget and the seed number, and on nothing else, so that all
+    methods of a comparison get the same rows in the same order.
+
+    - With `Budget.require_rationale` only train rows that have a rationale are used, for dev too;
+      a task that has no rationales at all keeps all its rows.
+    - dev is carved from train by whole clusters: a cluster has rows in one of them only. It never
+      takes more than a third of the rows.
+    - train is a sample of what is left, in seeded order. A class that the sample misses gets its first
+      row in that order, in place of the last row of a class that has others.
+    - test is a sample of whole clusters, the same for every seed; the first cluster is taken even if
+      it is larger than `Budget.test_rows`. Rows keep the order of the source.
+
+    Row limits count rows of the suite, also where a row is asked one candidate at a time.
+
+    Raises
+    ------
+    UserError
+        If no train rows are left.
+    """
+    name = loaded.card.name
+    pool = (
+        [row for row in loaded.train if row.rationale is not None] if budget.require_rationale else list(loaded.train)
+    )
+    pool = pool or list(loaded.train)
+    dev = _dev(pool, min(budget.dev_rows, len(pool) // 3), derive_seed(name, str(seed), "dev"))
+    held_out = {row.cluster for row in dev}
+    rest = {row.id: row for row in pool if row.cluster not in held_out}
+    order = [rest[each] for each in seeded_order(list(rest), derive_seed(name, str(seed), "train"))]
+    train = _with_all_classes(order, budget.train_rows)
+    if not train:
+        raise UserError(f"Task {name!r} has no train rows left.", "Lower dev_rows of the budget.")
+    test = _test_sample(loaded.test, budget.test_rows, derive_seed(name, "test"))
+    return TaskData(loaded.card, _examples(train), _examples(dev)), test
+
+
+def _examples(rows: Sequence[TrainRow]) -> tuple[LabeledExample, ...]:
+    return tuple(example for row in rows for example in row.examples)
+
+
+def _dev(pool: Sequence[TrainRow], limit: int, seed: int) -> list[TrainRow]:
+    """Take whole clusters until there are `limit` rows; surplus rows of the last one are left out."""
+    by_cluster: defaultdict[str, list[TrainRow]] = defaultdict(list)
+    for row in pool:
+        by_cluster[row.cluster].append(row)
+    dev: list[TrainRow] = []
+    for cluster in seeded_order(list(by_cluster), seed)[:-1]:
+        if len(dev) >= limit:
+            break
+        dev += by_cluster[cluster]
+    return dev[:limit]
+
+
+def _with_all_classes(order: Sequence[TrainRow], limit: int | None) -> list[TrainRow]:
+    if limit is None or limit >= len(order):
+        return list(order)
+    sample = list(order[:limit])
+    first = {row.label: row for row in reversed(order)}
+    for label in sorted(set(first) - {row.label for row in sample}):
+        counts = Counter(row.label for row in sample)
+        for place in reversed(range(len(sample))):
+            if counts[sample[place].label] > 1:
+                sample[place] = first[label]
+                break
+    return sample
+
+
+def _test_sample(test: TestSplit, limit: int | None, seed: int) -> TestSplit:
+    if limit is None or limit >= len(test):
+        return test
+    clusters = test.clusters or test.ids
+    sizes = Counter(clusters)
+    chosen: set[str] = set()
+    taken = 0
+    for cluster in seeded_order(clusters, seed):
+        if chosen and taken + sizes[cluster] > limit:
+            break
+        chosen.add(cluster)
+        taken += sizes[cluster]
+    return test.take([row for row, cluster in enumerate(clusters) if cluster in chosen])

@@ -1,0 +1,324 @@
+"""A suite: tasks read from a ``suite.yaml``, loaded into what methods and scoring need."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dhrd_bench.contracts import Example, LabeledExample, TaskCard, derive_seed
+from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
+from dhrd_bench.data.prompts import Renderer
+from dhrd_bench.data.rows import Layout, Row, empty_texts, fingerprint, join_rationales, read_rows
+from dhrd_bench.data.sources import Source, find
+from dhrd_bench.data.suitefile import read_suite
+from dhrd_bench.errors import UserError, did_you_mean
+
+_log = logging.getLogger(__name__)
+
+YES = 1
+"""Label id of yes where a row is asked one candidate at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRow:
+    """A train row of the suite with the examples made from it (one, or one a candidate).
+
+    `label` is the row's class; `fields` and `input_hash` serve teachers.
+    """
+
+    id: str
+    cluster: str
+    label: int
+    rationale: str | None
+    examples: tuple[LabeledExample, ...]
+    fields: Mapping[str, Value]
+    input_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestSplit:
+    """The test rows. A method is given `examples` only; the rest is for scoring.
+
+    Attributes
+    ----------
+    examples
+        ``(n * candidates,)`` inputs; those of a row follow each other.
+    classes
+        Names of the rows' classes by label id; what the metrics are over. They differ from the
+        card's labels where a row is asked one candidate at a time.
+    ids, labels
+        ``(n,)`` names and label ids of the rows.
+    clusters, groups
+        ``(n,)`` or None where every row is its own.
+    candidates
+        Examples per row: 1, or the number of classes.
+    """
+
+    __test__: ClassVar[bool] = False  # not a test class of pytest's
+
+    examples: tuple[Example, ...]
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    clusters: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    candidates: int = 1
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> TestSplit:
+        """Return the split of these rows, by position."""
+        return TestSplit(
+            examples=tuple(self.examples[row * self.candidates + k] for row in rows for k in range(self.candidates)),
+            classes=self.classes,
+            ids=tuple(self.ids[row] for row in rows),
+            labels=tuple(self.labels[row] for row in rows),
+            clusters=self.clusters and tuple(self.clusters[row] for row in rows),
+            groups=self.groups and tuple(self.groups[row] for row in rows),
+            candidates=self.candidates,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTask:
+    """All rows of a task, asked with one prompt.
+
+    Attributes
+    ----------
+    card
+        The task as methods see it.
+    train, test
+        All rows of the source.
+    source
+        Where they came from.
+    fingerprint, rationale_fingerprint
+        Digests of the rows, and of the rationales used with their row ids.
+    rationale_coverage
+        Share of the train rows that have a rationale.
+    notes
+        What was odd and is no error: rationales not used, empty texts.
+    """
+
+    card: TaskCard
+    train: tuple[TrainRow, ...]
+    test: TestSplit
+    source: Source
+    fingerprint: str
+    rationale_fingerprint: str
+    rationale_coverage: float
+    notes: tuple[str, ...] = ()
+
+
+class Suite:
+    """A suite as its ``suite.yaml`` says; it knows no task by itself."""
+
+    def __init__(self, card: SuiteCard, path: Path, raw: dict[str, Any]) -> None:
+        self.card = card
+        self.path = path
+        self.raw = raw
+
+    @classmethod
+    def read(cls, path: Path) -> Suite:
+        """Read a ``suite.yaml``.
+
+        Raises
+        ------
+        UserError
+            With file, line, key and cure.
+        """
+        card, raw = read_suite(path)
+        return cls(card, path, raw)
+
+    @property
+    def name(self) -> str:
+        """Name of the suite."""
+        return self.card.name
+
+    @property
+    def version(self) -> str:
+        """Semantic version of the suite."""
+        return self.card.version
+
+    def task_names(self) -> list[str]:
+        """Return the names of the tasks in the order of the file."""
+        return list(self.card.tasks)
+
+    def resolve_tasks(self, names: Sequence[str] | None) -> list[str]:
+        """Return the tasks called `names`, case aside and each once; all of them for None.
+
+        Raises
+        ------
+        UserError
+            If there is no such task, or the list is empty.
+        """
+        if names is None:
+            return self.task_names()
+        by_folded = {known.casefold(): known for known in self.card.tasks}
+        for name in names:
+            if name.casefold() not in by_folded:
+                raise UserError(f"Suite {self.name!r} has no task {name!r}.", did_you_mean(name, self.card.tasks))
+        if not names:
+            raise UserError("No task was named.", f"Known: {', '.join(self.card.tasks)}.")
+        return list(dict.fromkeys(by_folded[name.casefold()] for name in names))
+
+    def prompt_names(self) -> list[str]:
+        """Return the names of the prompts that every task has, the default one first."""
+        shared = set.intersection(*(set(task.prompts) for task in self.card.tasks.values()))
+        return sorted(shared, key=lambda name: (name != self.card.prompt, name))
+
+    def load(self, task: str, *, prompt: str | None = None, data_dir: Path | None = None) -> LoadedTask:
+        """Read and check all rows of `task`.
+
+        Parameters
+        ----------
+        task
+            Name of the task, case aside.
+        prompt
+            Name of the prompt; None takes the suite's default.
+        data_dir
+            Folder of the release; None takes the environment's ``DHRD_DATA_DIR`` if that is set.
+
+        Raises
+        ------
+        UserError
+            If the task or the prompt is unknown, no source has the rows, or a row is malformed.
+        """
+        (name,) = self.resolve_tasks([task])
+        definition = self.card.tasks[name]
+        asked = prompt or self.card.prompt
+        if asked not in definition.prompts:
+            hint = did_you_mean(asked, definition.prompts)
+            raise UserError(f"Task {name!r} of {self.name!r} has no prompt {asked!r}.", hint)
+        if data_dir is None and (folder := os.environ.get("DHRD_DATA_DIR")):
+            data_dir = Path(folder)
+        found = find(self.card, name, self.path.parent, data_dir)
+        layout = Layout.of(definition, definition.hub if found.source.kind == "hub" else None)
+        splits = {split: read_rows(records, definition, layout) for split, records in found.splits.items()}
+        if "all" in splits:
+            assert definition.split is not None
+            splits = _divide(splits["all"], definition.split)
+        for split in ("train", "test"):
+            if not splits[split]:
+                raise UserError(f"The {split} split of task {name!r} of {self.name!r} has no rows.")
+        path = self._rationale_file(name, definition)
+        joined = join_rationales(splits["train"], definition, layout, path)
+        notes = [
+            f"{count} {split} rows have an empty {field!r}"
+            for split in splits
+            for field, count in empty_texts(splits[split]).items()
+        ]
+        if joined.mismatched:
+            notes.append(f"{joined.mismatched} rationales were written for another input or label and are not used")
+        if joined.absent:
+            notes.append(f"{joined.absent} rationales belong to rows that this source does not have")
+        for note in notes:
+            _log.warning("%s, %s: %s.", self.name, name, note)
+        return _build(name, definition, asked, splits, joined.texts, found.source, tuple(notes))
+
+    def _rationale_file(self, task: str, definition: TaskDefinition) -> Path | None:
+        if definition.rationale is None or definition.rationale.file is None:
+            return None
+        path = self.path.parent / definition.rationale.file.replace("{task}", task)
+        if not path.is_file():
+            hint = "Put the file there, or take 'rationale.file' away."
+            raise UserError(f"No rationales of task {task!r} at {path}.", hint)
+        return path
+
+
+def seeded_order(names: Sequence[str], seed: int) -> list[str]:
+    """Return the distinct `names` in an order drawn by `seed`.
+
+    Each name's place comes from a hash of the seed and the name, so the order is the same on every
+    machine, and the order of any two names does not depend on which others there are.
+    """
+    return sorted(dict.fromkeys(names), key=lambda name: (derive_seed(str(seed), name), name))
+
+
+def _divide(rows: list[Row], rule: SplitCard) -> dict[str, list[Row]]:
+    """Divide rows into train and test by whole clusters; both get at least one."""
+    order = seeded_order([row.cluster for row in rows], rule.seed)
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes[row.cluster] = sizes.get(row.cluster, 0) + 1
+    test: set[str] = set()
+    taken = 0
+    for cluster in order[:-1]:
+        if taken >= rule.test_fraction * len(rows):
+            break
+        test.add(cluster)
+        taken += sizes[cluster]
+    return {
+        "train": [row for row in rows if row.cluster not in test],
+        "test": [row for row in rows if row.cluster in test],
+    }
+
+
+def _build(
+    name: str,
+    definition: TaskDefinition,
+    prompt: str,
+    splits: Mapping[str, Sequence[Row]],
+    rationales: Mapping[str, str],
+    source: Source,
+    notes: tuple[str, ...],
+) -> LoadedTask:
+    card = definition.prompts[prompt]
+    classes = definition.label.names
+    labels = ("no", "yes") if card.candidates else classes
+    answers = card.answers or labels
+    renderer = Renderer(card, answers)
+
+    def examples(row: Row) -> list[Example]:
+        texts = renderer.render(row.fields, row.place)
+        if not card.candidates:
+            return [Example(row.id, texts[0])]
+        return [Example(f"{row.id}:{which}", text) for which, text in zip(classes, texts, strict=True)]
+
+    def train_row(row: Row) -> TrainRow:
+        rationale = rationales.get(row.id)
+        labeled = tuple(
+            LabeledExample(example, int(which == row.label) if card.candidates else row.label, rationale)
+            for which, example in enumerate(examples(row))
+        )
+        return TrainRow(row.id, row.cluster, row.label, rationale, labeled, row.fields, row.input_hash)
+
+    train, test = splits["train"], splits["test"]
+    used = [(row.id, rationales[row.id]) for row in train if row.id in rationales]
+    return LoadedTask(
+        card=TaskCard(
+            name=name,
+            labels=labels,
+            answers=answers,
+            reason=card.reason,
+            answer=card.answer,
+            instruction=renderer.instruction,
+            metrics=definition.metrics,
+            prompt=prompt,
+            prompt_version=renderer.version,
+            version=definition.version,
+            description=definition.description,
+            licence=definition.licence,
+            paper=definition.paper,
+        ),
+        train=tuple(train_row(row) for row in train),
+        test=TestSplit(
+            examples=tuple(example for row in test for example in examples(row)),
+            classes=classes,
+            ids=tuple(row.id for row in test),
+            labels=tuple(row.label for row in test),
+            clusters=tuple(row.cluster for row in test) if definition.cluster else None,
+            groups=tuple(row.group for row in test) if definition.group else None,
+            candidates=len(card.candidates) or 1,
+        ),
+        source=source,
+        fingerprint=fingerprint({"train": train, "test": test}, classes),
+        rationale_fingerprint=hashlib.sha256("\x1e".join("\x1f".join(pair) for pair in used).encode()).hexdigest()[:16],
+        rationale_coverage=len(used) / len(train),
+        notes=notes,
+    )
