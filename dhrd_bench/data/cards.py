@@ -43,6 +43,7 @@ Inside = Annotated[str, AfterValidator(_inside)]
 RowsFile = Annotated[str, AfterValidator(_inside), AfterValidator(_rows_file)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Fields = Annotated[dict[str, str], BeforeValidator(_as_mapping)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 Value = bool | int | float | str
 
@@ -155,7 +156,10 @@ class PromptCard(Card):
     answers: tuple[str, ...] = ()
     reason: str = "\nReasoning:"
     answer: str = "\nFinal Answer:"
-    instruction: str = ""
+    instruction: str = (
+        "Think step by step in two to five sentences. "
+        'Then write "{{ answer | trim }}" and one of: {{ answers | join(", ") }}.'
+    )
 
 
 class TaskDefinition(Card):
@@ -215,6 +219,7 @@ class SuiteCard(Card):
     ----------
     extends
         Name of a suite whose every key holds here too unless given anew; null takes a key away.
+        That suite must not extend another.
     release
         Name of the folder into which the release unpacks, looked for inside a data folder.
     prompt
@@ -225,7 +230,7 @@ class SuiteCard(Card):
 
     kind: Literal["suite"] = "suite"
     extends: str | None = None
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Name
     version: Version = "1.0.0"
     title: str = ""
     description: str = ""
@@ -236,4 +241,4 @@ class SuiteCard(Card):
     hub: dict[str, Any] | None = None
     rationale: dict[str, Any] | None = None
     prompts: dict[str, dict[str, Any]] = Field({})
-    tasks: dict[str, TaskDefinition] = Field(min_length=1)
+    tasks: dict[Name, TaskDefinition] = Field(min_length=1)

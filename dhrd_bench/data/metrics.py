@@ -66,13 +66,14 @@ class F1(LabelMetric):
 
 
 class F1Macro(LabelMetric):
-    """Mean of the classes' F1; a class neither there nor predicted has none and is left out."""
+    """Mean of F1 over all classes of the task, 0 for a class that is neither there nor predicted."""
 
-    description = "Unweighted mean of F1 over the classes that are in the references or the predictions."
+    description = "Unweighted mean of F1 over all classes of the task, absent ones too (as 0)."
 
     def measure(self, predictions: Any, references: Any, groups: Sequence[str], classes: int) -> float:
         """Return macro-F1 over the task's classes."""
-        labels = [label for label in range(classes) if label in references or label in predictions]
+        # The labels are given, or scikit-learn would leave absent classes out and take UNPARSABLE for one.
+        labels = list(range(classes))
         return float(f1_score(references, predictions, labels=labels, average="macro", zero_division=0.0))
 
 

@@ -152,7 +152,7 @@ class Joined:
     absent: int
 
 
-def join_rationales(rows: Sequence[Row], task: TaskDefinition, layout: Layout, path: Path | None) -> Joined:
+def join_rationales(rows: Sequence[Row], task: TaskDefinition, path: Path | None) -> Joined:
     """Give each train row its rationale: the one in the row, or else the first in the file that fits it.
 
     A rationale of the file fits if its hash is that of the row's input and its label the row's.

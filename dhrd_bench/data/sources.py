@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,9 +84,13 @@ def _ways(suite: SuiteCard, task: str) -> str:
 
 
 def _files(base: Path, files: FilesCard) -> dict[str, Iterable[Record]] | None:
+    """Return the records of the files below `base`; None if there are none of them."""
     paths = {name: base / path for name, path in files if path}
-    if not all(path.is_file() for path in paths.values()):
+    absent = [path for path in paths.values() if not path.is_file()]
+    if len(absent) == len(paths):
         return None
+    if absent:
+        raise UserError(f"{absent[0]} is missing, though the task's other file is there.", "Complete the folder.")
     return {name: read_records(path) for name, path in paths.items()}
 
 
@@ -97,7 +103,8 @@ def _hub(card: HubCard, suite: SuiteCard, task: str) -> dict[str, Iterable[Recor
         if split is None:
             continue
         try:
-            data = load_dataset(card.path, card.config, split=split, revision=card.revision)
+            with _quiet("huggingface_hub"):  # its retries are told line by line; the error below says it all
+                data = load_dataset(card.path, card.config, split=split, revision=card.revision)
         except Exception as error:  # the hub client raises dozens of kinds; all mean the same to the user
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             where = f"{card.path} ({card.config or 'default'}, {split})"
@@ -106,6 +113,17 @@ def _hub(card: HubCard, suite: SuiteCard, task: str) -> dict[str, Iterable[Recor
         classes = {column: kind.names for column, kind in data.features.items() if isinstance(kind, ClassLabel)}
         splits[name] = _hub_records(data, classes, f"{card.path} {card.config or 'default'} {split}")
     return splits
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _hub_records(data: Iterable[Mapping[str, Any]], classes: Mapping[str, list[str]], name: str) -> Iterator[Record]:
@@ -171,21 +189,19 @@ def _object(row: Any, place: str) -> Mapping[str, Any]:
 
 def _csv(path: Path) -> Iterator[Record]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
-        line = 2
+        reader = csv.reader(stream, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
         try:
-            for row in reader:
-                place = f"{path}:{line}"
-                if None in row or None in row.values():
-                    given = (
-                        len(row)
-                        - (None in row)
-                        - sum(value is None for value in row.values())
-                        + len(row.get(None) or [])
-                    )
-                    message = f"{place}: {given} cells where the header has {len(reader.fieldnames or [])}."
+            header = next(reader, [])
+            if len(set(header)) < len(header):
+                raise UserError(f"{path}:1: two columns have the same name.", "Rename one of them.")
+            line = reader.line_num + 1
+            for cells in reader:
+                place, line = f"{path}:{line}", reader.line_num + 1
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    message = f"{place}: {len(cells)} cells where the header has {len(header)}."
                     raise UserError(message, "Put cells that hold a comma or a line break in double quotes.")
-                yield place, row
-                line = reader.line_num + 1
+                yield place, dict(zip(header, cells, strict=True))
         except csv.Error as error:
             raise UserError(f"{path}:{reader.line_num}: not CSV: {error}.") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dhrd_bench.contracts import Budget, LabeledExample, TaskData, derive_seed
 from dhrd_bench.data.suite import LoadedTask, TestSplit, TrainRow, seeded_order
@@ -20,10 +20,10 @@ def split(loaded: LoadedTask, budget: Budget, seed: int) -> tuple[TaskData, Test
       a task that has no rationales at all keeps all its rows.
     - dev is carved from train by whole clusters: a cluster has rows in one of them only. It never
       takes more than a third of the rows.
-    - train is a sample of what is left, in seeded order. A class that the sample misses gets its first
-      row in that order, in place of the last row of a class that has others.
+    - train is a sample of what is left, in seeded order.
     - test is a sample of whole clusters, the same for every seed; the first cluster is taken even if
       it is larger than `Budget.test_rows`. Rows keep the order of the source.
+    - Both samples hold every class that there is, if the limit allows.
 
     Row limits count rows of the suite, also where a row is asked one candidate at a time.
 
@@ -40,8 +40,12 @@ def split(loaded: LoadedTask, budget: Budget, seed: int) -> tuple[TaskData, Test
     dev = _dev(pool, min(budget.dev_rows, len(pool) // 3), derive_seed(name, str(seed), "dev"))
     held_out = {row.cluster for row in dev}
     rest = {row.id: row for row in pool if row.cluster not in held_out}
-    order = [rest[each] for each in seeded_order(list(rest), derive_seed(name, str(seed), "train"))]
-    train = _with_all_classes(order, budget.train_rows)
+    order = seeded_order(list(rest), derive_seed(name, str(seed), "train"))
+    if budget.train_rows is not None and budget.train_rows < len(order):
+        classes = {row.id: {row.label} for row in rest.values()}
+        chosen = _sample(order, budget.train_rows, dict.fromkeys(order, 1), classes)
+        order = [each for each in order if each in chosen]
+    train = [rest[each] for each in order]
     if not train:
         raise UserError(f"Task {name!r} has no train rows left.", "Lower dev_rows of the budget.")
     test = _test_sample(loaded.test, budget.test_rows, derive_seed(name, "test"))
@@ -65,30 +69,26 @@ def _dev(pool: Sequence[TrainRow], limit: int, seed: int) -> list[TrainRow]:
     return dev[:limit]
 
 
-def _with_all_classes(order: Sequence[TrainRow], limit: int | None) -> list[TrainRow]:
-    if limit is None or limit >= len(order):
-        return list(order)
-    sample = list(order[:limit])
-    first = {row.label: row for row in reversed(order)}
-    for label in sorted(set(first) - {row.label for row in sample}):
-        counts = Counter(row.label for row in sample)
-        for place in reversed(range(len(sample))):
-            if counts[sample[place].label] > 1:
-                sample[place] = first[label]
-                break
-    return sample
+def _sample(order: Sequence[str], limit: int, sizes: Mapping[str, int], classes: Mapping[str, set[int]]) -> set[str]:
+    """Take names in `order` until their sizes reach `limit`, the first one of every class before all others."""
+    firsts = {label: name for name in reversed(order) for label in classes[name]}
+    preferred = sorted(order, key=lambda name: name not in firsts.values())
+    chosen: set[str] = set()
+    taken = 0
+    for name in preferred:
+        if chosen and taken + sizes[name] > limit:
+            break
+        chosen.add(name)
+        taken += sizes[name]
+    return chosen
 
 
 def _test_sample(test: TestSplit, limit: int | None, seed: int) -> TestSplit:
     if limit is None or limit >= len(test):
         return test
     clusters = test.clusters or test.ids
-    sizes = Counter(clusters)
-    chosen: set[str] = set()
-    taken = 0
-    for cluster in seeded_order(clusters, seed):
-        if chosen and taken + sizes[cluster] > limit:
-            break
-        chosen.add(cluster)
-        taken += sizes[cluster]
+    classes: defaultdict[str, set[int]] = defaultdict(set)
+    for cluster, label in zip(clusters, test.labels, strict=True):
+        classes[cluster].add(label)
+    chosen = _sample(seeded_order(clusters, seed), limit, Counter(clusters), classes)
     return test.take([row for row, cluster in enumerate(clusters) if cluster in chosen])

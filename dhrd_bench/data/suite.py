@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dhrd_bench.contracts import Example, LabeledExample, TaskCard, derive_seed
 from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
@@ -118,10 +118,9 @@ class LoadedTask:
 class Suite:
     """A suite as its ``suite.yaml`` says; it knows no task by itself."""
 
-    def __init__(self, card: SuiteCard, path: Path, raw: dict[str, Any]) -> None:
+    def __init__(self, card: SuiteCard, path: Path) -> None:
         self.card = card
         self.path = path
-        self.raw = raw
 
     @classmethod
     def read(cls, path: Path) -> Suite:
@@ -132,8 +131,7 @@ class Suite:
         UserError
             With file, line, key and cure.
         """
-        card, raw = read_suite(path)
-        return cls(card, path, raw)
+        return cls(read_suite(path), path)
 
     @property
     def name(self) -> str:
@@ -207,18 +205,16 @@ class Suite:
             if not splits[split]:
                 raise UserError(f"The {split} split of task {name!r} of {self.name!r} has no rows.")
         path = self._rationale_file(name, definition)
-        joined = join_rationales(splits["train"], definition, layout, path)
-        notes = [
-            f"{count} {split} rows have an empty {field!r}"
-            for split in splits
-            for field, count in empty_texts(splits[split]).items()
-        ]
+        joined = join_rationales(splits["train"], definition, path)
+        notes = []
         if joined.mismatched:
             notes.append(f"{joined.mismatched} rationales were written for another input or label and are not used")
         if joined.absent:
             notes.append(f"{joined.absent} rationales belong to rows that this source does not have")
         for note in notes:
             _log.warning("%s, %s: %s.", self.name, name, note)
+        for split, rows in splits.items():
+            notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
         return _build(name, definition, asked, splits, joined.texts, found.source, tuple(notes))
 
     def _rationale_file(self, task: str, definition: TaskDefinition) -> Path | None:

@@ -26,13 +26,8 @@ from dhrd_bench.data.cards import (
 from dhrd_bench.errors import UserError, did_you_mean
 
 
-def read_suite(path: Path) -> tuple[SuiteCard, dict[str, Any]]:
-    """Read and check a ``suite.yaml``.
-
-    Returns
-    -------
-    card, raw
-        The validated card, tasks filled in, and the YAML it came from, extensions merged.
+def read_suite(path: Path) -> SuiteCard:
+    """Read and check a ``suite.yaml``; each task of the card has what the suite says for all of them.
 
     Raises
     ------
@@ -40,14 +35,14 @@ def read_suite(path: Path) -> tuple[SuiteCard, dict[str, Any]]:
         With file, line, key and cure.
     """
     text, own = _read_yaml(path)
-    raw = _extend(own, path) if own.get("extends") else own
+    raw = _extend(own, path, text) if own.get("extends") else own
     try:
         card = SuiteCard.model_validate(_fill_in(raw))
     except ValidationError as error:
         raise _explain(error, path, text) from error
     for keys, message, hint in _check(card):
         raise UserError(f"{_place(path, text, keys)}: {message}.", hint)
-    return card, raw
+    return card
 
 
 def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
@@ -67,13 +62,18 @@ def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
     return text, raw
 
 
-def _extend(own: dict[str, Any], path: Path) -> dict[str, Any]:
+def _extend(own: dict[str, Any], path: Path, text: str) -> dict[str, Any]:
     from dhrd_bench import registry
 
-    base = registry.suites.get(str(own["extends"]))
-    if base.path.resolve() == path.resolve():
-        raise UserError(f"{path}: extends: the suite extends itself.", "Name another suite.")
-    return _overlay({key: value for key, value in base.raw.items() if key != "extends"}, own)
+    try:
+        base = Path(registry.suites.entry(str(own["extends"])).origin)
+    except UserError as error:
+        raise UserError(f"{_place(path, text, ['extends'])}: {error.message}", error.hint) from error
+    _, raw = _read_yaml(base)
+    if raw.get("extends"):
+        message = f"{_place(path, text, ['extends'])}: {own['extends']!r} extends a suite itself."
+        raise UserError(message, f"Extend {raw['extends']!r}." if base.resolve() != path.resolve() else "Name another.")
+    return _overlay(raw, own)
 
 
 def _overlay(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
