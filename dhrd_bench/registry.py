@@ -23,7 +23,7 @@ from dhrd_bench.contracts import Budget, Card, Method
 from dhrd_bench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from dhrd_bench.backbones import BackboneCard
+    from dhrd_bench.backbones.card import BackboneCard
     from dhrd_bench.data.suite import Suite
 
 T = TypeVar("T")
@@ -260,7 +260,7 @@ def _add_yaml(path: Path) -> None:
     elif kind == "backbone":
 
         def load_backbone() -> BackboneCard:
-            from dhrd_bench.backbones import BackboneCard
+            from dhrd_bench.backbones.card import BackboneCard
 
             return read_card(BackboneCard, raw, path)
 

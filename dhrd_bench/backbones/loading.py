@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,7 @@ class Backbone:
         with torch.no_grad():
             for name, original in self._originals.items():
                 parameters[name].data = original.clone()
+                parameters[name].grad = None
         self.model.requires_grad_(False)
         self.model.eval()
         self.loaded_weights = None
@@ -173,33 +176,77 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DHRD_CACHE") or platformdirs.user_cache_dir("dhrd-bench"))
 
 
-def is_present(card: BackboneCard) -> str:
-    """Return how `card` could be loaded on this machine without a download, or an empty string."""
+@dataclass(frozen=True)
+class Location:
+    """Where a backbone will be loaded from.
+
+    Attributes
+    ----------
+    kind
+        ``built in``, ``local folder``, ``hub cache``, ``package`` or ``hub`` (a download).
+    place
+        Folder or hub id.
+    revision
+        Names the weights: a hub commit, or a fingerprint of a file.
+    """
+
+    kind: str
+    place: str
+    revision: str
+
+
+def locate(card: BackboneCard) -> Location:
+    """Return where `card` is loaded from, without loading or converting anything."""
     if card.random:
-        return "built in"
+        return Location("built in", "", f"random-{digest_of(card.random.model_dump_json())}")
     if Path(card.hub_id).is_dir():
-        return "local folder"
-    if _cached_on_hub(card):
-        return "hub cache"
-    if card.gguf and _gguf_file(card):
-        return f"package {card.gguf.package}"
-    return ""
+        return Location("local folder", card.hub_id, _folder_fingerprint(Path(card.hub_id)))
+    if commit := _cached_on_hub(card):
+        return Location("hub cache", card.hub_id, commit)
+    if card.gguf and (source := _gguf_file(card)):
+        return Location("package", str(source), f"{source.stem}-{source.stat().st_size}")
+    return Location("hub", card.hub_id, _commit_on_hub(card) or card.revision)
+
+
+def _commit_on_hub(card: BackboneCard) -> str:
+    """Ask the hub which commit the revision is now, so that a download does not change an identity."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return str(HfApi().model_info(card.hub_id, revision=card.revision, timeout=10).sha or "")
+    except (HfHubHTTPError, OSError, ValueError):
+        return ""  # not reachable: loading will say so
+
+
+def digest_of(text: str) -> str:
+    """Return 12 hex digits of the SHA-256 of `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _folder_fingerprint(folder: Path) -> str:
+    """Fingerprint a saved model by its config and by the head and size of each weight file."""
+    hashed = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        hashed.update(f"{path.name} {path.stat().st_size}".encode())
+        with path.open("rb") as stream:
+            # The header says what is where; the first and last weights tell fine-tunes apart.
+            hashed.update(stream.read(1 << 20))
+            stream.seek(max(0, path.stat().st_size - (1 << 20)))
+            hashed.update(stream.read())
+    return f"local-{hashed.hexdigest()[:12]}"
 
 
 def _load(card: BackboneCard) -> Backbone:
     from transformers import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    found = locate(card)
     if card.random:
         model, tokenizer = _random(card.random)
-        return Backbone(card, model.to(card.device, DTYPES[card.dtype]), tokenizer, f"random-{card.random.seed}")
-    if not Path(card.hub_id).is_dir() and not _cached_on_hub(card) and card.gguf and _gguf_file(card):
-        folder = _converted(card)
-        return _from_folder(card, str(folder), folder.name)
-    revision = card.revision
-    if not Path(card.hub_id).is_dir():
-        revision = _cached_on_hub(card) or card.revision
-    return _from_folder(card, card.hub_id, revision)
+        return Backbone(card, model.to(card.device, DTYPES[card.dtype]), tokenizer, found.revision)
+    place = str(_converted(Path(found.place))) if found.kind == "package" else found.place
+    return _from_folder(card, place, found.revision)
 
 
 def _from_folder(card: BackboneCard, place: str, revision: str) -> Backbone:
@@ -215,7 +262,7 @@ def _from_folder(card: BackboneCard, place: str, revision: str) -> Backbone:
         ).to(card.device)
     except (OSError, ValueError) as error:
         raise UserError(f"Backbone {card.name!r} could not be loaded: {_first_line(error)}.", how_to_get(card)) from error
-    return Backbone(card, model, tokenizer, str(getattr(model.config, "_commit_hash", None) or revision))
+    return Backbone(card, model, tokenizer, revision)
 
 
 def how_to_get(card: BackboneCard) -> str:
@@ -262,12 +309,10 @@ def _gguf_file(card: BackboneCard) -> Path | None:
     return path if path.is_file() else None
 
 
-def _converted(card: BackboneCard) -> Path:
+def _converted(source: Path) -> Path:
     """Return the folder with the GGUF's weights as safetensors, converting them the first time."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = _gguf_file(card)
-    assert source is not None
     folder = cache_folder() / "backbones" / f"{source.stem}-{source.stat().st_size}"
     if (folder / "complete.json").is_file():
         return folder

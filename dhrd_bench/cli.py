@@ -1,0 +1,110 @@
+"""The command line. Nothing heavy is imported before a command that needs it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from dhrd_bench.errors import UserError
+
+app = typer.Typer(
+    name="dhrd-bench",
+    help="Does training on rationales make a pooled classifier better, by how much, and at what speed?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Include = Annotated[
+    Optional[list[Path]], typer.Option("--include", help="Folder with methods, suites, budgets of your own; repeatable.")
+]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
+DataDir = Annotated[
+    Optional[Path], typer.Option("--data-dir", envvar="DHRD_DATA_DIR", help="Folder with a suite's files in their release layout.")
+]
+
+
+@app.command()
+def run(
+    methods: Annotated[str, typer.Option(help="Comma-separated; settings as in 'dhrd[alpha=0.5,beta=1]'.")],
+    suite: Annotated[str, typer.Option(help="Suite; a prompt as in 'superglue7[prompt=paper]'.")] = "mini7",
+    tasks: Annotated[Optional[str], typer.Option(help="Comma-separated; all tasks of the suite by default.")] = None,
+    backbone: Annotated[str, typer.Option(help="Name, hub id or local folder; 'NAME[dtype=float32]'.")] = "smollm2-135m",
+    budget: Annotated[str, typer.Option(help="Named limits; 'NAME[epochs=1]' changes one.")] = "smoke",
+    seeds: Annotated[Optional[str], typer.Option(help="A count (5), a list (0,3,7) or a range (2-4).")] = None,
+    data_dir: DataDir = None,
+    rationales: Annotated[Optional[Path], typer.Option(help="Rationale store to train on instead of the suite's own.")] = None,
+    results: Results = Path("results"),
+    include: Include = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,
+) -> None:
+    """Run the cells that have no record yet: methods x tasks x seeds."""
+    _include(include)
+    from rich.console import Console
+
+    from dhrd_bench.grid.command import run_command
+
+    raise typer.Exit(
+        run_command(
+            console=Console(),
+            dry_run=dry_run,
+            methods=methods,
+            suite=suite,
+            tasks=tasks,
+            backbone=backbone,
+            budget=budget,
+            seeds=seeds,
+            data_dir=data_dir,
+            rationales=rationales,
+            results=results,
+        )
+    )
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="methods, suites, tasks, backbones or budgets.")] = "methods",
+    include: Include = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List what is registered."""
+    _include(include)
+    from dhrd_bench.listing import show
+
+    show(kind, as_json=as_json)
+
+
+@app.command()
+def doctor(
+    data_dir: DataDir = None,
+    include: Include = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what this machine can run: packages, device, speed by dtype, data and backbones present."""
+    _include(include)
+    from dhrd_bench.doctor import examine
+
+    raise typer.Exit(examine(data_dir, as_json=as_json))
+
+
+def _include(folders: list[Path] | None) -> None:
+    from dhrd_bench import registry
+
+    for folder in folders or []:
+        registry.include(folder)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The ``list`` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from dhrd_bench import registry
+from dhrd_bench.errors import UserError, did_you_mean
+
+
+def show(kind: str, *, as_json: bool) -> None:
+    """Print what is registered of `kind`.
+
+    Raises
+    ------
+    UserError
+        If there is no such kind.
+    """
+    if kind not in _KINDS:
+        raise UserError(f"Cannot list {kind!r}.", did_you_mean(kind, _KINDS))
+    rows = _KINDS[kind]()
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    table = Table(show_edge=False, pad_edge=False)
+    for column in rows[0] if rows else []:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    console = Console()
+    console.print(table)
+    for origin, error in registry.broken_plugins.items():
+        console.print(f"[yellow]not loaded[/] {origin}: {error}", soft_wrap=True, highlight=False)
+
+
+def _methods() -> list[dict[str, str]]:
+    cards = [registry.methods.get(name).card for name in registry.methods]
+    return [
+        {
+            "method": card.name,
+            "role": card.role,
+            "rationales": "yes" if card.uses_rationales else "no",
+            "inference": card.inference,
+            "objective": card.objective,
+            "paper": card.paper,
+        }
+        for card in cards
+    ]
+
+
+def _suites() -> list[dict[str, str]]:
+    found = [registry.suites.get(name) for name in registry.suites]
+    return [
+        {
+            "suite": suite.name,
+            "version": suite.version,
+            "tasks": ", ".join(suite.task_names()),
+            "prompts": ", ".join(suite.prompt_names()),
+        }
+        for suite in found
+    ]
+
+
+def _tasks() -> list[dict[str, str]]:
+    found = [registry.suites.get(name) for name in registry.suites]
+    return [
+        {"suite": suite.name, "task": name, "classes": ", ".join(task.label.names), "metrics": ", ".join(task.metrics)}
+        for suite in found
+        for name, task in suite.card.tasks.items()
+    ]
+
+
+def _backbones() -> list[dict[str, str]]:
+    cards = [registry.backbones.get(name) for name in registry.backbones]
+    return [
+        {"backbone": card.name, "parameters": card.parameters, "licence": card.licence, "hub id": card.hub_id} for card in cards
+    ]
+
+
+def _budgets() -> list[dict[str, str]]:
+    cards = [registry.budgets.get(name) for name in registry.budgets]
+    return [
+        {
+            "budget": card.name,
+            "tuning": card.tuning,
+            "train / dev / test rows": f"{card.train_rows or 'all'} / {card.dev_rows} / {card.test_rows or 'all'}",
+            "epochs": str(card.epochs),
+            "seeds": str(card.seeds),
+            "description": card.description,
+        }
+        for card in cards
+    ]
+
+
+_KINDS: dict[str, Callable[[], list[dict[str, str]]]] = {
+    "methods": _methods,
+    "suites": _suites,
+    "tasks": _tasks,
+    "backbones": _backbones,
+    "budgets": _budgets,
+}
