@@ -1,0 +1,96 @@
+"""Is a store fit to train on? `audit` measures what decides it; `badge` says it in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dhrd_bench.errors import UserError
+from dhrd_bench.rationales.audit.report import Audit, TaskAudit, Thresholds, badge, tables
+from dhrd_bench.rationales.card import make_card, read_store_card
+from dhrd_bench.rationales.store import Rationale, RationaleStore
+
+if TYPE_CHECKING:
+    from dhrd_bench.data.suite import LoadedTask, Suite
+
+__all__ = ["Audit", "TaskAudit", "Thresholds", "audit", "badge", "tables"]
+
+
+def audit(
+    suite: Suite,
+    *,
+    tasks: Sequence[str] | None = None,
+    store: RationaleStore | None = None,
+    data_dir: Path | None = None,
+    without_rows: bool = False,
+    thresholds: Thresholds | None = None,
+    progress: Callable[[str], None] = lambda task: None,
+) -> Audit:
+    """Audit the rationales of `suite`.
+
+    Parameters
+    ----------
+    tasks
+        Names of tasks; all that have rationales if None.
+    store
+        A store of the user's; the suite's own rationales if None.
+    data_dir
+        Where the rows are; see `Suite.load`.
+    without_rows
+        Look at the rationales alone.
+    progress
+        Called with each task's name before it is looked at.
+
+    Raises
+    ------
+    UserError
+        If there are no rationales, or a line of them cannot be read.
+    """
+    from dhrd_bench.rationales.audit.task import audit_task
+    from dhrd_bench.rationales.rows import load_rows, own_store
+
+    limits = thresholds or Thresholds()
+    own = store or own_store(suite)
+    names = suite.resolve_tasks(tasks)
+    if store is not None and tasks is None:
+        names = [name for name in names if name in store.tasks()]
+    result = Audit(
+        suite=suite.name, origin=str(own.folder) if own else "in the suite's rows", thresholds=limits, tasks=[]
+    )
+    language = read_store_card(own).language if own else "en"
+    unreachable = "--without-rows" if without_rows else ""
+    for name in names:
+        progress(name)
+        loaded: LoadedTask | None = None
+        if not unreachable:
+            try:
+                loaded = load_rows(suite, name, data_dir)
+            except UserError as error:
+                if own is None or data_dir is not None:
+                    raise
+                unreachable = str(error)  # no source has it; trying the others would only take time
+        lines = own.rows(name) if own else inline(suite, loaded)
+        result.tasks.append(audit_task(name, suite.card.tasks[name], lines, loaded, language, limits))
+    if unreachable:
+        missing = "coverage, misfits, copying from inputs and from evaluation inputs, for want of the rows"
+        result.not_checked.append(f"{missing} ({unreachable})")
+    if own:
+        recipes = make_card(own).recipes
+        seen = {recipe.label_seen for recipe in recipes}
+        result.teachers = sorted({recipe.teacher for recipe in recipes})
+        result.label_seen = seen.pop() if len(seen) == 1 else None
+    return result
+
+
+def inline(suite: Suite, loaded: LoadedTask | None) -> list[Rationale]:
+    """Return the rationales that stand in the rows of `loaded`."""
+    from dhrd_bench.rationales.rows import raw_labels
+
+    assert loaded is not None, "rationales that stand in the rows come with the rows"
+    labels = raw_labels(suite.card.tasks[loaded.card.name])
+    return [
+        Rationale(idx=row.id, label=labels[row.label], rationale=row.rationale, input_sha256_16=row.input_hash)
+        for row in loaded.train
+        if row.rationale is not None
+    ]

@@ -1,0 +1,161 @@
+"""The audit of one task."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dhrd_bench.rationales.audit.language import language_of
+from dhrd_bench.rationales.audit.leak import names_label, predictability, states_verdict
+from dhrd_bench.rationales.audit.overlap import contaminated, copied_share, mostly_from, near_duplicates
+from dhrd_bench.rationales.audit.report import Lengths, Problem, TaskAudit, Thresholds
+from dhrd_bench.rationales.rows import label_ids, label_key
+from dhrd_bench.rationales.store import Rationale
+
+if TYPE_CHECKING:
+    from dhrd_bench.data.cards import TaskDefinition
+    from dhrd_bench.data.suite import LoadedTask
+
+OWN_NGRAM = 5
+"""Words in a row that count as copied from the row's own input."""
+
+MANY = 0.1
+"""Share from which on something is worth a warning."""
+
+
+def audit_task(
+    name: str,
+    definition: TaskDefinition,
+    lines: Sequence[Rationale],
+    loaded: LoadedTask | None,
+    language: str,
+    limits: Thresholds,
+) -> TaskAudit:
+    """Audit the lines of one task.
+
+    Parameters
+    ----------
+    name, definition
+        The task.
+    lines
+        Its rationales, rejected ones too.
+    loaded
+        Its rows; None checks what can be checked without them.
+    language
+        ISO 639-1 code of the language that the rationales should be in.
+    limits
+        From where on the rationales are unusable.
+    """
+    classes = definition.label.names
+    known = label_ids(definition)
+    found = TaskAudit(task=name)
+    problems = found.problems
+    used = [line for line in lines if line.usable]
+    found.rejected = dict(Counter(line.rejected for line in lines if line.rejected))
+    found.rationales = len(used)
+    if empty := sum(line.rejected is None and not line.usable for line in lines):
+        problems.append(Problem(level="error", message=f"{empty} lines have no text."))
+    if loaded is not None:
+        used = _join(found, used, loaded, known)
+    labels = [known.get(label_key(line.label)) for line in used]
+    if unknown := sum(label is None for label in labels):
+        problems.append(
+            Problem(level="error", message=f"{unknown} lines have a label that is none of {', '.join(known)}.")
+        )
+    found.by_class = {label: labels.count(number) for number, label in enumerate(classes)}
+    for missing in (label for label, count in found.by_class.items() if not count):
+        present = found.rows_by_class is None or found.rows_by_class[missing]
+        if present:
+            problems.append(Problem(level="error", message=f"no rationale of the class {missing!r}."))
+    if not used:
+        return found
+
+    texts = [line.rationale for line in used]
+    share = 1 / len(texts)
+    counts = [len(text.split()) for text in texts]
+    found.words = Lengths(
+        mean=round(statistics.mean(counts), 1),
+        shortest=min(counts),
+        median=statistics.median(counts),
+        longest=max(counts),
+    )
+    answers = loaded.card.answers if loaded else ()
+    found.verdicts = share * sum(map(states_verdict, texts))
+    found.names = share * sum(names_label(text, [*classes, *answers]) for text in texts)
+    found.languages = {code: share * count for code, count in Counter(map(language_of, texts)).most_common()}
+    clusters = {row.id: row.cluster for row in loaded.train} if loaded else {}
+    groups = [clusters.get(line.key[0], line.key[0]) for line in used]
+    labelled = [place for place, label in enumerate(labels) if label is not None]
+    read = predictability(
+        [texts[i] for i in labelled], [labels[i] or 0 for i in labelled], [groups[i] for i in labelled]
+    )
+    if read:
+        found.predictable, found.majority = read
+    pairs = near_duplicates(texts, limits.jaccard)
+    repeated = {later for earlier, later, _ in pairs if used[earlier].key != used[later].key}
+    found.duplicates = len(repeated)
+    if loaded is not None:
+        _compare(found, used, loaded, limits)
+
+    if found.duplicates * share > limits.duplicates:
+        message = f"{found.duplicates} of {len(texts)} rationales repeat another row's."
+        problems.append(Problem(level="error", message=message))
+    if found.verdicts > MANY:
+        problems.append(Problem(level="warning", message=f"{found.verdicts:.0%} of the rationales state a verdict."))
+    if (others := 1 - found.languages.get(language, 0.0)) > MANY:
+        problems.append(
+            Problem(level="warning", message=f"{others:.0%} of the rationales seem not to be in {language!r}.")
+        )
+    if found.names > MANY:
+        problems.append(Problem(level="warning", message=f"{found.names:.0%} of the rationales name a class."))
+    return found
+
+
+def _join(found: TaskAudit, lines: list[Rationale], loaded: LoadedTask, known: dict[str, int]) -> list[Rationale]:
+    """Hold `lines` against the train rows and return those that fit."""
+    rows = {row.id: row for row in loaded.train}
+    fitting: list[Rationale] = []
+    found.mismatched = found.mislabelled = found.absent = 0
+    for line in lines:
+        row = rows.get(line.key[0])
+        if row is None:
+            found.absent += 1
+        elif row.input_hash != line.input_sha256_16:
+            found.mismatched += 1
+        elif line.label is not None and known.get(label_key(line.label)) != row.label:
+            found.mislabelled += 1
+        else:
+            fitting.append(line)
+    by_class = Counter(row.label for row in loaded.train)
+    found.rows = len(rows)
+    found.covered = len({line.key for line in fitting})
+    found.rows_by_class = {label: by_class[number] for number, label in enumerate(loaded.test.classes)}
+    found.rationale_fingerprint = loaded.rationale_fingerprint
+    for count, what, level in (
+        (found.mismatched, "lines were written for another input (their hash is not the row's).", "error"),
+        (found.mislabelled, "lines carry another label than their row.", "error"),
+        (found.absent, "lines belong to rows that the data do not have.", "warning" if fitting else "error"),
+    ):
+        if count:
+            found.problems.append(Problem.model_validate({"level": level, "message": f"{count} {what}"}))
+    return fitting
+
+
+def _compare(found: TaskAudit, used: Sequence[Rationale], loaded: LoadedTask, limits: Thresholds) -> None:
+    """Measure what the rationales share with their own inputs and with evaluation inputs."""
+    by_id = {row.id: row.examples[0].example.prompt.text for row in loaded.train}
+    texts = [line.rationale for line in used]
+    inputs = [by_id[line.key[0]] for line in used]
+    evaluation = [example.prompt.text for example in loaded.test.examples]
+    found.copied = statistics.mean(copied_share(text, own, OWN_NGRAM) for text, own in zip(texts, inputs, strict=True))
+    copies = contaminated(texts, inputs, evaluation, limits.ngram)
+    copies |= mostly_from(texts, inputs, evaluation, limits.containment)
+    found.contaminated = len(copies)
+    if len(copies) > limits.contamination * len(texts):
+        first = min(copies)
+        message = (
+            f"{len(copies)} of {len(texts)} rationales copy from evaluation inputs (first: row {used[first].key[0]})."
+        )
+        found.problems.append(Problem(level="error", message=message))

@@ -1,0 +1,268 @@
+"""``dhrd-bench rationales``: generate, audit, show, merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dhrd_bench.data.suite import Suite
+    from dhrd_bench.rationales.generate import Job, Summary
+    from dhrd_bench.rationales.store import Rationale
+
+app = typer.Typer(no_args_is_help=True, help="Write, audit, look at and join teacher rationales.")
+
+SuiteOption = Annotated[str, typer.Option(help="Name of the suite.")]
+TasksOption = Annotated[
+    list[str] | None, typer.Option("--task", "--tasks", help="Tasks, separated by commas; all if left out.")
+]
+DataOption = Annotated[Path | None, typer.Option(help="Folder with the release's files; or DHRD_DATA_DIR.")]
+IncludeOption = Annotated[list[Path] | None, typer.Option(help="Folder with your own suites or backbones.")]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--rationales", help="A store: FOLDER, or pinned FOLDER@FINGERPRINT. Else the suite's own."),
+]
+
+
+@app.command()
+def generate(
+    suite: SuiteOption,
+    teacher: Annotated[str, typer.Option(help="openai:MODEL (any OpenAI-compatible endpoint) or local:BACKBONE.")],
+    task: TasksOption = None,
+    prompt: Annotated[str, typer.Option(help="paper (gold label shown), blind (hidden), or a YAML file.")] = "paper",
+    output: Annotated[Path | None, typer.Option(help="Folder of the store.  [default: rationales/SUITE]")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Train rows per task, drawn by a fixed seed.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Usable rationales wanted per row.")] = 1,
+    attempts: Annotated[int, typer.Option(min=1, help="Replies asked for per row at most, usable or not.")] = 1,
+    settings: Annotated[Path | None, typer.Option(help="YAML file with the teacher's settings and prices.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Of the endpoint, as http://HOST:PORT/v1.")] = None,
+    key_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the key.  [default: OPENAI_API_KEY]")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests under way at once.  [default: 4]")] = None,
+    max_requests: Annotated[int | None, typer.Option(help="Budget of this call in requests.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Budget of this call in money, by the settings' prices.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Of a local teacher.  [default: 256]")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of a local teacher; 0 is greedy.  [default: 0]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Of a local teacher.  [default: 16]")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the requests and show the first; send none.")
+    ] = False,
+    data_dir: DataOption = None,
+    include: IncludeOption = None,
+) -> None:
+    """Have a teacher write rationales for train rows.
+
+    Every reply is on the disk before the next is counted; the same command goes on where an earlier
+    call ended, and asks nothing that has been answered.
+    """
+    from dhrd_bench.rationales.generate import Job, choose
+    from dhrd_bench.rationales.prompts import load_prompt
+    from dhrd_bench.rationales.rows import load_rows, teacher_rows
+    from dhrd_bench.rationales.store import RationaleStore
+    from dhrd_bench.rationales.teachers import make_teacher, read_settings
+
+    chosen = _suite(suite, include)
+    writer = make_teacher(
+        teacher,
+        read_settings(
+            settings,
+            base_url=base_url,
+            key_env=key_env,
+            concurrency=concurrency,
+            max_requests=max_requests,
+            max_cost=max_cost,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            batch_size=batch_size,
+        ),
+    )
+    template = load_prompt(prompt)
+    store = RationaleStore(output or Path("rationales") / chosen.name)
+    complete = True
+    for name in chosen.resolve_tasks(_names(task)):
+        loaded = load_rows(chosen, name, data_dir)
+        rows = choose(teacher_rows(chosen, loaded), limit, chosen.name, name)
+        shown = f"{loaded.card.prompt}@{loaded.card.prompt_version}"
+        job = Job(store, name, rows, loaded.card.answers, template, writer, shown, samples, attempts)
+        if dry_run:
+            _preview(job)
+            continue
+        summary = _run(job)
+        complete = complete and not summary.failed and not summary.stopped
+        if summary.stopped:
+            break
+    if not complete:
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    suite: SuiteOption,
+    task: TasksOption = None,
+    rationales: StoreOption = None,
+    data_dir: DataOption = None,
+    without_rows: Annotated[
+        bool, typer.Option("--without-rows", help="Look at the rationales alone; say what was not checked.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the JSON to this file, too.")] = None,
+    max_contamination: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that may copy from evaluation inputs.")
+    ] = 0.01,
+    max_duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share that may repeat another row's.")] = 0.05,
+    include: IncludeOption = None,
+) -> None:
+    """Measure what a store holds and what it gives away; exit code 1 if it is unusable."""
+    from rich.console import Console
+
+    from dhrd_bench.rationales.audit import Thresholds, tables
+    from dhrd_bench.rationales.audit import audit as measure
+    from dhrd_bench.rationales.store import RationaleStore
+    from dhrd_bench.results.store import write_text_atomically
+
+    with Console(stderr=True).status("reading") as status:
+        result = measure(
+            _suite(suite, include),
+            tasks=_names(task),
+            store=RationaleStore.open(rationales) if rationales else None,
+            data_dir=data_dir,
+            without_rows=without_rows,
+            thresholds=Thresholds(contamination=max_contamination, duplicates=max_duplicates),
+            progress=lambda name: status.update(f"auditing {name}"),
+        )
+    text = result.model_dump_json(indent=2) + "\n"
+    if output:
+        write_text_atomically(output, text)
+    if as_json:
+        typer.echo(text, nl=False)
+    else:
+        Console().print(*tables(result), sep="\n")
+    if not result.usable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    suite: Annotated[str | None, typer.Option(help="Name of the suite, to show its own rationales.")] = None,
+    rationales: StoreOption = None,
+    task: TasksOption = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rationales per task.")] = 3,
+    row: Annotated[str | None, typer.Option("--id", help="Only those of this row.")] = None,
+    data_dir: DataOption = None,
+    include: IncludeOption = None,
+) -> None:
+    """Show a store's card and some of its rationales."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from dhrd_bench.errors import UserError, did_you_mean
+    from dhrd_bench.rationales.audit import inline
+    from dhrd_bench.rationales.card import make_card, to_markdown
+    from dhrd_bench.rationales.rows import load_rows, own_store
+    from dhrd_bench.rationales.store import RationaleStore
+
+    if (suite is None) == (rationales is None):
+        raise UserError("Name either --rationales or --suite.")
+    console = Console()
+    chosen = _suite(suite, include) if suite else None
+    store = RationaleStore.open(rationales) if rationales else own_store(chosen) if chosen else None
+    if store:
+        console.print(Markdown(to_markdown(make_card(store))))
+        names = _names(task) or store.tasks()
+        by_folded = {name.casefold(): name for name in store.tasks()}
+        for name in names:
+            if name.casefold() not in by_folded:
+                raise UserError(f"The store has no task {name!r}.", did_you_mean(name, store.tasks()))
+            _show(console, by_folded[name.casefold()], store.rows(by_folded[name.casefold()]), limit, row)
+    elif chosen:
+        for name in chosen.resolve_tasks(_names(task)):
+            _show(console, name, inline(chosen, load_rows(chosen, name, data_dir)), limit, row)
+
+
+@app.command()
+def merge(
+    sources: Annotated[
+        list[str], typer.Argument(help="Stores, FOLDER or FOLDER@FINGERPRINT, the preferred one first.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the new store.")],
+) -> None:
+    """Join stores into a new one: more tasks, more rows, several rationales per row."""
+    from dhrd_bench.rationales.merge import merge as join
+    from dhrd_bench.rationales.store import RationaleStore
+
+    card = join(output, [RationaleStore.open(source) for source in sources])
+    for name, held in card.contents.items():
+        typer.echo(f"{name}: {held.usable} rationales for {held.rows} rows")
+    typer.echo(f"{output}: fingerprint {card.fingerprint[:16]}")
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def _suite(name: str, include: list[Path] | None) -> Suite:
+    from dhrd_bench import registry
+
+    for folder in include or []:
+        registry.include(folder)
+    return registry.suites.get(name)
+
+
+def _names(tasks: list[str] | None) -> list[str] | None:
+    return [name.strip() for given in tasks for name in given.split(",") if name.strip()] if tasks else None
+
+
+def _preview(job: Job) -> None:
+    todo = job.todo()
+    typer.echo(f"{job.task}: {len(todo)} of {len(job.rows)} rows to ask {job.teacher.name} about")
+    if todo:
+        ask = job.ask(*todo[0])
+        typer.echo(f"--- system\n{ask.system}\n--- user\n{ask.user}\n---")
+
+
+def _run(job: Job) -> Summary:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        line = bar.add_task(job.task, total=len(job.todo()))
+        summary = job.run(lambda now: bar.update(line, completed=now.received + len(now.failed)))
+    typer.echo(_report(job, summary))
+    return summary
+
+
+def _report(job: Job, summary: Summary) -> str:
+    parts = [f"{summary.usable} written", f"{summary.present} already there"]
+    if summary.rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in summary.rejected.items())
+        parts.append(f"{summary.rejected.total()} rejected ({reasons})")
+    if summary.failed:
+        parts.append(f"{len(summary.failed)} failed (row {summary.failed[-1]})")
+    if summary.open:
+        parts.append(f"{summary.open} open")
+    lines = [f"{job.task}: {', '.join(parts)}"]
+    if summary.received:
+        cost = "".join(f", {amount:.4f} {currency}" for currency, amount in summary.cost.items())
+        lines.append(f"  tokens: {summary.tokens_in:,} in, {summary.tokens_out:,} out{cost}")
+        if not job.prompt.label_seen:
+            lines.append(f"  acceptance: {summary.acceptance:.1%} of the replies gave the gold label")
+    if summary.stopped:
+        lines.append(f"  stopped: {summary.stopped}")
+    lines.append(f"  {job.store.path(job.task)}: fingerprint {job.store.fingerprint(job.task)[:16]}")
+    return "\n".join(lines)
+
+
+def _show(console: Any, task: str, rows: list[Rationale], limit: int, row: str | None) -> None:
+    from rich.text import Text
+
+    picked = [each for each in rows if row is None or each.key[0] == row]
+    for each in picked[:limit] if row is None else picked:
+        made = " ".join(filter(None, [each.teacher, each.prompt, each.rejected and f"REJECTED: {each.rejected}"]))
+        console.print(Text(f"{task} {each.key[0]}, label {each.label}, sample {each.sample} {made}", "bold"))
+        console.print(Text(each.rationale + "\n"))

@@ -1,0 +1,78 @@
+"""Where a suite's rows meet a store: what a teacher is shown, and what a line is joined by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dhrd_bench.errors import UserError
+from dhrd_bench.rationales.generate import Row
+from dhrd_bench.rationales.store import RationaleStore
+
+if TYPE_CHECKING:
+    from dhrd_bench.data.cards import TaskDefinition, Value
+    from dhrd_bench.data.suite import LoadedTask, Suite
+
+
+def load_rows(suite: Suite, task: str, data_dir: Path | None) -> LoadedTask:
+    """Load `task` with the first of its prompts that asks about the whole row at once.
+
+    A rationale belongs to a row; a prompt that asks one candidate at a time shows less than that.
+
+    Raises
+    ------
+    UserError
+        As `Suite.load`, or if there is no such prompt.
+    """
+    (name,) = suite.resolve_tasks([task])
+    prompts = suite.card.tasks[name].prompts
+    whole = sorted(
+        (prompt for prompt in prompts if not prompts[prompt].candidates), key=lambda p: p != suite.card.prompt
+    )
+    if not whole:
+        raise UserError(
+            f"Every prompt of {name!r} asks one candidate at a time.", "Add one that shows the whole row to the suite."
+        )
+    return suite.load(name, prompt=whole[0], data_dir=data_dir)
+
+
+def raw_labels(definition: TaskDefinition) -> tuple[Value, ...]:
+    """Return the classes as the data set writes them, by label id."""
+    return definition.label.values or definition.label.names
+
+
+def label_ids(definition: TaskDefinition) -> dict[str, int]:
+    """Return label ids by raw value; see `label_key`."""
+    return {label_key(value): label for label, value in enumerate(raw_labels(definition))}
+
+
+def label_key(value: object) -> str:
+    """Return the form in which raw labels are compared: 1, 1.0 and "1" are one, and so are True and "true"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip().casefold()
+
+
+def teacher_rows(suite: Suite, loaded: LoadedTask) -> list[Row]:
+    """Return the train rows of `loaded` as a teacher is shown them."""
+    labels = raw_labels(suite.card.tasks[loaded.card.name])
+    return [
+        Row(
+            idx=int(row.id) if row.id.isdecimal() and str(int(row.id)) == row.id else row.id,
+            input_hash=row.input_hash,
+            text=row.examples[0].example.prompt.text,
+            label=row.label,
+            raw_label=labels[row.label],
+        )
+        for row in loaded.train
+    ]
+
+
+def own_store(suite: Suite) -> RationaleStore | None:
+    """Return the store beside ``suite.yaml`` that the suite's tasks name; None if its rationales stand in its rows."""
+    for task, definition in suite.card.tasks.items():
+        if definition.rationale and definition.rationale.file:
+            path = suite.path.parent / definition.rationale.file.replace("{task}", task)
+            if path.name == f"{task}.jsonl" and path.is_file():
+                return RationaleStore(path.parent)
+    return None
