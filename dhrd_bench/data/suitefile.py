@@ -118,7 +118,8 @@ Problem = tuple[tuple[str | int, ...], str, str]
 
 
 def _explain(error: ValidationError, path: Path, text: str) -> UserError:
-    first = error.errors(include_url=False)[0]
+    # A misspelt key is also a missing one: it is named first, as what to mend.
+    first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     keys = tuple(key for key in first["loc"] if key not in ("bool", "int", "float", "str"))
     hint = ""
     if first["type"] == "extra_forbidden":
