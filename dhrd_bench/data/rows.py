@@ -7,12 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from dhrd_bench.data.cards import HubCard, RationaleCard, SpanCard, TaskDefinition, Value
-from dhrd_bench.data.sources import Record, read_records
+from dhrd_bench.data.cards import HubCard, SpanCard, TaskDefinition, Value
+from dhrd_bench.data.sources import Record
 from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.rationales.store import Rationale
+from dhrd_bench.rationales.store import RationaleStore
 
 _MISSING = object()
 
@@ -84,13 +85,13 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
         At the first row with a missing field, a value that is no text or number, an unknown label, a
         span outside its text or an id that was there before; with file and line.
     """
-    classes = {_label_key(value): number for number, value in enumerate(layout.values)}
+    classes = {label_key(value): number for number, value in enumerate(layout.values)}
     rows: list[Row] = []
     seen: dict[str, str] = {}
     for place, record in _exploded(records, layout.explode):
         fields = {name: _scalar(record, path, place) for name, path in layout.fields.items()}
         raw = _required(record, layout.label, place)
-        label = classes.get(_label_key(raw))
+        label = classes.get(label_key(raw))
         if label is None:
             known = ", ".join(json.dumps(value) for value in layout.values)
             raise UserError(f"{place}: {layout.label!r} is {json.dumps(raw, default=str)}.", f"Known labels: {known}.")
@@ -145,41 +146,36 @@ def empty_texts(rows: Sequence[Row]) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Rationales by row id, and what could not be used: rows that are another's, and rows that are not there."""
+    """Rationales by row id; how many lines were written for another input or label, or for rows not there."""
 
     texts: dict[str, str]
     mismatched: int
     absent: int
 
 
-def join_rationales(rows: Sequence[Row], task: TaskDefinition, path: Path | None) -> Joined:
-    """Give each train row its rationale: the one in the row, or else the first in the file that fits it.
+def join_rationales(rows: Sequence[Row], task: TaskDefinition, lines: Sequence[Rationale]) -> Joined:
+    """Give each train row its rationale: the one that stands in it, or the first usable line that fits it.
 
-    A rationale of the file fits if its hash is that of the row's input and its label the row's.
-
-    Raises
-    ------
-    UserError
-        If a row of the file lacks a field.
+    A line belongs to the row whose id is its ``idx`` (several numbers joined by ``-``). It fits if its
+    hash is that of the row's input and its label, where it has one, the row's; of several samples the
+    lowest counts.
     """
     texts = {row.id: row.rationale for row in rows if row.rationale}
-    if path is None:
-        return Joined(texts, 0, 0)
-    card = task.rationale or RationaleCard()
-    classes = {_label_key(value): number for number, value in enumerate(task.label.values or task.label.names)}
+    values = task.label.values or task.label.names
+    classes = {label_key(value): number for number, value in enumerate(values)}
     by_id = {row.id: row for row in rows}
     mismatched = absent = 0
-    for place, record in read_records(path):
-        row = by_id.get("-".join(str(_required(record, part, place)) for part in card.id))
-        text = _required(record, card.text, place)
-        given = _required(record, card.hash, place)
-        label = classes.get(_label_key(_required(record, card.label, place)))
+    for line in sorted(lines, key=lambda line: line.sample):
+        name, digest = line.key
+        row = by_id.get(name)
+        if not line.usable:
+            continue
         if row is None:
             absent += 1
-        elif given != row.input_hash or label != row.label or not isinstance(text, str) or not text.strip():
+        elif digest != row.input_hash or (line.label is not None and classes.get(label_key(line.label)) != row.label):
             mismatched += 1
         else:
-            texts.setdefault(row.id, text.strip())
+            texts.setdefault(row.id, line.rationale.strip())
     return Joined(texts, mismatched, absent)
 
 
@@ -238,7 +234,7 @@ def _name(names: Sequence[str], fields: Mapping[str, Value]) -> str:
     return "-".join(str(fields[name]) for name in names)
 
 
-def _label_key(value: Any) -> str:
+def label_key(value: Any) -> str:
     """Return the form in which raw labels are compared: CSV has "1" and "TRUE" where JSON has 1 and true."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)

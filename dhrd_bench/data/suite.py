@@ -13,10 +13,11 @@ from typing import ClassVar
 from dhrd_bench.contracts import Example, LabeledExample, TaskCard, derive_seed
 from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
 from dhrd_bench.data.prompts import Renderer
-from dhrd_bench.data.rows import Layout, Row, empty_texts, fingerprint, join_rationales, read_rows
+from dhrd_bench.data.rows import Layout, Row, empty_texts, fingerprint, join_rationales, join_store, read_rows
 from dhrd_bench.data.sources import Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.rationales.store import RationaleStore
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +171,9 @@ class Suite:
         shared = set.intersection(*(set(task.prompts) for task in self.card.tasks.values()))
         return sorted(shared, key=lambda name: (name != self.card.prompt, name))
 
-    def load(self, task: str, *, prompt: str | None = None, data_dir: Path | None = None) -> LoadedTask:
+    def load(
+        self, task: str, *, prompt: str | None = None, data_dir: Path | None = None, rationales: Path | None = None
+    ) -> LoadedTask:
         """Read and check all rows of `task`.
 
         Parameters
@@ -181,11 +184,15 @@ class Suite:
             Name of the prompt; None takes the suite's default.
         data_dir
             Folder of the release; None takes the environment's ``DHRD_DATA_DIR`` if that is set.
+        rationales
+            A store to take the rationales from (``FOLDER``, or pinned ``FOLDER@FINGERPRINT``); None takes
+            the suite's own.
 
         Raises
         ------
         UserError
-            If the task or the prompt is unknown, no source has the rows, or a row is malformed.
+            If the task or the prompt is unknown, no source has the rows, a row is malformed, or the store
+            is not there, has changed since it was pinned, or has nothing of this task.
         """
         (name,) = self.resolve_tasks([task])
         definition = self.card.tasks[name]
@@ -204,8 +211,10 @@ class Suite:
         for split in ("train", "test"):
             if not splits[split]:
                 raise UserError(f"The {split} split of task {name!r} of {self.name!r} has no rows.")
-        path = self._rationale_file(name, definition)
-        joined = join_rationales(splits["train"], definition, path)
+        if rationales is not None:
+            joined = join_store(splits["train"], definition, name, RationaleStore.open(rationales))
+        else:
+            joined = join_rationales(splits["train"], definition, self._rationale_file(name, definition))
         notes = []
         if joined.mismatched:
             notes.append(f"{joined.mismatched} rationales were written for another input or label and are not used")

@@ -90,7 +90,7 @@ def make_plan(
     names = found.resolve_tasks([] if tasks == "" else tasks.split(",") if tasks else None)
     cells: list[PlannedCell] = []
     for task in names:
-        loaded = found.load(task, prompt=options.prompt, data_dir=data_dir)
+        loaded = found.load(task, prompt=options.prompt, data_dir=data_dir, rationales=rationales)
         for seed in seed_list:
             data, test = split(loaded, budget_card, seed)
             for spec in specs:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dhrd_bench.data.suite import LoadedTask, Suite
 
 
-def load_rows(suite: Suite, task: str, data_dir: Path | None) -> LoadedTask:
+def load_rows(suite: Suite, task: str, data_dir: Path | None, rationales: Path | None = None) -> LoadedTask:
     """Load `task` with the first of its prompts that asks about the whole row at once.
 
     A rationale belongs to a row; a prompt that asks one candidate at a time shows less than that.
@@ -33,7 +33,7 @@ def load_rows(suite: Suite, task: str, data_dir: Path | None) -> LoadedTask:
         raise UserError(
             f"Every prompt of {name!r} asks one candidate at a time.", "Add one that shows the whole row to the suite."
         )
-    return suite.load(name, prompt=whole[0], data_dir=data_dir)
+    return suite.load(name, prompt=whole[0], data_dir=data_dir, rationales=rationales)
 
 
 def raw_labels(definition: TaskDefinition) -> tuple[Value, ...]:
@@ -43,14 +43,9 @@ def raw_labels(definition: TaskDefinition) -> tuple[Value, ...]:
 
 def label_ids(definition: TaskDefinition) -> dict[str, int]:
     """Return label ids by raw value; see `label_key`."""
+    from dhrd_bench.data.rows import label_key
+
     return {label_key(value): label for label, value in enumerate(raw_labels(definition))}
-
-
-def label_key(value: object) -> str:
-    """Return the form in which raw labels are compared: 1, 1.0 and "1" are one, and so are True and "true"."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip().casefold()
 
 
 def teacher_rows(suite: Suite, loaded: LoadedTask) -> list[Row]:

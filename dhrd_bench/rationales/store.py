@@ -183,14 +183,6 @@ class RationaleStore:
         path = self.path(task)
         return read_rows(path) if path.exists() else []
 
-    def first_usable(self, task: str) -> dict[tuple[str, str], str]:
-        """Return the text to train on by (example id, input hash): of several, the lowest sample."""
-        chosen: dict[tuple[str, str], str] = {}
-        for row in sorted(self.rows(task), key=lambda row: row.sample):
-            if row.usable:
-                chosen.setdefault(row.key, row.rationale)
-        return chosen
-
     def fingerprint(self, task: str | None = None) -> str:
         """Return the fingerprint of one task's rationales, or of the whole store."""
         if task is not None:

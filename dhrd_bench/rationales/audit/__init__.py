@@ -65,7 +65,7 @@ def audit(
         loaded: LoadedTask | None = None
         if not unreachable:
             try:
-                loaded = load_rows(suite, name, data_dir)
+                loaded = load_rows(suite, name, data_dir, store.folder if store else None)
             except UserError as error:
                 if own is None or data_dir is not None:
                     raise

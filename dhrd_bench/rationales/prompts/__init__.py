@@ -123,7 +123,7 @@ class TeacherPrompt(Card):
         return Reading(body.strip() if bare else before.strip(), answer if bare else None, closed=False)
 
 
-_PREFIX = re.compile(r"^\W*(?:the\s+)?(?:final\s+)?answer\s*(?:is\b|:)?\s*", re.IGNORECASE)
+_PREFIX = re.compile(r"^\W*(?:the\s+)?(?:final\s+|correct\s+)?answer\s*(?:is\b|:)?\s*", re.IGNORECASE)
 
 
 def _plain(text: str) -> str:

@@ -20,7 +20,7 @@ class LocalTeacher:
 
     def __init__(self, backbone: str, settings: TeacherSettings) -> None:
         from dhrd_bench.backbones import resolve
-        from dhrd_bench.backbones.load import settle
+        from dhrd_bench.backbones.loading import settle
 
         self._card = settle(resolve(backbone))
         self._decoding = Decoding(
