@@ -13,6 +13,7 @@ import yaml
 
 from dhrd_bench.contracts import Budget, Predictions
 from dhrd_bench.data.cards import HubCard, PromptCard, SuiteCard, TaskDefinition
+from dhrd_bench.data.rows import input_hash
 from dhrd_bench.data.scoring import score
 from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import Suite
@@ -126,31 +127,54 @@ def test_rationales_are_optional_and_of_train_only(tmp_path: Path) -> None:
     assert not hasattr(loaded.test.examples[0], "rationale")
 
 
-def test_rationales_of_a_file_are_verified(tmp_path: Path) -> None:
-    from dhrd_bench.data.rows import input_hash
-
-    text = SUITE.replace("id: key", "id: key\n    hash: [text]\n    rationale: {file: '{task}.jsonl', id: key}")
-    good = [
-        {"key": row["key"], "label": row["mood"], "rationale": row["why"], "input_sha256_16": input_hash([row["text"]])}
+def store_lines() -> list[dict[str, Any]]:
+    return [
+        {"idx": row["key"], "label": row["mood"], "rationale": row["why"], "input_sha256_16": input_hash([row["text"]])}
         for row in ROWS[:6]
     ]
-    store = [
+
+
+FROM_STORE = SUITE.replace("id: key", "id: key\n    hash: [text]\n    rationale: {file: '{task}.jsonl'}")
+
+
+def test_rationales_of_a_store_are_verified(tmp_path: Path) -> None:
+    good = store_lines()
+    lines = [
+        {**good[0], "sample": 1, "rationale": "a later sample"},
+        {**good[0], "rejected": "names the class", "rationale": "an unusable one"},
         good[0],
-        {**good[0], "rationale": "a second one"},
         {**good[1], "input_sha256_16": "0" * 16},
         {**good[2], "label": "glad"},
-        {**good[3], "key": "k99"},
-        good[4],
+        {**good[3], "idx": "k99"},
+        {key: value for key, value in good[4].items() if key != "label"},
     ]
-    loaded = write(tmp_path, text, moods=store).load("moods")
+    loaded = write(tmp_path, FROM_STORE, moods=lines).load("moods")
     assert {row.id: row.rationale for row in loaded.train if row.rationale} == {"k0": "because 0", "k4": "because 4"}
     assert loaded.rationale_coverage == pytest.approx(2 / 6)
     assert [int(note.split()[0]) for note in loaded.notes] == [2, 1]
-    changed = write(tmp_path, text, moods=[{**good[0], "rationale": "other"}, good[4]]).load("moods")
+    changed = write(tmp_path, FROM_STORE, moods=[{**good[0], "rationale": "other"}, good[4]]).load("moods")
     assert changed.rationale_fingerprint != loaded.rationale_fingerprint
     assert changed.fingerprint == loaded.fingerprint
+    with pytest.raises(UserError, match=r"moods\.jsonl, line 1: rationale"):
+        write(tmp_path, FROM_STORE, moods=[{"idx": 1}]).load("moods")
     with pytest.raises(UserError, match="No rationales of task 'moods'"):
-        write(tmp_path, text.replace("'{task}.jsonl'", "none.jsonl")).load("moods")
+        write(tmp_path, FROM_STORE.replace("'{task}.jsonl'", "none.jsonl")).load("moods")
+
+
+def test_a_store_named_by_the_user_replaces_the_suites_own(tmp_path: Path) -> None:
+    suite = write(tmp_path, FROM_STORE.replace("file: '{task}.jsonl'", "field: why"))
+    assert suite.load("moods").rationale_coverage == 1
+    store = tmp_path / "store"
+    store.mkdir()
+    path = store / "moods.jsonl"
+    path.write_text(json.dumps({**store_lines()[3], "rationale": "another teacher's"}) + "\n")
+    loaded = suite.load("moods", rationales=store)
+    assert [row.rationale for row in loaded.train if row.rationale] == ["another teacher's"]
+    with pytest.raises(UserError, match="has the fingerprint"):
+        suite.load("moods", rationales=f"{store}@{'0' * 16}")
+    path.rename(store / "mood.jsonl")
+    with pytest.raises(UserError, match=r"has no rationales of task 'moods'\. Did you mean 'mood'"):
+        suite.load("moods", rationales=store)
 
 
 def test_the_fingerprint_sees_every_field_label_and_order(tmp_path: Path) -> None:

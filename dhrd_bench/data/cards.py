@@ -99,19 +99,14 @@ class LabelCard(Card):
 
 
 class RationaleCard(Card):
-    """Where rationales come from: a field of the train row, or a file beside ``suite.yaml``, or both.
+    """Where rationales come from: a `field` of the train row, a `file` of a rationale store, or both.
 
-    Rows of the file are joined by `id` (fields of the file, in the order of the task's ``id``) and
-    used only if their `hash` is that of the row's input and their `label` is the row's.
-    ``{task}`` in `file` stands for the task's name.
+    The file is relative to ``suite.yaml``; ``{task}`` in it stands for the task's name. Its form is
+    `dhrd_bench.rationales.store.Rationale`.
     """
 
     field: str | None = None
     file: Inside | None = None
-    id: Names = ("idx",)
-    text: str = "rationale"
-    label: str = "label"
-    hash: str = "input_sha256_16"
 
 
 class SpanCard(Card):

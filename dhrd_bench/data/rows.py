@@ -13,7 +13,6 @@ from dhrd_bench.data.cards import HubCard, SpanCard, TaskDefinition, Value
 from dhrd_bench.data.sources import Record
 from dhrd_bench.errors import UserError, did_you_mean
 from dhrd_bench.rationales.store import Rationale
-from dhrd_bench.rationales.store import RationaleStore
 
 _MISSING = object()
 

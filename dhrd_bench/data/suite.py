@@ -6,18 +6,19 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from dhrd_bench.contracts import Example, LabeledExample, TaskCard, derive_seed
 from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
 from dhrd_bench.data.prompts import Renderer
-from dhrd_bench.data.rows import Layout, Row, empty_texts, fingerprint, join_rationales, join_store, read_rows
+from dhrd_bench.data.rows import Layout, Row, empty_texts, fingerprint, join_rationales, read_rows
 from dhrd_bench.data.sources import Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
-from dhrd_bench.rationales.store import RationaleStore
+from dhrd_bench.rationales.store import Rationale, RationaleStore
+from dhrd_bench.rationales.store import read_rows as read_rationales
 
 _log = logging.getLogger(__name__)
 
@@ -172,7 +173,12 @@ class Suite:
         return sorted(shared, key=lambda name: (name != self.card.prompt, name))
 
     def load(
-        self, task: str, *, prompt: str | None = None, data_dir: Path | None = None, rationales: Path | None = None
+        self,
+        task: str,
+        *,
+        prompt: str | None = None,
+        data_dir: Path | None = None,
+        rationales: str | Path | None = None,
     ) -> LoadedTask:
         """Read and check all rows of `task`.
 
@@ -211,10 +217,12 @@ class Suite:
         for split in ("train", "test"):
             if not splits[split]:
                 raise UserError(f"The {split} split of task {name!r} of {self.name!r} has no rows.")
-        if rationales is not None:
-            joined = join_store(splits["train"], definition, name, RationaleStore.open(rationales))
+        if rationales is None:
+            lines = self._own_rationales(name, definition)
         else:
-            joined = join_rationales(splits["train"], definition, self._rationale_file(name, definition))
+            lines = _lines_of(RationaleStore.open(rationales), name)
+            splits["train"] = [replace(row, rationale=None) for row in splits["train"]]
+        joined = join_rationales(splits["train"], definition, lines)
         notes = []
         if joined.mismatched:
             notes.append(f"{joined.mismatched} rationales were written for another input or label and are not used")
@@ -226,14 +234,23 @@ class Suite:
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
         return _build(name, definition, asked, splits, joined.texts, found.source, tuple(notes))
 
-    def _rationale_file(self, task: str, definition: TaskDefinition) -> Path | None:
+    def _own_rationales(self, task: str, definition: TaskDefinition) -> list[Rationale]:
         if definition.rationale is None or definition.rationale.file is None:
-            return None
+            return []
         path = self.path.parent / definition.rationale.file.replace("{task}", task)
         if not path.is_file():
             hint = "Put the file there, or take 'rationale.file' away."
             raise UserError(f"No rationales of task {task!r} at {path}.", hint)
-        return path
+        return read_rationales(path)
+
+
+def _lines_of(store: RationaleStore, task: str) -> list[Rationale]:
+    lines = store.rows(task)
+    if not lines:
+        raise UserError(
+            f"The store at {store.folder} has no rationales of task {task!r}.", did_you_mean(task, store.tasks())
+        )
+    return lines
 
 
 def seeded_order(names: Sequence[str], seed: int) -> list[str]:
