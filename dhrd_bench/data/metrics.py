@@ -56,7 +56,7 @@ class Accuracy(LabelMetric):
 
 
 class F1(LabelMetric):
-    """F1 of the second class; over all options of all questions it is MultiRC's F1a."""
+    """F1 of the second class; over the answer options of all questions it is called F1a."""
 
     description = "F1 of label id 1 over all rows; 0 if that class is neither there nor predicted."
 
@@ -90,7 +90,7 @@ class MatthewsCorrelation(LabelMetric):
 class ExactMatch(LabelMetric):
     """Share of groups whose every row is predicted right."""
 
-    description = "Share of groups (MultiRC: questions) whose every row (answer option) is predicted right."
+    description = "Share of groups (such as questions) whose every row (such as an answer option) is predicted right."
 
     def measure(self, predictions: Any, references: Any, groups: Sequence[str], classes: int) -> float:
         """Return the share of groups that are right throughout."""
