@@ -1,4 +1,4 @@
-"""dhrd-bench: does distilling reasoning into a fast classifier pay?
+"""A benchmark of distilling reasoning into fast classifiers.
 
 What a contributor's method file needs is exported here. Everything loads on first use, so that
 neither ``--help`` nor importing a method file imports torch.

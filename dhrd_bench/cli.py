@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -19,11 +19,12 @@ app = typer.Typer(
 )
 
 Include = Annotated[
-    Optional[list[Path]], typer.Option("--include", help="Folder with methods, suites, budgets of your own; repeatable.")
+    list[Path] | None, typer.Option("--include", help="Folder with methods, suites, budgets of your own; repeatable.")
 ]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 DataDir = Annotated[
-    Optional[Path], typer.Option("--data-dir", envvar="DHRD_DATA_DIR", help="Folder with a suite's files in their release layout.")
+    Path | None,
+    typer.Option("--data-dir", envvar="DHRD_DATA_DIR", help="Folder with a suite's files in their release layout."),
 ]
 
 
@@ -31,12 +32,16 @@ DataDir = Annotated[
 def run(
     methods: Annotated[str, typer.Option(help="Comma-separated; settings as in 'dhrd[alpha=0.5,beta=1]'.")],
     suite: Annotated[str, typer.Option(help="Suite; a prompt as in 'superglue7[prompt=paper]'.")] = "mini7",
-    tasks: Annotated[Optional[str], typer.Option(help="Comma-separated; all tasks of the suite by default.")] = None,
-    backbone: Annotated[str, typer.Option(help="Name, hub id or local folder; 'NAME[dtype=float32]'.")] = "smollm2-135m",
+    tasks: Annotated[str | None, typer.Option(help="Comma-separated; all tasks of the suite by default.")] = None,
+    backbone: Annotated[
+        str, typer.Option(help="Name, hub id or local folder; 'NAME[dtype=float32]'.")
+    ] = "smollm2-135m",
     budget: Annotated[str, typer.Option(help="Named limits; 'NAME[epochs=1]' changes one.")] = "smoke",
-    seeds: Annotated[Optional[str], typer.Option(help="A count (5), a list (0,3,7) or a range (2-4).")] = None,
+    seeds: Annotated[str | None, typer.Option(help="A count (5), a list (0,3,7) or a range (2-4).")] = None,
     data_dir: DataDir = None,
-    rationales: Annotated[Optional[Path], typer.Option(help="Rationale store to train on instead of the suite's own.")] = None,
+    rationales: Annotated[
+        Path | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
+    ] = None,
     results: Results = Path("results"),
     include: Include = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,

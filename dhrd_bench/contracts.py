@@ -303,10 +303,10 @@ class Method(ABC):
     def predict(self, examples: Sequence[Example], context: Context) -> Predictions:
         """Answer each of `examples` on its own, in the order given."""
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:  # noqa: B027 - a method without state need not write one
         """Write the fitted state into `folder` (safetensors and JSON); nothing to write by default."""
 
-    def load(self, folder: Path, task: TaskCard, context: Context) -> None:
+    def load(self, folder: Path, task: TaskCard, context: Context) -> None:  # noqa: B027
         """Restore from `folder` what `save` wrote."""
 
 

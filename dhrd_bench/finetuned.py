@@ -11,6 +11,7 @@ from dhrd_bench.contracts import Context, Example, LabeledExample, Method, Predi
 
 if TYPE_CHECKING:
     from dhrd_bench.training import Encoder, Fitted, Row
+    from dhrd_bench.training.heads import HeadKind
 
 
 class FineTuned(Method):
@@ -38,8 +39,9 @@ class FineTuned(Method):
         """Fine-tune on `rows` with `weights`."""
         from dhrd_bench.training import fine_tune
 
-        head = getattr(self.params, "head", "mlp") if self.weights().get("cls") else None
-        self.fitted = fine_tune(self.prepare(task, context), context, self.rows, weights=self.weights(), head=head)
+        weights = self.weights()
+        head: HeadKind | None = getattr(self.params, "head", "mlp") if weights.get("cls") else None
+        self.fitted = fine_tune(self.prepare(task, context), context, self.rows, weights=weights, head=head)
 
     def predict(self, examples: Sequence[Example], context: Context) -> Predictions:
         """Classify from the pooled state of each input."""

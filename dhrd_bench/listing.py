@@ -78,7 +78,8 @@ def _tasks() -> list[dict[str, str]]:
 def _backbones() -> list[dict[str, str]]:
     cards = [registry.backbones.get(name) for name in registry.backbones]
     return [
-        {"backbone": card.name, "parameters": card.parameters, "licence": card.licence, "hub id": card.hub_id} for card in cards
+        {"backbone": card.name, "parameters": card.parameters, "licence": card.licence, "hub id": card.hub_id}
+        for card in cards
     ]
 
 

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -56,7 +57,9 @@ class Registry(Generic[T]):
         """
         known = self._entries.get(name)
         if known and known.origin != origin:
-            raise UserError(f"Two {self.kind}s are called {name!r}: {known.origin} and {origin}.", "Rename one of them.")
+            raise UserError(
+                f"Two {self.kind}s are called {name!r}: {known.origin} and {origin}.", "Rename one of them."
+            )
         self._entries[name] = Entry(name, load, origin)
 
     def names(self) -> list[str]:
@@ -194,7 +197,7 @@ def load_plugins() -> None:
     for group in ("dhrd_bench.methods", "dhrd_bench.suites"):
         for point in entry_points(group=group):
             origin = f"{point.dist.name if point.dist else '?'}:{point.value}"
-            _guarded(origin, lambda point=point, group=group, origin=origin: _load_entry_point(point, group, origin))
+            _guarded(origin, partial(_load_entry_point, point, group))
 
 
 def include(folder: Path) -> None:
@@ -213,9 +216,9 @@ def include(folder: Path) -> None:
         raise UserError(f"No plug-in folder at {folder}.", "Name an existing folder with --include.")
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith("_"):
-            _guarded(str(path), lambda path=path: _import_file(path))
+            _guarded(str(path), partial(_import_file, path))
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*/suite.yaml")]):
-        _guarded(str(path), lambda path=path: _add_yaml(path))
+        _guarded(str(path), partial(_add_yaml, path))
 
 
 def _guarded(origin: str, load: Callable[[], None]) -> None:
@@ -234,13 +237,14 @@ def _import_file(path: Path) -> None:
     # A name of its own, so that two folders may both have a my_method.py.
     name = f"dhrd_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
 
 
-def _load_entry_point(point: Any, group: str, origin: str) -> None:
+def _load_entry_point(point: Any, group: str) -> None:
     loaded = point.load()
     if group.endswith("methods"):
         if isinstance(loaded, type) and issubclass(loaded, Method):

@@ -5,7 +5,7 @@ import pytest
 from dhrd_bench.backbones import Backbone, load, resolve
 from dhrd_bench.contracts import Budget, Context, Decoding, Example, LabeledExample, Prompt, TaskCard, TaskData
 
-WORDS = "amber birch cedar delta ember fjord grove heron islet jetty".split()
+WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "jetty"]
 
 
 @pytest.fixture(scope="session")

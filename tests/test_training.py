@@ -84,7 +84,9 @@ def test_lower_and_upper_blocks_make_the_whole(tiny: Backbone) -> None:
 
 @pytest.mark.parametrize("scope", ["all", "rationale"])
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 1.0), (1.0, 0.5)])
-def test_one_pass_gives_the_loss_of_two(toy: TaskData, context: Context, scope: str, weights: tuple[float, float]) -> None:
+def test_one_pass_gives_the_loss_of_two(
+    toy: TaskData, context: Context, scope: str, weights: tuple[float, float]
+) -> None:
     """L = beta L_cls + alpha L_lm, each from a pass of its own over unpadded sequences."""
     alpha, beta = weights
     made = trainer("dhrd", toy, context, alpha=alpha, beta=beta, lm_scope=scope)
@@ -224,7 +226,9 @@ def test_merged_lora_equals_the_adapters_in_float32(toy: TaskData, context: Cont
     made.tuning.close()
     assert any(tensor.abs().max() > 0 for name, tensor in adapters.items() if name.endswith("lora_B"))
     context.backbone.load_weights(weights, object())
-    torch.testing.assert_close(context.backbone.hidden(torch.tensor(ids), [len(ids)]), with_adapters, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        context.backbone.hidden(torch.tensor(ids), [len(ids)]), with_adapters, rtol=1e-4, atol=1e-5
+    )
     context.backbone.reset()
 
 

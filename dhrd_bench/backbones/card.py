@@ -72,7 +72,9 @@ def resolve(reference: str) -> BackboneCard:
         card = backbones.get(ref.name)
     elif Path(ref.name).is_dir():
         if not (Path(ref.name) / "config.json").is_file():
-            raise UserError(f"The folder {ref.name} holds no model.", "It needs a config.json, as save_pretrained writes.")
+            raise UserError(
+                f"The folder {ref.name} holds no model.", "It needs a config.json, as save_pretrained writes."
+            )
         card = BackboneCard(name=Path(ref.name).resolve().name, hub_id=str(Path(ref.name).resolve()), revision="local")
     elif ref.name.count("/") == 1 and not ref.name.startswith((".", "/")):
         card = BackboneCard(name=ref.name, hub_id=ref.name)

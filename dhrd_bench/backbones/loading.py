@@ -164,7 +164,7 @@ def settle(card: BackboneCard) -> BackboneCard:
 def fast_bfloat16(device: str) -> bool:
     """Whether `device` multiplies bfloat16 in hardware."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":
         cpu: Any = torch.cpu
         return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
@@ -261,7 +261,9 @@ def _from_folder(card: BackboneCard, place: str, revision: str) -> Backbone:
             place, dtype=DTYPES[card.dtype], attn_implementation="sdpa", use_safetensors=True, **options
         ).to(card.device)
     except (OSError, ValueError) as error:
-        raise UserError(f"Backbone {card.name!r} could not be loaded: {_first_line(error)}.", how_to_get(card)) from error
+        raise UserError(
+            f"Backbone {card.name!r} could not be loaded: {_first_line(error)}.", how_to_get(card)
+        ) from error
     return Backbone(card, model, tokenizer, revision)
 
 
@@ -334,7 +336,6 @@ def _converted(source: Path) -> Path:
     return folder
 
 
-
 # ---------------------------------------------------------------- for tests: random weights over bytes
 
 
@@ -347,7 +348,7 @@ def _random(shape: Random) -> tuple[Any, Any]:
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<eos>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<eos>")  # noqa: S106
     config = LlamaConfig(
         vocab_size=len(vocabulary),
         hidden_size=shape.hidden_size,

@@ -33,19 +33,15 @@ def _packed_attention(
 ) -> tuple[Tensor, None]:
     """Causal attention within each of ``segments``, runs of (count, length) over ``(1, H, T, D)``."""
     assert segments is not None, "packed attention needs the lengths of its sequences"
+    sizes = [count * length for count, length in segments]
+    parts = zip(*(torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value)), strict=True)
     outputs: list[Tensor] = []
-    start = 0
-    for count, length in segments:
-        stop = start + count * length
-
-        def cut(tensor: Tensor, start: int = start, stop: int = stop, shape: tuple[int, int] = (count, length)) -> Tensor:
-            return tensor[0, :, start:stop].unflatten(1, shape).transpose(0, 1)
-
+    for (count, length), part in zip(segments, parts, strict=True):
+        q, k, v = (p.reshape(p.shape[0], count, length, p.shape[2]).transpose(0, 1) for p in part)
         attended = F.scaled_dot_product_attention(
-            cut(query), cut(key), cut(value), is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True
+            q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True
         )
         outputs.append(attended.transpose(1, 2).reshape(count * length, query.shape[1], query.shape[3]))
-        start = stop
     return torch.cat(outputs)[None], None
 
 

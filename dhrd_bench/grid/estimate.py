@@ -9,11 +9,11 @@ from functools import cache
 import torch
 
 from dhrd_bench.backbones import Backbone, load
-from dhrd_bench.contracts import Budget
+from dhrd_bench.contracts import Budget, Context, Example, LabeledExample, Prompt, TaskCard, TaskData
 from dhrd_bench.data.suite import LoadedTask
 from dhrd_bench.grid.plan import Plan, PlannedCell
 from dhrd_bench.inference.decode import Stop, decode
-from dhrd_bench.training.encode import Row
+from dhrd_bench.training.encode import Encoder, Row
 from dhrd_bench.training.loop import fine_tune
 
 SAMPLE = 32
@@ -41,9 +41,7 @@ def estimate_seconds(plan: Plan) -> list[float]:
     return [0.0 if planned.record else _cell(planned, backbone, plan.budget, rates, seen) for planned in plan.cells]
 
 
-def _cell(
-    planned: PlannedCell, backbone: Backbone, budget: Budget, rates: Rates, seen: set[tuple[str, int]]
-) -> float:
+def _cell(planned: PlannedCell, backbone: Backbone, budget: Budget, rates: Rates, seen: set[tuple[str, int]]) -> float:
     card = planned.method.card
     if not card.trains and card.inference == "none":
         return 0.0
@@ -79,11 +77,15 @@ def _lengths(loaded: LoadedTask, backbone: Backbone, budget: Budget) -> tuple[fl
 
 def calibrate(backbone: Backbone, budget: Budget) -> Rates:
     """Measure this machine: some forward passes, optimiser steps and decoding steps."""
-    from dhrd_bench.contracts import Context, Example, LabeledExample, Prompt, TaskCard, TaskData
-
     ids = list(range(5, 133))
     card = TaskCard(
-        name="calibration", labels=("a", "b"), answers=("a", "b"), metrics=("accuracy",), prompt="", prompt_version="", version=""
+        name="calibration",
+        labels=("a", "b"),
+        answers=("a", "b"),
+        metrics=("accuracy",),
+        prompt="",
+        prompt_version="",
+        version="",
     )
     rows = tuple(LabeledExample(Example(str(i), Prompt("", "", "")), i % 2) for i in range(16))
     short = budget.model_copy(update={"epochs": 2, "batch_size": 8, "dev_rows": 0})
@@ -94,10 +96,11 @@ def calibrate(backbone: Backbone, budget: Budget) -> Rates:
         stamps = [time.perf_counter()]
         context.progress = lambda *_: stamps.append(time.perf_counter())
         scope = (0, len(ids)) if lm else None
-        fine_tune(
-            TaskData(card, rows, ()), context, lambda row, _: [Row([*ids, 200 + int(row.example.id)], 128, row.label, scope)],
-            weights={"cls": 1.0, "lm": 1.0 if lm else 0.0},
-        )  # fmt: skip
+
+        def build(row: LabeledExample, _: Encoder) -> list[Row]:
+            return [Row([*ids, 200 + int(row.example.id)], len(ids), row.label, scope)]
+
+        fine_tune(TaskData(card, rows, ()), context, build, weights={"cls": 1.0, "lm": 1.0 if lm else 0.0})
         tokens = 8 * 129
         return (stamps[1] - stamps[0]) / tokens, (stamps[-1] - stamps[-3]) / (2 * tokens)
 

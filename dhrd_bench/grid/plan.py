@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,9 @@ def parse_seeds(text: str | None, default: int) -> list[int]:
         if not seeds:
             raise ValueError
     except ValueError:
-        raise UserError(f"Cannot read the seeds {text!r}.", "Write a count (5), a list (0,3,7) or a range (2-4).") from None
+        raise UserError(
+            f"Cannot read the seeds {text!r}.", "Write a count (5), a list (0,3,7) or a range (2-4)."
+        ) from None
     return sorted(set(seeds))
 
 

@@ -8,14 +8,24 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.results.schema import CellRecord
 
 
 def _figures(figures: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:,.0f}" if value >= 100 else f"{name} {value:.3g}" for name, value in figures.items())
+    return "  ".join(
+        f"{name} {value:,.0f}" if value >= 100 else f"{name} {value:.3g}" for name, value in figures.items()
+    )
 
 
 def _outcome(record: CellRecord) -> str:
@@ -52,7 +62,9 @@ class Lines:
         left = (time.perf_counter() - self.started) / self.done * (self.total - self.done)
         eta = f", about {timedelta(seconds=round(left))} left" if self.done < self.total else ""
         self.console.print(
-            f"{self.done}/{self.total}  {self.name:<32} {_outcome(record)}  ({seconds:.0f} s{eta})", highlight=False, soft_wrap=True
+            f"{self.done}/{self.total}  {self.name:<32} {_outcome(record)}  ({seconds:.0f} s{eta})",
+            highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -72,7 +84,9 @@ class Bars(Lines):
 
     def step(self, phase: str, done: int, total: int, figures: dict[str, float]) -> None:
         """Move the lower bar."""
-        self.bars.update(self.cell, description=f"{self.name}: {phase}", completed=done, total=total, figures=_figures(figures))
+        self.bars.update(
+            self.cell, description=f"{self.name}: {phase}", completed=done, total=total, figures=_figures(figures)
+        )
 
     def finish_cell(self, record: CellRecord, seconds: float) -> None:
         """Move the upper bar and print the cell's line above."""

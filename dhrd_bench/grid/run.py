@@ -26,13 +26,13 @@ class Progress(Protocol):
     """What a run tells about itself while it goes on."""
 
     def start_cell(self, planned: PlannedCell) -> None:
-        """A cell begins."""
+        """Show that a cell begins."""
 
     def step(self, phase: str, done: int, total: int, figures: dict[str, float]) -> None:
-        """The cell has come this far."""
+        """Show how far the cell has come."""
 
     def finish_cell(self, record: CellRecord, seconds: float) -> None:
-        """The cell has left its record."""
+        """Show what the cell has left."""
 
 
 @dataclass(slots=True)
@@ -144,7 +144,11 @@ def _silent(phase: str, done: int, total: int, figures: dict[str, float]) -> Non
 def _method_info(planned: PlannedCell) -> MethodInfo:
     card = planned.method.card
     return MethodInfo(
-        role=card.role, inference=card.inference, uses_rationales=card.uses_rationales, summary=card.summary, paper=card.paper
+        role=card.role,
+        inference=card.inference,
+        uses_rationales=card.uses_rationales,
+        summary=card.summary,
+        paper=card.paper,
     )
 
 
@@ -194,5 +198,3 @@ def _write_texts(path: Path, planned: PlannedCell, predictions: Predictions) -> 
         for example, label, text in zip(planned.test.examples, predictions.labels, predictions.texts, strict=True)
     ]
     write_text_atomically(path.with_suffix(".generations.jsonl"), "\n".join(lines) + "\n")
-
-

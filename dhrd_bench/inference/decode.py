@@ -114,7 +114,9 @@ def _decode_batch(
     device, model = backbone.device, backbone.model
     longest = max(len(prompts[i]) for i in batch)
     pads = [longest - len(prompts[i]) for i in batch]
-    ids = torch.tensor([[backbone.pad_id] * pad + prompts[i] for i, pad in zip(batch, pads, strict=True)], device=device)
+    ids = torch.tensor(
+        [[backbone.pad_id] * pad + prompts[i] for i, pad in zip(batch, pads, strict=True)], device=device
+    )
     mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in pads], device=device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -155,6 +158,8 @@ class Job:
     def run(self, progress: Callable[[Summary], None] = lambda summary: None) -> Summary:
         """Ask until no row is open or the teacher stops; every reply is on the disk before the next is counted.
 
+        The first Ctrl-C stops the teacher and still waits for what is under way.
+
         Raises
         ------
         UserError
@@ -165,7 +170,7 @@ class Job:
         if not todo:
             return summary
         try:
-            with self.store.writer(self.task) as writer:
+            with self.store.writer(self.task) as writer, first_interrupt(self.teacher.stop):
                 while todo:
                     asks = (self.ask(row, sample) for row, sample in todo)
                     failed = len(summary.failed)
@@ -223,6 +228,25 @@ class Job:
         if self.prompt.label_seen:
             return None
         return "no answer" if answer is None else None if answer == label else "other label"
+
+
+@contextmanager
+def first_interrupt(call: Callable[[], None]) -> Iterator[None]:
+    """Have the first Ctrl-C run `call` instead of breaking off; the second breaks off."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, previous)
+        call()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _count(summary: Summary, line: Rationale) -> None:

@@ -24,7 +24,15 @@ class Problem:
 
 def record_path(root: Path, cell: Cell) -> Path:
     """Return where the record of `cell` lives below `root`."""
-    return root / cell.suite / cell.backbone.replace("/", "--") / cell.budget / cell.method / cell.task / f"seed-{cell.seed}.json"
+    return (
+        root
+        / cell.suite
+        / cell.backbone.replace("/", "--")
+        / cell.budget
+        / cell.method
+        / cell.task
+        / f"seed-{cell.seed}.json"
+    )
 
 
 def write_text_atomically(path: Path, text: str) -> None:

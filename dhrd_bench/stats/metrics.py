@@ -7,7 +7,7 @@ cluster; ``weights @ counts`` gives them for a resample, and `METRICS` turns the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,10 +120,10 @@ class ClusterCounts:
     shape: tuple[int, int]
     classes: int
 
-    def unpack(self, own: Floats, shared: Floats) -> Counts:
+    def unpack(self, own: Floats, shared: Floats, shape: tuple[int, ...] | None = None) -> Counts:
         """Give weighted sums, ``(R, ...)`` rows of ``weights @ own`` and ``weights @ shared``, their names."""
         k = self.classes
-        own = own.reshape(*own.shape[:-1], *self.shape, -1)
+        own = own.reshape(*own.shape[:-1], *(shape or self.shape), -1)
         shared = shared[..., None, None, :]
         return Counts(
             hits=own[..., :k],
@@ -157,6 +157,38 @@ def cluster_counts(task: TaskGrid) -> ClusterCounts:
     np.add.at(shared, (task.clusters, task.labels), 1)
     np.add.at(shared[:, k], home, 1)
     return ClusterCounts(own.astype(np.float32), shared.astype(np.float32), (methods, seeds), k)
+
+
+def influence(table: ClusterCounts, names: Sequence[str]) -> Floats:
+    """Return ``(M, S, C)``, how a task's score changes with the weight of each cluster.
+
+    It sums to 0 over clusters, as no metric changes when all weights do alike.
+    """
+    own = table.own.astype(float).reshape(len(table.own), *table.shape, -1)
+    shared = table.shared.astype(float)
+    slopes = gradient(table, names, own.sum(0), shared.sum(0))
+    return np.einsum("msf,cmsf->msc", slopes[0], own) + np.einsum("msf,cf->msc", slopes[1], shared)
+
+
+def gradient(table: ClusterCounts, names: Sequence[str], own: Floats, shared: Floats) -> tuple[Floats, Floats]:
+    """Return the derivatives of the score at counts ``own (M, S, F)`` and ``shared (F',)``.
+
+    Central differences with a step of a thousandth of a row; the shapes are ``(M, S, F)`` and
+    ``(M, S, F')``.
+    """
+    step = 1e-3
+
+    def at(own: Floats, shared: Floats) -> Floats:
+        return score(table.unpack(own.reshape(1, -1), shared[None], own.shape[:2]), names)[0]
+
+    def slopes(size: int, move: Callable[[Floats], Floats]) -> Floats:
+        units = step * np.eye(size)
+        return np.stack([(move(unit) - move(-unit)) / (2 * step) for unit in units], axis=-1)
+
+    return (
+        slopes(own.shape[-1], lambda unit: at(own + unit, shared)),
+        slopes(shared.shape[-1], lambda unit: at(own, shared + unit)),
+    )
 
 
 def _sum_by(codes: Ints, values: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], size: int) -> Floats:

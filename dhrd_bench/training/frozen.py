@@ -43,5 +43,5 @@ def _compute(backbone: Backbone, missing: dict[tuple[int, tuple[int, ...]], Row]
     for pack in packs([len(missing[key].ids) for key in keys], tokens):
         lengths = [len(missing[keys[i]].ids) for i in pack]
         ids = torch.tensor([token for i in pack for token in missing[keys[i]].ids], device=backbone.device)
-        for i, states in zip(pack, backbone.hidden(ids, lengths, 0, stop).split(lengths), strict=True):
+        for i, states in zip(pack, torch.split(backbone.hidden(ids, lengths, 0, stop), lengths), strict=True):
             backbone.frozen_states[keys[i]] = states.clone()

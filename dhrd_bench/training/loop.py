@@ -203,13 +203,20 @@ class _Trainer:
     def _loss(self, hidden: Tensor, rows: Sequence[Row], totals: dict[str, int]) -> Tensor:
         offsets = _offsets(rows)
         loss = hidden.new_zeros((), dtype=torch.float32)
-        labelled = [(o + row.input_length - 1, row.label) for o, row in zip(offsets, rows, strict=True) if row.label is not None]
+        labelled = [
+            (o + row.input_length - 1, row.label) for o, row in zip(offsets, rows, strict=True) if row.label is not None
+        ]
         if labelled and self.head is not None:
             logits = self._logits(hidden[[position for position, _ in labelled]])
             labels = torch.tensor([label for _, label in labelled], device=hidden.device)
             loss = loss + self.weights["cls"] / totals["cls"] * F.cross_entropy(logits, labels, reduction="sum")
         for term in {row.term for row in rows} & set(self.weights):
-            pairs = [(o + t - 1, row.ids[t]) for o, row in zip(offsets, rows, strict=True) if row.term == term for t in row.targets]
+            pairs = [
+                (o + t - 1, row.ids[t])
+                for o, row in zip(offsets, rows, strict=True)
+                if row.term == term
+                for t in row.targets
+            ]
             if pairs:
                 loss = loss + self.weights[term] / totals[term] * self._lm(hidden, pairs)
         return loss
@@ -241,7 +248,12 @@ class _Trainer:
                     scores.right += int(logits.argmax()) == row.label
                     scores.labelled += 1
             if self.head is None:
-                pairs = [(o + t - 1, r.ids[t]) for o, r in zip(offsets, chosen, strict=True) for t in r.targets if t >= r.input_length]
+                pairs = [
+                    (o + t - 1, r.ids[t])
+                    for o, r in zip(offsets, chosen, strict=True)
+                    for t in r.targets
+                    if t >= r.input_length
+                ]
                 if pairs:
                     scores.completion += float(self._lm(hidden, pairs))
                     scores.completion_tokens += len(pairs)

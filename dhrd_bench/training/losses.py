@@ -57,7 +57,7 @@ def lm_loss_sum(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         A float32 scalar, in nats.
     """
     if weight.requires_grad or not torch.is_grad_enabled():
-        pieces = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
+        pieces = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
         losses = [F.cross_entropy(F.linear(h, weight.to(h.dtype)).float(), t, reduction="sum") for h, t in pieces]
         return torch.stack(losses).sum()
     loss: Tensor = _FrozenLinearCrossEntropy.apply(hidden.to(weight.dtype), weight, targets)  # type: ignore[no-untyped-call]

@@ -63,7 +63,7 @@ class Teacher(Protocol):
     parameters
         The settings that shape the text; they go into every line of a store.
     stopped
-        Why it took no more asks (its budget is spent), or None.
+        Why it takes no more asks (its budget is spent, it was told to stop), or None.
     """
 
     name: str
@@ -78,6 +78,9 @@ class Teacher(Protocol):
         UserError
             If asking on is pointless; everything already received has been yielded before.
         """
+
+    def stop(self) -> None:
+        """Take no more asks; what is under way is still yielded."""
 
 
 class Price(Card):

@@ -37,10 +37,14 @@ class LocalTeacher:
         } | ({"top_p": settings.top_p} if settings.temperature else {})
         self.stopped: str | None = None
 
+    def stop(self) -> None:
+        """Start no further batch."""
+        self.stopped = "interrupted"
+
     def replies(self, asks: Iterable[Ask]) -> Iterator[tuple[int, Reply | Failure]]:
         """Answer `asks` batch by batch; see `Teacher.replies`."""
         source = enumerate(asks)
-        while batch := list(islice(source, self._decoding.batch_size)):
+        while not self.stopped and (batch := list(islice(source, self._decoding.batch_size))):
             replies = self._batch([ask for _, ask in batch])
             yield from ((position, reply) for (position, _), reply in zip(batch, replies, strict=True))
 

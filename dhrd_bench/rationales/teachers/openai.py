@@ -75,13 +75,16 @@ class OpenAITeacher:
         self._sent = 0
         self._spent = 0.0
 
+    def stop(self) -> None:
+        """Send no more; what is under way is paid for and still yielded."""
+        self.stopped = self.stopped or "interrupted"
+        self._stop.set()
+
     def replies(self, asks: Iterable[Ask]) -> Iterator[tuple[int, Reply | Failure]]:
         """Answer `asks` as they are finished; see `Teacher.replies`."""
-        self._stop.clear()
-        self.stopped = None
         source = enumerate(asks)
         pending: dict[Future[Reply | Failure | None], int] = {}
-        end: BaseException | None = None
+        end: UserError | None = None
         failures = 0
         with ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="teacher") as pool:
             try:
@@ -92,32 +95,25 @@ class OpenAITeacher:
                         pending[pool.submit(self._answer, following[1])] = following[0]
                     if not pending:
                         break
-                    try:
-                        done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                    except KeyboardInterrupt as interrupt:  # what is under way is paid for: wait for it once
-                        if end is not None:
-                            raise
-                        self._stop.set()
-                        end = interrupt
-                        continue
-                    for future in done:
+                    for future in wait(pending, return_when=FIRST_COMPLETED).done:
                         position = pending.pop(future)
                         try:
                             outcome = future.result()
                         except UserError as error:
-                            self._stop.set()
                             end = end or error
+                            self._stop.set()
                             continue
-                        if outcome is None:  # the budget is spent, or the call is ending
+                        if outcome is None:  # not asked: the budget is spent, or the call is ending
                             self._stop.set()
                             continue
                         yield position, outcome
                         failures = failures + 1 if isinstance(outcome, Failure) else 0
                         if isinstance(outcome, Failure) and failures == FAILURES_IN_A_ROW:
-                            self._stop.set()
                             end = end or UserError(f"{failures} rows in a row failed: {outcome.reason}.", RESUME)
-            finally:
-                self._stop.set()
+                            self._stop.set()
+            except BaseException:
+                self._stop.set()  # let no thread wait for its next try
+                raise
         if end is not None:
             raise end
 
@@ -162,7 +158,7 @@ class OpenAITeacher:
     def _hold(self, after: float | None, attempt: int) -> None:
         """Wait before a repetition. A wait the endpoint asked for holds for every thread."""
         if after is not None and after > LONGEST_WAIT:
-            raise UserError(f"The endpoint asks to come back in {after:.0f} seconds.", RESUME)
+            raise UserError(f"The endpoint asks to come back in {after:.0f} seconds.", RESUME) from None
         if after is not None:
             with self._lock:
                 self._not_before = max(self._not_before, time.monotonic() + after)

