@@ -83,7 +83,7 @@ def generate(
     )
     template = load_prompt(prompt)
     store = RationaleStore(output or Path("rationales") / chosen.name)
-    complete = True
+    code = 0
     for name in chosen.resolve_tasks(_names(task)):
         loaded = load_rows(chosen, name, data_dir)
         rows = choose(teacher_rows(chosen, loaded), limit, chosen.name, name)
@@ -93,11 +93,11 @@ def generate(
             _preview(job)
             continue
         summary = _run(job)
-        complete = complete and not summary.failed and not summary.stopped
+        if summary.failed or summary.stopped:
+            code = 130 if summary.stopped == "interrupted" else 1
         if summary.stopped:
             break
-    if not complete:
-        raise typer.Exit(1)
+    raise typer.Exit(code)
 
 
 @app.command()
