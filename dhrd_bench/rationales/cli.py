@@ -119,6 +119,7 @@ def audit(
 ) -> None:
     """Measure what a store holds and what it gives away; exit code 1 if it is unusable."""
     from rich.console import Console
+    from rich.text import Text
 
     from dhrd_bench.rationales.audit import Thresholds, tables
     from dhrd_bench.rationales.audit import audit as measure
@@ -141,7 +142,9 @@ def audit(
     if as_json:
         typer.echo(text, nl=False)
     else:
-        Console().print(*tables(result), sep="\n")
+        console = Console()
+        for part in tables(result):
+            console.print(part, soft_wrap=isinstance(part, Text))  # a line is the terminal's to wrap
     if not result.usable:
         raise typer.Exit(1)
 
