@@ -1,1 +1,131 @@
+"""Leaderboards from records: analysis -> tables -> terminal, Markdown, HTML, LaTeX, CSV, JSON."""
 
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dhrd_bench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Format = Literal["terminal", "markdown", "json", "csv", "html", "latex"]
+FORMATS: tuple[Format, ...] = ("terminal", "markdown", "json", "csv", "html", "latex")
+
+
+def report(
+    results: Path,
+    *,
+    suite: str | None = None,
+    backbone: str | None = None,
+    budget: str | None = None,
+    tasks: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    baseline: str | None = None,
+    reference: str | None = None,
+    format: Format = "terminal",  # noqa: A002 - the option's name
+    output: Path | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    against: str | None = None,
+    margin: float | None = None,
+    console: Console | None = None,
+) -> int:
+    """Report the records below `results`, one leaderboard for each suite, backbone and budget.
+
+    Parameters
+    ----------
+    suite, backbone, budget, tasks, methods
+        What to report; everything by default.
+    baseline, reference
+        Methods that gains and QPS ratios are taken to, if not those with that role.
+    format, output
+        How to write it, and where; to the console by default.
+    resamples, seed
+        Of the bootstrap and the permutation tests.
+    against
+        ``paper``, or a folder with a ``claims.yaml``, whose claims are set beside ours.
+    margin
+        Of equivalence, in %.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 2 if a record could not be read. It is named, and the others are reported.
+
+    Raises
+    ------
+    UserError
+        If a name, format or number is none that can be used, or there is nothing to report.
+    """
+    from rich.console import Console
+
+    from dhrd_bench.report import data, paper, tables, terminal, text
+    from dhrd_bench.results.store import read_records, write_text_atomically
+    from dhrd_bench.results.table import long_table
+    from dhrd_bench.stats.analysis import analyse
+    from dhrd_bench.stats.design import groups, select
+
+    if format not in FORMATS:
+        raise UserError(f"Unknown format {format!r}.", did_you_mean(format, FORMATS))
+    if not 100 <= resamples <= 1_000_000:
+        raise UserError(f"{resamples} resamples are too {'few' if resamples < 100 else 'many'}.", "Ask for 100 to 1000000.")
+    if margin is not None and not 0 < margin < 100:
+        raise UserError(f"A margin of {margin:g} % makes no sense.", "Name one between 0 and 100, as 1.")
+    published = None
+    if against is not None:
+        published = paper.Reference(paper.find_reference() if against == "paper" else Path(against))
+    records, unread = read_records(results)
+    problems = [f"{problem.path}: {problem.reason}" for problem in unread]
+    if not records and problems:
+        raise UserError(f"No record below {results} can be read: {problems[0]}.", "Delete it and run its cell again.")
+    table = long_table(records)
+    analyses = [
+        analyse(
+            select(table, group, tasks=tasks, methods=methods, baseline=baseline, reference=reference),
+            resamples=resamples,
+            seed=seed,
+            margin=margin,
+        )
+        for group in groups(table, suite, backbone, budget)
+    ]
+    comparisons = [paper.compare(one, published) if published else [] for one in analyses]
+    options = {
+        "results": results, "suite": suite, "backbone": backbone, "budget": budget,
+        "tasks": ",".join(tasks) if tasks else None, "methods": ",".join(methods) if methods else None,
+        "baseline": baseline, "reference": reference, "format": None if format == "terminal" else format,
+        "output": output, "resamples": None if resamples == 10_000 else resamples, "seed": seed or None,
+        "against": against, "margin": margin,
+    }  # fmt: skip
+    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    command = shlex.join(["dhrd-bench", "report", *words])
+    screen = console or Console()
+    if format in ("json", "csv"):
+        written = (
+            data.as_json(analyses, comparisons, problems, command) if format == "json" else data.as_csv(analyses, comparisons)
+        )
+    else:
+        sections = [
+            tables.section(one, [paper.claims_table(compared, one, published)] if published else [])
+            for one, compared in zip(analyses, comparisons, strict=True)
+        ]
+        document = tables.Document(command, tuple(sections), tuple(problems))
+        if format == "terminal":
+            written = terminal.as_text(document) if output else ""
+            if not output:
+                terminal.print_document(document, screen)
+        else:
+            render = {"markdown": text.as_markdown, "html": text.as_html, "latex": text.as_latex}[format]
+            written = render(document)
+    if output:
+        write_text_atomically(output, written)
+        screen.print(f"Wrote {output}", highlight=False, markup=False, soft_wrap=True)
+    elif written:
+        screen.file.write(written)
+    errors = Console(stderr=True)
+    for problem in problems:
+        errors.print(f"Cannot read {problem}", highlight=False, markup=False, soft_wrap=True)
+    return 2 if problems else 0

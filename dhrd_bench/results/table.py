@@ -23,7 +23,8 @@ class LongTable:
         ``label``, ``prediction``. Only cells with status ``ok``.
     cells
         One line a cell, failed ones too: `CELL` columns, then ``status``, ``error``, ``identity``,
-        ``version`` (all identity parts that are no coordinate, as one hash per comparable set),
+        ``version``, ``data_version``, ``method_version`` (hashes that all cells of a table, of a task
+        in it and of a method in it must share),
         ``score``, ``metrics`` (dict), ``unparsable``, ``role``, ``inference``, ``uses_rationales``,
         ``qps``, ``examples``, ``seconds``, ``laps``, ``tokens_in``, ``tokens_out``, ``train``
         (dict), ``data`` (dict), ``environment`` (dict), ``finished``.
@@ -52,6 +53,8 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "error": record.error,
                 "identity": record.identity,
                 "version": str(record.parts.get("version", "")),
+                "data_version": str(record.parts.get("data_version", "")),
+                "method_version": str(record.parts.get("method_version", "")),
                 "score": record.score,
                 "metrics": record.metrics,
                 "unparsable": record.unparsable,

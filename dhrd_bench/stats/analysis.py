@@ -2,25 +2,83 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from dhrd_bench.stats.bootstrap import Replicates, resample
-from dhrd_bench.stats.design import Floats, Grid, Selection
-from dhrd_bench.stats.intervals import Estimate, Part, calibrated
-from dhrd_bench.stats.speed import qps, qps_ratio
+from dhrd_bench.stats.metrics import known
+from dhrd_bench.stats.design import Grid, Selection
+from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
+from dhrd_bench.stats.intervals import Estimate
+from dhrd_bench.stats.power import Needed, detectable, needed
+from dhrd_bench.stats.ranking import (
+    CriticalDifference,
+    critical_difference,
+    interquartile_mean,
+    probability_of_improvement,
+    rank_intervals,
+    tied_sets,
+)
+from dhrd_bench.stats.significance import (
+    Test,
+    attainable,
+    corrected,
+    crossed_p,
+    holm,
+    mcnemar,
+    pair_differences,
+    sign_flips,
+)
+from dhrd_bench.stats.speed import Speed
+from dhrd_bench.stats.suite import UNSTABLE, Suite
+
+
+@dataclass(frozen=True)
+class Versus:
+    """One method against the baseline, over a suite or on a task.
+
+    Attributes
+    ----------
+    gain
+        Relative gain in %, None where the baseline scores 0.
+    unstable
+        Whether the baseline's score is so uncertain that a ratio to it means little.
+    difference
+        Method less baseline, in points.
+    test
+        Corrected by Holm over methods (suite) or by Benjamini-Hochberg over methods and tasks (task);
+        None where a metric cannot be resampled.
+    flips, crossed
+        The two uncorrected p-values of which `test` takes the larger; `crossed` is None for one seed.
+    mcnemar
+        Won, lost and exact p over examples; tasks without clusters only.
+    detectable
+        Smallest true difference in points found with 80 % power.
+    needed
+        What would show the difference seen.
+    """
+
+    gain: Estimate | None
+    unstable: bool
+    difference: Estimate
+    test: Test | None
+    flips: float | None
+    crossed: float | None
+    mcnemar: tuple[int, int, float] | None
+    detectable: float | None
+    needed: Needed | None
 
 
 @dataclass(frozen=True)
 class TaskLine:
-    """One method on one task. `gain` and `difference` are to the baseline, None for the baseline itself."""
+    """One method on one task; `versus` is None for the baseline itself and without one."""
 
     task: str
+    seeds: int
     score: Estimate
-    gain: Estimate | None
-    difference: Estimate | None
+    versus: Versus | None
 
 
 @dataclass(frozen=True)
@@ -30,17 +88,24 @@ class Line:
     Attributes
     ----------
     ranked
-        Whether it has every task of the table.
+        Whether it has every task of the table; if not, its figures are over what it shares with the
+        baseline and it has no rank.
     score
         0-100, the mean over tasks.
-    gain
-        100 * (method - baseline) / baseline, of the suite score; None without a baseline.
-    difference
-        method - baseline, in points.
-    qps, qps_ratio
-        Examples per second, and over the reference's.
+    versus
+        The comparison with the baseline, None for the baseline itself and without one.
+    rank
+        Best and worst rank that the tests leave open.
+    tied
+        Letters; methods that share one were not shown to differ.
+    iqm, improvement
+        Interquartile mean of the cells' scores; probability that a run beats one of the baseline's.
+    qps, qps_ratio, qps_to_baseline
+        Examples per second, and over the reference's and the baseline's.
     unparsable
         Share of answers that could not be read, None where the method writes none.
+    equivalence
+        By name, the claims tested against the user's margin.
     """
 
     method: str
@@ -48,117 +113,224 @@ class Line:
     inference: str
     ranked: bool
     score: Estimate
-    gain: Estimate | None
-    difference: Estimate | None
+    versus: Versus | None
+    rank: tuple[int, int] | None
+    tied: str
+    iqm: Estimate
+    improvement: Estimate | None
     qps: float | None
     qps_ratio: Estimate | None
+    qps_to_baseline: Estimate | None
     unparsable: float | None
+    equivalence: dict[str, Equivalence]
     tasks: tuple[TaskLine, ...]
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """All figures of one leaderboard, best method first."""
+    """All figures of one leaderboard, best method first, partial ones last.
+
+    `suite` and `speed` give further figures of the ranked methods.
+    """
 
     selection: Selection
+    suite: Suite
+    speed: Speed
     lines: tuple[Line, ...]
+    critical: CriticalDifference | None
     resamples: int
     seed: int
-    notes: tuple[str, ...] = field(default=())
+    margin: float | None
+    notes: tuple[str, ...]
 
 
-class Suite:
-    """Resampled scores of the methods of one grid; figures are read off it by method position."""
+def analyse(
+    selection: Selection, *, resamples: int = 10_000, seed: int = 0, margin: float | None = None
+) -> Analysis:
+    """Compute every figure of the leaderboard that `selection` describes.
 
-    def __init__(self, grid: Grid, resamples: int, seed: int) -> None:
-        self.methods = grid.methods
-        self.tasks: list[Replicates] = [resample(task, resamples, seed) for task in grid.tasks]
-        self.levels: list[Floats | None] = [task.two_level() for task in self.tasks]
-
-    def score(self, method: int, tasks: Sequence[int]) -> Estimate:
-        """Return the mean score of `method` over `tasks`."""
-        return self._linear(np.eye(len(self.methods))[method], tasks)
-
-    def difference(self, method: int, other: int, tasks: Sequence[int]) -> Estimate:
-        """Return the difference of mean scores, `method` less `other`, in points."""
-        eye = np.eye(len(self.methods))
-        return self._linear(eye[method] - eye[other], tasks)
-
-    def gain(self, method: int, other: int, tasks: Sequence[int]) -> Estimate | None:
-        """Return the relative gain of `method` over `other` in %, None where `other` scores 0."""
-        own, its = (np.mean([self.tasks[t].point[m].mean() for t in tasks]) for m in (method, other))
-        if its <= 0:
-            return None
-        eye = np.eye(len(self.methods))
-        weights = 100.0 * (eye[method] - own / its * eye[other]) / its
-        levels = self._levels(tasks)
-        value = float(100.0 * (own - its) / its)
-        if levels is None:
-            return Estimate(value)
-        safe = np.maximum(levels[other], 1e-9)
-        return calibrated(value, 100.0 * (levels[method] - safe) / safe, self._parts(weights, tasks), weights @ levels)
-
-    def _linear(self, weights: Floats, tasks: Sequence[int]) -> Estimate:
-        value = float(np.mean([(weights @ self.tasks[t].point).mean() for t in tasks]))
-        levels = self._levels(tasks)
-        if levels is None:
-            return Estimate(value)
-        return calibrated(value, weights @ levels, self._parts(weights, tasks), weights @ levels)
-
-    def _levels(self, tasks: Sequence[int]) -> Floats | None:
-        found = [level for t in tasks if (level := self.levels[t]) is not None]
-        return np.mean(found, axis=0) if len(found) == len(tasks) else None
-
-    def _parts(self, weights: Floats, tasks: Sequence[int]) -> list[Part]:
-        parts = []
-        for t in tasks:
-            one = self.tasks[t]
-            assert one.draws is not None
-            draws = sum(weights[m] / len(tasks) * one.draws[m] for m in np.flatnonzero(weights))
-            parts.append(Part(weights @ one.point / len(tasks), np.asarray(draws), one.task.n_clusters))
-        return parts
-
-
-def analyse(selection: Selection, *, resamples: int = 10_000, seed: int = 0) -> Analysis:
-    """Compute every figure of the leaderboard that `selection` describes."""
-    main = Suite(selection.grid, resamples, seed)
-    lines = [_line(selection, main, name, True, resamples, seed) for name in selection.grid.methods]
-    for name, grid in selection.partial.items():
-        lines.append(_line(selection, Suite(grid, resamples, seed), name, False, resamples, seed))
+    Parameters
+    ----------
+    resamples, seed
+        Of the bootstrap and the sign flips; the same seed gives the same figures.
+    margin
+        Of equivalence, in %.
+    """
+    boards = [_Board(selection, selection.grid, resamples, seed)]
+    boards += [_Board(selection, grid, resamples, seed, only=name) for name, grid in selection.partial.items()]
+    _correct(boards)
+    speed = Speed(selection.cells, resamples, seed)
+    lines = [_line(board, method, speed, margin) for board in boards for method in board.shown]
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
-    return Analysis(selection, tuple(lines), resamples, seed, selection.notes)
+    notes = [*selection.notes, *_cautions(selection, lines)]
+    main = boards[0].suite
+    return Analysis(
+        selection, main, speed, tuple(lines), critical_difference(main), resamples, seed, margin, tuple(notes)
+    )
 
 
-def _line(selection: Selection, suite: Suite, name: str, ranked: bool, resamples: int, seed: int) -> Line:
-    own = suite.methods.index(name)
-    base = suite.methods.index(selection.baseline) if selection.baseline in suite.methods else None
-    against = None if base in (own, None) else base
-    every = range(len(suite.tasks))
-    names = [task.task.name for task in suite.tasks]
-    cells = selection.cells[selection.cells["task"].isin(names)]
-    mine = cells[cells["method"] == name]
-    ratio = None
-    if selection.reference is not None and selection.reference != name:
-        ratio = qps_ratio(cells, name, selection.reference, resamples=resamples, seed=seed)
-    inference = str(mine["inference"].iloc[0])
+class _Board:
+    """A grid with all its pairwise tests: the ranked methods, or one partial method and the baseline."""
+
+    def __init__(self, selection: Selection, grid: Grid, resamples: int, seed: int, only: str | None = None) -> None:
+        self.selection, self.grid = selection, grid
+        self.suite = Suite(grid, resamples, seed)
+        self.ranked = only is None
+        self.shown = [m for m, name in enumerate(grid.methods) if only in (None, name)]
+        self.base = grid.methods.index(selection.baseline) if selection.baseline in grid.methods else None
+        self.pairs = list(itertools.combinations(range(len(grid.methods)), 2))
+        self.tests: dict[int, Test] = {}
+        self.task_tests: dict[tuple[int, int], Test] = {}
+        self.resampled = [known(task.info.metrics) for task in grid.tasks]
+        able = [t for t, yes in enumerate(self.resampled) if yes]
+        parts = [pair_differences(grid.tasks[t], self.pairs) for t in able]
+        tasks, suite, units, all_units = sign_flips(parts, [grid.tasks[t].name for t in able], resamples, seed)
+        self.flips = {
+            (pair, t): (float(tasks[i][p]), int(units[i][p])) for i, t in enumerate(able) for p, pair in enumerate(self.pairs)
+        }
+        if all(self.resampled):
+            self.flips |= {(pair, -1): (float(suite[p]), int(all_units[p])) for p, pair in enumerate(self.pairs)}
+        self.single = all(len(task.seeds) == 1 for task in grid.tasks)
+        self.differences = {pair: self.suite.difference(*pair) for pair in self.pairs}
+
+    def compared(self) -> list[int]:
+        """Return the methods that are tested against the baseline."""
+        return [m for m in self.shown if self.base is not None and m != self.base]
+
+    def p(self, pair: tuple[int, int], task: int, difference: Estimate) -> tuple[float, float, float | None, float] | None:
+        """Return p, its two sources and the attainable p of a pair, on a task or (-1) over the suite."""
+        found = self.flips.get(((min(pair), max(pair)), task))
+        if found is None:
+            return None
+        flips, units = found
+        one_seed = self.single if task < 0 else len(self.grid.tasks[task].seeds) == 1
+        crossed = None if one_seed else crossed_p(difference)
+        return max(flips, crossed or 0.0), flips, crossed, attainable(units)
+
+    def better(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+        """Return which method was shown to beat which, Holm-corrected over all pairs."""
+        count = len(self.grid.methods)
+        flags = np.zeros((count, count), dtype=bool)
+        found = [self.p(pair, -1, self.differences[pair]) for pair in self.pairs]
+        values = np.array([1.0 if one is None else one[0] for one in found])
+        for (i, j), adjusted in zip(self.pairs, holm(values) if len(values) else [], strict=True):
+            ahead, behind = (i, j) if self.suite.mean(i) > self.suite.mean(j) else (j, i)
+            flags[ahead, behind] = adjusted <= 0.05
+        return flags
+
+
+def _correct(boards: Sequence[_Board]) -> None:
+    """Correct the suite's tests over all methods, and the tasks' over all methods and tasks."""
+    main, table = [], []
+    for board in boards:
+        for m in board.compared():
+            assert board.base is not None
+            found = board.p((m, board.base), -1, board.suite.difference(m, board.base))
+            if found is not None:
+                main.append((board, m, found))
+            for t in board.suite.every:
+                on_task = board.p((m, board.base), t, board.suite.difference(m, board.base, [t]))
+                if on_task is not None:
+                    table.append((board, m, t, on_task))
+    for (board, m, _), test in zip(main, corrected([f[0] for *_, f in main], [f[3] for *_, f in main], "holm"), strict=True):
+        board.tests[m] = test
+    tests = corrected([f[0] for *_, f in table], [f[3] for *_, f in table], "bh")
+    for (board, m, t, _), test in zip(table, tests, strict=True):
+        board.task_tests[m, t] = test
+
+
+def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Line:
+    suite, name = board.suite, board.grid.methods[method]
+    selection = board.selection
+    cells = selection.cells[(selection.cells["method"] == name) & selection.cells["task"].isin(suite.names)]
+    inference = str(cells["inference"].iloc[0])
+    base, reference = selection.baseline, selection.reference
+    versus = None if board.base in (None, method) else _versus(board, method, None)
+    ranked = board.ranked
+    if ranked:
+        better = board.better()
+        order = np.argsort([-suite.mean(m) for m in range(len(suite.methods))], kind="stable")
+        rank, tied = rank_intervals(better)[method], tied_sets(better, order)[method]
+    to_reference = speed.ratio(name, reference, suite.names) if reference not in (None, name) else None
+    to_baseline = speed.ratio(name, base, suite.names) if base not in (None, name) else None
+    equivalence: dict[str, Equivalence | None] = {}
+    if margin is not None:
+        if versus is not None and versus.gain is not None:
+            equivalence[f"score as {base}"] = relative_gain_within(versus.gain, margin)
+        if reference not in (None, name, base) and reference in suite.methods:
+            gain = suite.gain(method, suite.methods.index(reference))
+            equivalence[f"score as {reference}"] = None if gain is None else relative_gain_within(gain, margin)
+        if to_baseline is not None:
+            equivalence[f"QPS as {base}"] = ratio_within(to_baseline, margin)
     return Line(
         method=name,
-        role=str(mine["role"].iloc[0]),
+        role=str(cells["role"].iloc[0]),
         inference=inference,
         ranked=ranked,
-        score=suite.score(own, every),
-        gain=None if against is None else suite.gain(own, against, every),
-        difference=None if against is None else suite.difference(own, against, every),
-        qps=qps(mine),
-        qps_ratio=ratio,
-        unparsable=float(mine["unparsable"].mean()) if inference == "generate" else None,
+        score=suite.score(method),
+        versus=versus,
+        rank=rank if ranked else None,
+        tied=tied if ranked else "",
+        iqm=interquartile_mean(suite, method),
+        improvement=None if versus is None or board.base is None else probability_of_improvement(suite, method, board.base),
+        qps=speed.qps(name, suite.names),
+        qps_ratio=to_reference,
+        qps_to_baseline=to_baseline,
+        unparsable=float(cells["unparsable"].mean()) if inference == "generate" else None,
+        equivalence={claim: found for claim, found in equivalence.items() if found is not None},
         tasks=tuple(
             TaskLine(
                 task,
-                suite.score(own, [t]),
-                None if against is None else suite.gain(own, against, [t]),
-                None if against is None else suite.difference(own, against, [t]),
+                len(board.grid.tasks[t].seeds),
+                suite.score(method, [t]),
+                None if versus is None else _versus(board, method, t),
             )
-            for t, task in enumerate(names)
+            for t, task in enumerate(suite.names)
         ),
     )
+
+
+def _versus(board: _Board, method: int, task: int | None) -> Versus:
+    suite, base = board.suite, board.base
+    assert base is not None
+    tasks = None if task is None else [task]
+    difference = suite.difference(method, base, tasks)
+    found = board.p((method, base), -1 if task is None else task, difference)
+    unit = np.eye(len(suite.methods))
+    at = tasks or suite.every
+    spread = suite.variance({t: (unit[method] - unit[base]) / len(at) for t in at})
+    score = suite.score(base, tasks)
+    seeds = min(len(board.grid.tasks[t].seeds) for t in at)
+    return Versus(
+        gain=suite.gain(method, base, tasks),
+        unstable=score.value <= 0 or (score.se or 0.0) > UNSTABLE * score.value,
+        difference=difference,
+        test=board.tests.get(method) if task is None else board.task_tests.get((method, task)),
+        flips=None if found is None else found[1],
+        crossed=None if found is None else found[2],
+        mcnemar=None if task is None or found is None else mcnemar(board.grid.tasks[task], method, base),
+        detectable=detectable(difference),
+        needed=None if spread is None else needed(difference.value, spread, seeds),
+    )
+
+
+def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
+    notes = []
+    counts = {task.name: len(task.seeds) for task in selection.grid.tasks}
+    single = sorted(name for name, count in counts.items() if count == 1)
+    few = sorted(name for name, count in counts.items() if count == 2)
+    if single:
+        where = "" if len(single) == len(counts) else f" on {', '.join(single)}"
+        notes.append(
+            f"One seed{where}: intervals and tests cover the choice of test examples only; they speak of these "
+            "trained models, not of the methods."
+        )
+    if few:
+        notes.append(f"Two seeds on {', '.join(few)}: where seeds differ much, the 95 % intervals hold in about 90 %.")
+    unknown = sorted({m for task in selection.grid.tasks for m in task.info.metrics if not known([m])})
+    if unknown:
+        notes.append(f"No interval or test for {', '.join(unknown)}: this metric is taken from the records as it stands.")
+    shaky = sorted({line.method for line in lines if line.versus and line.versus.unstable})
+    if shaky:
+        notes.append(f"The baseline's score is too uncertain for a ratio: take the gains of {', '.join(shaky)} with care.")
+    return notes

@@ -33,7 +33,7 @@ class Replicates:
     point
         ``(M, S)`` scores of the cells, 0-100.
     influence
-        ``(M, S, C)`` derivative of `point` with respect to each cluster's weight, None likewise.
+        ``(M, C)`` derivative of the mean over seeds with respect to each cluster's weight, None likewise.
     draws
         ``(M, S, R)`` scores of the cells on the drawn clusters; None if a metric cannot be resampled.
     seeds
@@ -86,7 +86,7 @@ def resample(task: TaskGrid, resamples: int, seed: int = 0) -> Replicates:
     for weights in cluster_weights(task.name, task.n_clusters, resamples, seed):
         draws[..., start : start + len(weights)] = np.moveaxis(score(_weigh(table, weights), names), 0, -1)
         start += len(weights)
-    return Replicates(task, point, influence(table, names), draws, seeds)
+    return Replicates(task, point, influence(table, names).mean(axis=1), draws, seeds)
 
 
 def _weigh(table: ClusterCounts, weights: Singles) -> Counts:

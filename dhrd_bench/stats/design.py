@@ -6,7 +6,6 @@ closed by intersection, and each thing that falls out leaves a sentence in `Sele
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -231,19 +230,27 @@ def _only(cells: pd.DataFrame, column: str, wanted: Sequence[str] | None) -> pd.
 
 
 def _one_version(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Keep, of every task, the version that most cells have, the newest of equals."""
-    keep = pd.Series(True, index=cells.index)
+    """Keep one version of the table, of each task's data and of each method.
+
+    It is the one that most cells have, of equals the newest.
+    """
     notes = []
-    for task, own in cells.groupby("task"):
-        sizes = own.groupby("version").agg(cells=("status", "size"), newest=("finished", "max"))
-        if len(sizes) > 1:
+    for column, by, what in (
+        ("version", ["suite"], "harness, suite, backbone or budget"),
+        ("data_version", ["task"], "data, prompt or rationales"),
+        ("method_version", ["method"], "method"),
+    ):
+        kept = []
+        for _, own in cells.groupby(by):
+            sizes = own.groupby(column).agg(cells=("status", "size"), newest=("finished", "max"))
             chosen = sizes.sort_values(["cells", "newest"]).index[-1]
-            other = own[own["version"] != chosen]
-            keep[other.index] = False
-            counts = Counter(other["method"])
-            what = ", ".join(f"{method} ({count})" for method, count in sorted(counts.items()))
-            notes.append(f"{task}: cells of another version left out: {what}; kept version {str(chosen)[:12]}.")
-    return cells[keep], notes
+            other = own[own[column] != chosen]
+            kept.append(own[own[column] == chosen])
+            for method, part in other.groupby("method"):
+                where = ", ".join(f"{task} ({_numbers(seeds)})" for task, seeds in part.groupby("task")["seed"])
+                notes.append(f"{method}: cells of another version of {what} left out: {where}.")
+        cells = pd.concat(kept).sort_index() if kept else cells
+    return cells, notes
 
 
 def _by_role(cells: pd.DataFrame, role: str, named: str | None, notes: list[str]) -> str | None:

@@ -71,11 +71,14 @@ class Variance:
     ----------
     examples
         From the sample of examples, the interaction of seeds and examples included.
+    interaction
+        That interaction: the part of `examples` that more seeds would lower.
     seeds
-        From the sample of seeds, without that interaction.
+        From the sample of seeds, without the interaction; 0 for a single seed.
     """
 
     examples: float
+    interaction: float
     seeds: float
     df: float
 
@@ -99,7 +102,7 @@ def variance(parts: Sequence[Part], floor: float = 0.0) -> Variance:
     ``1 + 2 / E``, where ``E = (sum d^2)^2 / sum d^4`` is the effective number of clusters with an
     influence d. Where no cluster has any, it is `floor`.
     """
-    examples = between = spread = 0.0
+    examples = between = spread = mixed = 0.0
     for part in parts:
         count, clusters = len(part.seeds), len(part.influence)
         mean = part.draws.mean(axis=0)
@@ -110,16 +113,18 @@ def variance(parts: Sequence[Part], floor: float = 0.0) -> Variance:
             interaction = float((part.draws - mean).var(axis=1).sum()) / (count - 1)
             square = float(part.seeds.var(ddof=1))
             between += max(square - interaction, 0.0) / count
+            mixed += interaction / count
             spread += (square / count) ** 2 / (count - 1)
     squares = np.concatenate([part.influence**2 for part in parts])
     largest = float(squares.max(initial=0.0))
     if largest > 0:
         scaled = squares / largest
-        examples *= 1 + 2 * float((scaled**2).sum() / scaled.sum() ** 2)
+        grown = 1 + 2 * float((scaled**2).sum() / scaled.sum() ** 2)
+        examples, mixed = grown * examples, grown * mixed
     else:
-        examples = floor
+        examples, mixed = floor, 0.0
     total = examples + between
-    return Variance(examples, between, max(total**2 / spread, 1.0) if spread > 0 else math.inf)
+    return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > 0 else math.inf)
 
 
 def student(value: float, found: Variance) -> Estimate:

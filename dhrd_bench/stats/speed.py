@@ -1,8 +1,9 @@
 """Throughput ratios with intervals.
 
 QPS of a method is all examples over all seconds of its cells; the ratio of two methods is taken over
-the cells that both have, so it is the ratio of the seconds they need for the same examples. Its
-logarithm is resampled in two levels: laps (timed batches) within a cell, then seeds.
+the cells that both have, so it is the ratio of the seconds they need for the same examples. The
+interval is that of its logarithm: laps (timed batches, merged into blocks) are resampled within a
+cell, and the variance between seeds is added as in `dhrd_bench.stats.intervals.variance`.
 """
 
 from __future__ import annotations
@@ -15,75 +16,78 @@ import numpy as np
 import pandas as pd
 
 from dhrd_bench.contracts import derive_seed
-from dhrd_bench.stats.bootstrap import seed_weights
 from dhrd_bench.stats.design import Floats
-from dhrd_bench.stats.intervals import Estimate, Part, calibrated
+from dhrd_bench.stats.intervals import Estimate, Part, quantile, variance
+
+BLOCKS = 20
+"""Consecutive laps of a cell are merged into at most so many blocks, as neighbours are alike."""
 
 
 @dataclass(frozen=True)
 class _Timed:
-    """One task of one method: ``(S,)`` seconds for its examples, and ``(S, R)`` on drawn laps."""
+    """One cell: its seconds, and ``(R,)`` its seconds on drawn blocks."""
 
-    seconds: Floats
+    seconds: float
     draws: Floats
-    laps: int
+    blocks: int
 
 
-def qps(cells: pd.DataFrame) -> float | None:
-    """Return examples per second over all of `cells`, None if nothing was timed."""
-    timed = cells.dropna(subset=["seconds"])
-    seconds = float(timed["seconds"].sum())
-    return float(timed["examples"].sum()) / seconds if seconds > 0 else None
+class Speed:
+    """The timed cells of one leaderboard."""
 
+    def __init__(self, cells: pd.DataFrame, resamples: int, seed: int) -> None:
+        timed = cells.dropna(subset=["seconds"])
+        self.cells = {
+            method: {(row.task, row.seed): row for row in own.sort_values(["task", "seed"]).itertuples()}
+            for method, own in timed.groupby("method")
+        }
+        self.resamples, self.seed = min(resamples, 2_000), seed  # only a variance is taken of them
+        self._drawn: dict[tuple[str, str, int], _Timed] = {}
 
-def qps_ratio(
-    cells: pd.DataFrame, method: str, other: str, *, resamples: int, seed: int, tasks: Sequence[str] | None = None
-) -> Estimate | None:
-    """Return QPS of `method` over QPS of `other`, on the (task, seed) cells that both have.
+    def qps(self, method: str, tasks: Sequence[str]) -> float | None:
+        """Return examples per second of `method` over its cells of `tasks`, None if nothing was timed."""
+        rows = [row for (task, _), row in self.cells.get(method, {}).items() if task in tasks]
+        seconds = sum(row.seconds for row in rows)
+        return float(sum(row.examples for row in rows) / seconds) if seconds > 0 else None
 
-    The estimate's `se` and `df` are those of the logarithm. There is no interval where every cell is
-    a single lap of a single seed; None if no cell is shared.
-    """
-    kept = cells if tasks is None else cells[cells["task"].isin(list(tasks))]
-    sides = {name: kept[kept["method"] == name].dropna(subset=["seconds"]).set_index(["task", "seed"]) for name in (method, other)}
-    shared = sides[method].index.intersection(sides[other].index).sort_values()
-    if shared.empty:
-        return None
-    timed = {name: _by_task(side.loc[shared], name, resamples, seed) for name, side in sides.items()}
-    totals = {name: sum(float(part.seconds.sum()) for part in parts.values()) for name, parts in timed.items()}
-    value = math.log(totals[other] / totals[method])
-    parts, seconds = [], {method: np.zeros(resamples), other: np.zeros(resamples)}
-    linear = np.zeros(resamples)
-    for task in timed[method]:
-        own, its = timed[method][task], timed[other][task]
-        count = len(own.seconds)
-        part = Part(
-            count * (its.seconds / totals[other] - own.seconds / totals[method]),
-            count * (its.draws / totals[other] - own.draws / totals[method]),
-            min(own.laps, its.laps),
-        )
-        parts.append(part)
-        drawn = seed_weights(f"laps/{task}", count, resamples, seed)
-        linear += (part.draws * drawn).mean(axis=0)
-        seconds[method] += (own.draws * drawn).sum(axis=0)
-        seconds[other] += (its.draws * drawn).sum(axis=0)
-    found = calibrated(value, np.log(seconds[other] / seconds[method]), parts, linear)
-    if not found.se or found.low is None or found.high is None:
-        return Estimate(math.exp(value))
-    return Estimate(math.exp(value), math.exp(found.low), math.exp(found.high), found.se, found.df)
+    def ratio(self, method: str, other: str, tasks: Sequence[str]) -> Estimate | None:
+        """Return QPS of `method` over that of `other`, on the (task, seed) cells that both have.
 
+        The estimate's `se` and `df` are those of the logarithm. There is no interval where every cell
+        is a single lap of a single seed; None if no cell is shared.
+        """
+        own, its = self.cells.get(method, {}), self.cells.get(other, {})
+        shared = [key for key in own if key in its and key[0] in tasks]
+        if not shared:
+            return None
+        pairs = {key: (self._timed(method, key), self._timed(other, key)) for key in shared}
+        mine = sum(one.seconds for one, _ in pairs.values())
+        theirs = sum(two.seconds for _, two in pairs.values())
+        value = math.log(theirs / mine)
+        parts = []
+        for task in dict.fromkeys(task for task, _ in shared):
+            timed = [pair for key, pair in pairs.items() if key[0] == task]
+            count = len(timed)
+            seeds = [count * (two.seconds / theirs - one.seconds / mine) for one, two in timed]
+            draws = [count * (two.draws / theirs - one.draws / mine) for one, two in timed]
+            blocks = min(min(one.blocks, two.blocks) for one, two in timed)
+            parts.append(Part(np.array(seeds), np.array(draws), np.ones(blocks)))
+        found = variance(parts)
+        if found.total <= 0 or (all(len(part.influence) == 1 for part in parts) and found.seeds == 0):
+            return Estimate(math.exp(value))
+        se = math.sqrt(found.total)
+        half = quantile(found.df) * se
+        return Estimate(math.exp(value), math.exp(value - half), math.exp(value + half), se, found.df)
 
-def _by_task(cells: pd.DataFrame, method: str, resamples: int, seed: int) -> dict[str, _Timed]:
-    found = {}
-    for task, own in cells.groupby(level="task"):
-        seconds, draws, laps = [], [], []
-        for (_, number), row in own.iterrows():
-            rng = np.random.default_rng(derive_seed("laps", str(task), str(number), method, str(seed)))
-            blocks = np.array(row["laps"] or [(row["examples"], row["seconds"])], dtype=float).reshape(-1, 2)
-            count = len(blocks)
-            weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples) @ blocks
-            seconds.append(row["seconds"])
-            draws.append(weights[:, 1] / weights[:, 0] * row["examples"])
-            laps.append(count)
-        found[str(task)] = _Timed(np.array(seconds), np.stack(draws), min(laps))
-    return found
+    def _timed(self, method: str, key: tuple[str, int]) -> _Timed:
+        at = (method, *key)
+        if at not in self._drawn:
+            row = self.cells[method][key]
+            laps = np.array(row.laps or [(row.examples, row.seconds)], dtype=float).reshape(-1, 2)
+            edges = np.linspace(0, len(laps), min(len(laps), BLOCKS) + 1).astype(int)[:-1]
+            blocks = np.add.reduceat(laps, edges, axis=0)
+            # The stream is the cell's, not the method's, so that renaming a method changes nothing.
+            rng = np.random.default_rng(derive_seed("laps", *map(str, key), str(row.seconds), str(self.seed)))
+            weights = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=self.resamples) @ blocks
+            self._drawn[at] = _Timed(float(row.seconds), weights[:, 1] / weights[:, 0] * row.examples, len(blocks))
+        return self._drawn[at]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Suite:
         """Return the mean score of `method` over `tasks`, all by default."""
         at = tasks or self.every
         value = self.mean(method, at)
-        found = self.variance(self._unit(method), at)
+        found = self.variance({t: self._unit(method) / len(at) for t in at})
         if found is None:
             return Estimate(value)
         if any("matthews_correlation" in self.tasks[t].task.info.metrics for t in at):
@@ -43,7 +43,7 @@ class Suite:
         """Return `method` less `other` in points."""
         at = tasks or self.every
         value = self.mean(method, at) - self.mean(other, at)
-        found = self.variance(self._unit(method) - self._unit(other), at)
+        found = self.variance({t: (self._unit(method) - self._unit(other)) / len(at) for t in at})
         return Estimate(value) if found is None else student(value, found)
 
     def gain(self, method: int, other: int, tasks: Sequence[int] | None = None) -> Estimate | None:
@@ -55,35 +55,35 @@ class Suite:
         own, its = self.mean(method, at), self.mean(other, at)
         if its <= 0:
             return None
-        found = self.variance(100.0 * (self._unit(method) - own / its * self._unit(other)) / its, at)
+        contrast = 100.0 * (self._unit(method) - own / its * self._unit(other)) / its
+        found = self.variance({t: contrast / len(at) for t in at})
         value = 100.0 * (own - its) / its
         return Estimate(value) if found is None else student(value, found)
 
-    def variance(self, weights: Floats, tasks: Sequence[int]) -> Variance | None:
-        """Return the variance of the mean over `tasks` of a contrast with ``(M,)`` `weights`.
+    def concentration(self, method: int, other: int, inside: Sequence[int], outside: Sequence[int]) -> Estimate:
+        """Return the mean difference on the tasks `inside` less that on the tasks `outside`, in points."""
+        value = self.difference(method, other, inside).value - self.difference(method, other, outside).value
+        pair = self._unit(method) - self._unit(other)
+        found = self.variance({t: pair / len(inside) for t in inside} | {t: -pair / len(outside) for t in outside})
+        return Estimate(value) if found is None else student(value, found)
+
+    def variance(self, contrast: Mapping[int, Floats]) -> Variance | None:
+        """Return the variance of a sum over tasks of ``(M,)`` weights times the methods' scores.
 
         None if a metric of one of the tasks cannot be resampled.
         """
         parts = []
         floor = 0.0
-        used = np.flatnonzero(weights)
-        scaled = weights / len(tasks)
-        for t in tasks:
+        for t, weights in contrast.items():
             one = self.tasks[t]
             if one.draws is None or one.influence is None:
                 return None
-            draws = sum(scaled[m] * one.draws[m] for m in used)
-            parts.append(
-                Part(
-                    scaled @ one.point,
-                    np.asarray(draws),
-                    np.einsum("m,mc->c", scaled[used], one.influence[used].mean(axis=1)),
-                )
-            )
-            # No two methods differ anywhere: as if one example had gone either way.
-            floor += 2 * (100.0 * float(np.abs(scaled).max()) / len(one.task.labels)) ** 2
-        single = len(used) == 1
-        return variance(parts, 0.0 if single else floor)
+            used = np.flatnonzero(weights)
+            draws = np.tensordot(weights[used], one.draws[used], 1)
+            parts.append(Part(weights @ one.point, draws, weights[used] @ one.influence[used]))
+            if len(used) > 1:  # where two methods differ nowhere: as if one example had gone either way
+                floor += 2 * (100.0 * float(np.abs(weights).max()) / len(one.task.labels)) ** 2
+        return variance(parts, floor)
 
     def _unit(self, method: int) -> Floats:
         return np.eye(len(self.methods))[method]
