@@ -60,7 +60,7 @@ def lines_for(suite: Suite) -> list[Rationale]:
         Rationale(
             idx=row.idx,
             label=row.raw_label,
-            rationale=f"{shades[i % 10]} {shades[i // 4]} note {i}: this points to {shades[i * 3 % 10]} and the season.",
+            rationale=f"{shades[i % 10]} {shades[i // 4]} note {i}: this points to {shades[i * 3 % 10]} and more.",
             input_sha256_16=row.input_hash,
         )
         for i, row in enumerate(teacher_rows(suite, load_rows(suite, "weather", None)))

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from teacher_server import Act, serve
 from typer.testing import CliRunner, Result
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.cli import app
 from dhrd_bench.rationales.store import RationaleStore
 from dhrd_bench.registry import suites
-from tests.teacher_server import Act, serve
 
 
 def call(*arguments: object, code: int = 0) -> Result:

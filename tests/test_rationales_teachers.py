@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from teacher_server import REASONING, Act, serve
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.generate import Job, Row, Summary, choose
 from dhrd_bench.rationales.prompts import load_prompt
 from dhrd_bench.rationales.store import RationaleStore
 from dhrd_bench.rationales.teachers import Price, TeacherSettings, make_teacher, read_settings
-from tests.teacher_server import REASONING, Act, serve
 
 KEY = "sk-fake-0123456789abcdefKEY"
 ROWS = [Row(i, f"{i:016x}", f"Input number {i}.", i % 2, bool(i % 2)) for i in range(12)]
@@ -141,9 +141,9 @@ def test_a_server_that_dies_loses_nothing_and_the_run_resumes(tmp_path: Path) ->
 
 def test_a_killed_process_loses_only_what_was_under_way(tmp_path: Path) -> None:
     script = f"""
-import sys; sys.path.insert(0, {str(Path.cwd())!r})
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from tests.test_rationales_teachers import job
+from test_rationales_teachers import job
 job(Path({str(tmp_path)!r}), sys.argv[1]).run()
 """
     with serve(lambda number, user: Act(wait=0.1)) as server:
