@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dhrd_bench.errors import UserError
+from dhrd_bench.rationales.cli import app as rationales_app
 
 app = typer.Typer(
     name="dhrd-bench",
@@ -17,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(rationales_app, name="rationales")
 
 Include = Annotated[
     list[Path] | None, typer.Option("--include", help="Folder with methods, suites, budgets of your own; repeatable.")
@@ -65,6 +68,51 @@ def run(
             data_dir=data_dir,
             rationales=rationales,
             results=results,
+        )
+    )
+
+
+@app.command()
+def report(
+    results: Results = Path("results"),
+    suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Only this backbone.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Only this budget.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")] = None,
+    methods: Annotated[str | None, typer.Option(help="Only these methods, comma-separated.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Method that gains are taken over, if not the one of that role.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="Method that QPS ratios are taken to.")] = None,
+    format_: Annotated[
+        str, typer.Option("--format", help="terminal, markdown, json, csv, html or latex.")
+    ] = "terminal",
+    output: Annotated[Path | None, typer.Option(help="File to write instead of the terminal.")] = None,
+    against: Annotated[str | None, typer.Option(help="'paper': the paper's claims beside these results.")] = None,
+    margin: Annotated[float | None, typer.Option(help="Margin in % for tests of equivalence.")] = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples and permutations.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
+) -> None:
+    """Print the leaderboard of the records, with intervals and tests."""
+    from dhrd_bench.registry import split_references
+    from dhrd_bench.report import report as make_report
+
+    raise typer.Exit(
+        make_report(
+            results,
+            suite=suite,
+            backbone=backbone,
+            budget=budget,
+            tasks=split_references(tasks) if tasks else None,
+            methods=split_references(methods) if methods else None,
+            baseline=baseline,
+            reference=reference,
+            format=format_,  # type: ignore[arg-type]
+            output=output,
+            resamples=resamples,
+            seed=seed,
+            against=against,
+            margin=margin,
         )
     )
 
