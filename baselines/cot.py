@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from pydantic import Field
+
 import dhrd_bench as db
 
 
@@ -23,18 +25,24 @@ class Cot(db.FineTuned):
     )
 
     class Params(db.MethodParams):
-        """``lm_scope=rationale`` leaves the input out of the LM loss."""
+        """``lm_scope=rationale`` leaves the input out of the LM loss; with several samples the majority counts.
+
+        ``decoding=paper`` samples as the paper does, ``decoding=diverse`` as self-consistency does;
+        otherwise the budget says how.
+        """
 
         lm_scope: Literal["all", "rationale"] = "all"
+        samples: int = Field(1, ge=1)
+        decoding: Literal["budget", "paper", "diverse"] = "budget"
 
     def weights(self) -> dict[str, float]:
         return {"lm": 1.0}
 
     def rows(self, row: db.LabeledExample, encode: db.Encoder) -> list[db.Row]:
         x = encode.input(row.example)
-        r = encode.reasoning(row.rationale) if row.rationale else []
-        ids = [*x, *r, *encode.answer(row.label)]
+        ids = [*x, *encode.reasoning(row.rationale), *encode.answer(row.label)]
         return [db.Row(ids, len(x), lm=(0 if self.params.lm_scope == "all" else len(x), len(ids)))]
 
     def predict(self, examples: Sequence[db.Example], context: db.Context) -> db.Predictions:
-        return db.generate(self.fitted, examples, context, lead=self.fitted.card.reason)
+        settings = {"samples": self.params.samples, "decoding": self.params.decoding}
+        return db.generate(self.fitted, examples, context, lead=self.fitted.card.reason, **settings)

@@ -31,9 +31,12 @@ class Dhrd(db.FineTuned):
     def weights(self) -> dict[str, float]:
         return {"cls": self.params.beta, "lm": self.params.alpha}
 
+    def reasoning(self, row: db.LabeledExample, encode: db.Encoder) -> list[int]:
+        """Return the tokens between input and answer; what the variants change."""
+        return encode.reasoning(row.rationale)
+
     def rows(self, row: db.LabeledExample, encode: db.Encoder) -> list[db.Row]:
         x = encode.input(row.example)
-        r = encode.reasoning(row.rationale) if row.rationale else []
-        ids = [*x, *r, *encode.answer(row.label)]
+        ids = [*x, *self.reasoning(row, encode), *encode.answer(row.label)]
         start = 0 if self.params.lm_scope == "all" else len(x)
         return [db.Row(ids, len(x), label=row.label, lm=(start, len(ids)))]

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     )
     from dhrd_bench.errors import UserError
     from dhrd_bench.finetuned import FineTuned
-    from dhrd_bench.inference import classify, generate
-    from dhrd_bench.registry import register
+    from dhrd_bench.inference import chat_turn, classify, generate, parse_free_answer, score_labels
+    from dhrd_bench.registry import method, register
+    from dhrd_bench.shuffling import derange
     from dhrd_bench.training import Encoder, Fitted, Row, fine_tune
 
 __version__ = "0.1.0"
@@ -40,8 +41,9 @@ _PLACES = {
     ),
     "errors": ("UserError",),
     "finetuned": ("FineTuned",),
-    "inference": ("classify", "generate"),
-    "registry": ("register",),
+    "inference": ("chat_turn", "classify", "generate", "parse_free_answer", "score_labels"),
+    "registry": ("method", "register"),
+    "shuffling": ("derange",),
     "training": ("Encoder", "Fitted", "Row", "fine_tune"),
 }  # fmt: skip
 _MODULES = {name: f"dhrd_bench.{module}" for module, names in _PLACES.items() for name in names}
@@ -64,11 +66,16 @@ __all__ = [
     "TaskCard",
     "TaskData",
     "UserError",
+    "chat_turn",
     "classify",
+    "derange",
     "derive_seed",
     "fine_tune",
     "generate",
+    "method",
+    "parse_free_answer",
     "register",
+    "score_labels",
 ]
 
 

@@ -28,8 +28,8 @@ def show(kind: str, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
     table = Table(show_edge=False, pad_edge=False)
-    for column in rows[0] if rows else []:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(rows[0] if rows else []):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*row.values())
     console = Console()

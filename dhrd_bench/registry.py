@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +41,13 @@ class Entry(Generic[T]):
     origin: str
 
 
+class NameTakenError(UserError):
+    """Two things of one kind have one name: for the user to mend, whichever was meant."""
+
+    def __init__(self, kind: str, name: str, places: str) -> None:
+        super().__init__(f"Two {kind}s are called {name!r}: {places}.", "Rename one of them.")
+
+
 class Registry(Generic[T]):
     """Names to things of one kind."""
 
@@ -52,15 +60,17 @@ class Registry(Generic[T]):
 
         Raises
         ------
-        UserError
+        NameTakenError
             If another origin has registered the name already; both places are named.
         """
         known = self._entries.get(name)
         if known and known.origin != origin:
-            raise UserError(
-                f"Two {self.kind}s are called {name!r}: {known.origin} and {origin}.", "Rename one of them."
-            )
+            raise NameTakenError(self.kind, name, f"{known.origin} and {origin}")
         self._entries[name] = Entry(name, load, origin)
+
+    def here(self, name: str) -> Entry[T] | None:
+        """Return the entry called `name` if it has been registered so far; nothing is loaded for it."""
+        return self._entries.get(name)
 
     def names(self) -> list[str]:
         """Return all names, sorted."""
@@ -101,11 +111,36 @@ broken_plugins: dict[str, str] = {}
 
 
 def register(cls: M) -> M:
-    """Register a `Method` class under its card's name (class decorator)."""
+    """Register a `Method` class under its card's name (class decorator).
+
+    Raises
+    ------
+    NameTakenError
+        If another class has the name, be it in another file or in the same one.
+    """
     module = sys.modules.get(cls.__module__)
-    origin = getattr(module, "__file__", None) or cls.__module__
-    methods.add(cls.card.name, lambda: cls, str(origin))
+    origin = str(getattr(module, "__file__", None) or cls.__module__)
+    known = methods.here(cls.card.name)
+    if known and known.origin == origin and (other := known.load().__qualname__) != cls.__qualname__:
+        raise NameTakenError("method", cls.card.name, f"{other} and {cls.__qualname__}, both in {origin}")
+    methods.add(cls.card.name, lambda: cls, origin)
     return cls
+
+
+def method(name: str) -> type[Method]:
+    """Return the registered class called `name`, to write a variant of it: ``class Mine(db.method("..."))``.
+
+    The files of a plug-in folder may refer to each other in any order.
+
+    Raises
+    ------
+    UserError
+        If there is no such method.
+    """
+    _load_builtin()
+    while methods.here(name) is None and _waiting:
+        _import_waiting()
+    return methods.get(name)
 
 
 # ---------------------------------------------------------------- references: name[key=value,...]
@@ -181,10 +216,23 @@ def split_references(text: str) -> list[str]:
 
 
 _loaded: set[str] = set()
+_waiting: list[Path] = []
+"""Method files of the folders being loaded that have not had their turn."""
 
 
 def load_plugins() -> None:
     """Load the built-in folders and the entry points, once."""
+    _load_builtin()
+    if "entry points" in _loaded:
+        return
+    _loaded.add("entry points")
+    for group in ("dhrd_bench.methods", "dhrd_bench.suites"):
+        for point in entry_points(group=group):
+            origin = f"{point.dist.name if point.dist else '?'}:{point.value}"
+            _guarded(origin, partial(_load_entry_point, point, group))
+
+
+def _load_builtin() -> None:
     if "builtin" in _loaded:
         return
     _loaded.add("builtin")
@@ -194,10 +242,6 @@ def load_plugins() -> None:
     for name in ("baselines", "suites"):
         # In a wheel the folders lie inside the package, in a checkout beside it.
         include(package / name if (package / name).is_dir() else package.parent / name)
-    for group in ("dhrd_bench.methods", "dhrd_bench.suites"):
-        for point in entry_points(group=group):
-            origin = f"{point.dist.name if point.dist else '?'}:{point.value}"
-            _guarded(origin, partial(_load_entry_point, point, group))
 
 
 def include(folder: Path) -> None:
@@ -214,23 +258,30 @@ def include(folder: Path) -> None:
     _loaded.add(str(folder))
     if not folder.is_dir():
         raise UserError(f"No plug-in folder at {folder}.", "Name an existing folder with --include.")
-    for path in sorted(folder.glob("*.py")):
-        if not path.name.startswith("_"):
-            _guarded(str(path), partial(_import_file, path))
+    _waiting.extend(path for path in sorted(folder.glob("*.py")) if not path.name.startswith("_"))
+    while _waiting:
+        _import_waiting()
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*/suite.yaml")]):
         _guarded(str(path), partial(_add_yaml, path))
+
+
+def _import_waiting() -> None:
+    path = _waiting.pop(0)
+    _guarded(str(path), partial(_import_file, path))
 
 
 def _guarded(origin: str, load: Callable[[], None]) -> None:
     """Run `load`; a name taken twice is the user's to mend, any other failure is remembered."""
     try:
         load()
+    except NameTakenError:
+        raise
     except UserError as error:
-        if error.message.startswith("Two "):
-            raise
         broken_plugins[origin] = str(error)
     except Exception as error:
-        broken_plugins[origin] = f"{type(error).__name__}: {error}"
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == origin]
+        place = f" (line {frames[-1].lineno})" if frames else ""
+        broken_plugins[origin] = f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 def _import_file(path: Path) -> None:

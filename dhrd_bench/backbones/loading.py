@@ -80,9 +80,16 @@ class Backbone:
         """Return the text of `ids`, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
-    def hidden(self, states: Tensor, lengths: list[int], start: int = 0, stop: int | None = None) -> Tensor:
+    def hidden(
+        self,
+        states: Tensor,
+        lengths: list[int],
+        start: int = 0,
+        stop: int | None = None,
+        branches: tuple[int, ...] = (),
+    ) -> Tensor:
         """Run blocks `start` to `stop` over packed sequences; see `packed_forward`."""
-        return packed_forward(self.model.model, states, lengths, start, stop)
+        return packed_forward(self.model.model, states, lengths, start, stop, branches)
 
     @property
     def head_weight(self) -> Tensor:

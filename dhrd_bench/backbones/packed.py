@@ -8,6 +8,7 @@ sequence do not depend on its neighbours.
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -29,9 +30,13 @@ def _packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     segments: list[tuple[int, int]] | None = None,
+    branches: tuple[int, ...] = (),
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each of ``segments``, runs of (count, length) over ``(1, H, T, D)``."""
+    """Causal attention within each of ``segments``, runs of (count, length) over ``(1, H, T, D)``.
+
+    Each sequence ends in ``branches`` of these lengths, which do not see each other.
+    """
     assert segments is not None, "packed attention needs the lengths of its sequences"
     sizes = [count * length for count, length in segments]
     parts = zip(*(torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value)), strict=True)
@@ -48,7 +53,23 @@ def _packed_attention(
 AttentionInterface.register(PACKED, _packed_attention)
 
 
-def packed_forward(trunk: Any, states: Tensor, lengths: list[int], start: int = 0, stop: int | None = None) -> Tensor:
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _branch_mask(length: int, branches: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return ``(length, length)``: what each position sees. A branch sees the stem and itself."""
+    own = torch.tensor([number for number, size in enumerate(branches, 1) for _ in range(size)], device=device)
+    branch = torch.cat([own.new_zeros(length - len(own)), own])
+    return ((branch[None] == branch[:, None]) | (branch[None] == 0)).tril()
+
+
+def packed_forward(
+    trunk: Any,
+    states: Tensor,
+    lengths: list[int],
+    start: int = 0,
+    stop: int | None = None,
+    branches: tuple[int, ...] = (),
+) -> Tensor:
     """Run blocks ``start`` to ``stop`` of a Hugging Face decoder over packed sequences.
 
     Parameters
@@ -61,6 +82,9 @@ def packed_forward(trunk: Any, states: Tensor, lengths: list[int], start: int = 
         Length of each sequence; they add up to T. Neighbours of equal length share a kernel call.
     start, stop
         Blocks to run; with `stop` None the final norm is applied, too.
+    branches
+        Lengths of alternative continuations at the end of every sequence, one after the other. Each
+        continues the stem before them as if the others were not there.
 
     Returns
     -------
@@ -68,12 +92,18 @@ def packed_forward(trunk: Any, states: Tensor, lengths: list[int], start: int = 
         ``(T, d)`` hidden states.
     """
     part = trunk if start == 0 and stop is None else _part(trunk, start, stop)
-    positions = torch.cat([torch.arange(length, device=states.device) for length in lengths])[None]
+    positions = torch.cat([_positions(length, branches) for length in lengths]).to(states.device)[None]
     segments = [(len(list(run)), length) for length, run in groupby(lengths)]
     inputs = {"input_ids": states[None]} if start == 0 else {"inputs_embeds": states[None]}
-    output = part(**inputs, position_ids=positions, use_cache=False, segments=segments)
+    output = part(**inputs, position_ids=positions, use_cache=False, segments=segments, branches=branches)
     hidden: Tensor = output.last_hidden_state[0]
     return hidden
+
+
+def _positions(length: int, branches: tuple[int, ...]) -> Tensor:
+    """Return each token's place in its own sequence; a branch counts on from the stem."""
+    stem = length - sum(branches)
+    return torch.cat([torch.arange(stem), *(torch.arange(stem, stem + size) for size in branches)])
 
 
 def _part(trunk: Any, start: int, stop: int | None) -> Any:

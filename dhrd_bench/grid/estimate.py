@@ -43,7 +43,7 @@ def estimate_seconds(plan: Plan) -> list[float]:
 
 def _cell(planned: PlannedCell, backbone: Backbone, budget: Budget, rates: Rates, seen: set[tuple[str, int]]) -> float:
     card = planned.method.card
-    if not card.trains and card.inference == "none":
+    if card.inference == "none":
         return 0.0
     x, r = _lengths(planned.loaded, backbone, budget)
     train, dev, test = len(planned.data.train), len(planned.data.dev), len(planned.test.examples)
@@ -115,7 +115,7 @@ def calibrate(backbone: Backbone, budget: Budget) -> Rates:
     batch = min(budget.decoding.batch_size, 32)
     few = budget.decoding.model_copy(update={"max_new_tokens": 12, "batch_size": batch})
     started = time.perf_counter()
-    decode(backbone, [ids] * batch, few, Stop((), 99), seed=0)
+    decode(backbone, [ids] * batch, few, Stop((), 99), [0] * batch)
     generating = max(1e-6, (time.perf_counter() - started - batch * 128 * forward) / (12 * batch))
     backbone.frozen_states.clear()
     return Rates(forward, max(0.0, first - train), train, max(0.0, with_lm - train), generating)

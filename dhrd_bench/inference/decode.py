@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
@@ -39,12 +40,13 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """When a row is done: at the end of text, or `after` tokens behind `marker`.
+    """When a row is done: at the end of text, or `after` tokens behind the first of `markers`.
 
+    An empty marker stands where generation begins; without markers only the end of text stops a row.
     `watch` are tokens whose log-probability is noted right behind the marker.
     """
 
-    marker: tuple[int, ...]
+    markers: tuple[tuple[int, ...], ...]
     after: int
     watch: tuple[int, ...] = ()
 
@@ -55,13 +57,15 @@ def decode(
     prompts: Sequence[list[int]],
     decoding: Decoding,
     stop: Stop,
-    seed: int,
-    finished: Callable[[int, int], None] = lambda rows, tokens: None,
+    seeds: Sequence[int],
+    samples: int = 1,
+    finished: Callable[[int, int], None] = lambda prompts, tokens: None,
 ) -> list[Continuation]:
-    """Continue each prompt.
+    """Continue each prompt, `samples` times.
 
     Prompts are taken in order of length, so that little is padded (on the left); a row that is done
-    leaves the batch at once and the rest go on without it.
+    leaves the batch at once and the rest go on without it. The samples of a prompt share its cache.
+    What is sampled for a prompt depends on its seed and not on its neighbours.
 
     Parameters
     ----------
@@ -71,24 +75,28 @@ def decode(
         Limits and sampling; temperature 0 is greedy.
     stop
         When a row is done.
-    seed
-        Of the sampling.
+    seeds
+        One a prompt, of its sampling.
+    samples
+        Continuations a prompt.
     finished
-        Called after each batch with its rows and tokens.
+        Called after each batch with its prompts and tokens.
 
     Returns
     -------
     list of Continuation
-        In the order of `prompts`.
+        In the order of `prompts`; those of a prompt follow each other.
     """
-    results = [Continuation() for _ in prompts]
-    generator = torch.Generator(device=backbone.device).manual_seed(seed)
+    results = [Continuation() for _ in prompts for _ in range(samples)]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    size = max(1, decoding.batch_size // samples)
     with plain_attention(backbone):
-        for start in range(0, len(order), decoding.batch_size):
-            batch = order[start : start + decoding.batch_size]
-            _decode_batch(backbone, prompts, batch, results, decoding, stop, generator)
-            finished(len(batch), sum(results[i].steps for i in batch))
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            rows = [i * samples + sample for i in batch for sample in range(samples)]
+            streams = {row: np.random.default_rng([seeds[row // samples], row % samples]) for row in rows}
+            _decode_batch(backbone, [prompts[i] for i in batch], rows, results, decoding, stop, streams)
+            finished(len(batch), sum(results[row].steps for row in rows))
     return results
 
 
@@ -105,22 +113,20 @@ def plain_attention(backbone: Backbone) -> Iterator[None]:
 def _decode_batch(
     backbone: Backbone,
     prompts: Sequence[list[int]],
-    batch: list[int],
+    rows: list[int],
     results: list[Continuation],
     decoding: Decoding,
     stop: Stop,
-    generator: torch.Generator,
+    streams: Mapping[int, np.random.Generator],
 ) -> None:
+    """Continue `prompts` into `rows` of `results`, equally many for each."""
     device, model = backbone.device, backbone.model
-    longest = max(len(prompts[i]) for i in batch)
-    pads = [longest - len(prompts[i]) for i in batch]
-    ids = torch.tensor(
-        [[backbone.pad_id] * pad + prompts[i] for i, pad in zip(batch, pads, strict=True)], device=device
-    )
+    longest = max(len(prompt) for prompt in prompts)
+    pads = [longest - len(prompt) for prompt in prompts]
+    ids = torch.tensor([[backbone.pad_id] * pad + p for p, pad in zip(prompts, pads, strict=True)], device=device)
     mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in pads], device=device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = DynamicCache(config=model.config)
-    rows = list(batch)
     for step in range(decoding.max_new_tokens):
         logits = model(
             input_ids=ids,
@@ -130,7 +136,10 @@ def _decode_batch(
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
-        tokens = _choose(logits, decoding, generator)
+        if step == 0 and (samples := len(rows) // len(prompts)) > 1:
+            cache.batch_repeat_interleave(samples)
+            logits, mask, positions = (each.repeat_interleave(samples, 0) for each in (logits, mask, positions))
+        tokens = _choose(logits, decoding, [streams[row] for row in rows])
         keep: list[int] = []
         for place, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
             if _take(results[row], token, logits[place], stop, backbone.eos_id):
@@ -149,9 +158,11 @@ def _decode_batch(
 def _take(result: Continuation, token: int, logits: Tensor, stop: Stop, eos: int) -> bool:
     """Add `token`, chosen from `logits`, to `result`; return whether the row goes on."""
     result.steps += 1
-    length = len(stop.marker)
-    if result.marker_end is None and length and tuple(result.ids[-length:]) == stop.marker:
-        result.marker_end = len(result.ids)
+    length = len(result.ids)
+    if result.marker_end is None and any(
+        tuple(result.ids[length - len(m) :]) == m for m in stop.markers if len(m) <= length
+    ):
+        result.marker_end = length
         result.after_marker = torch.log_softmax(logits.float(), dim=-1)[list(stop.watch)].tolist()
     if token == eos:
         return False
@@ -159,13 +170,19 @@ def _take(result: Continuation, token: int, logits: Tensor, stop: Stop, eos: int
     return result.marker_end is None or len(result.ids) - result.marker_end < stop.after
 
 
-def _choose(logits: Tensor, decoding: Decoding, generator: torch.Generator) -> Tensor:
+def _choose(logits: Tensor, decoding: Decoding, streams: Sequence[np.random.Generator]) -> Tensor:
+    """Return the next token of each row, ``(n,)``."""
     if decoding.temperature == 0:
         return logits.argmax(-1)
     probabilities = torch.softmax(logits.float() / decoding.temperature, dim=-1)
+    places = None
     if decoding.top_p < 1:
-        ordered, places = probabilities.sort(dim=-1, descending=True)
+        probabilities, places = probabilities.sort(dim=-1, descending=True)
         # A token stays if the mass before it is below top_p: the first one always does.
-        ordered[ordered.cumsum(-1) - ordered >= decoding.top_p] = 0.0
-        probabilities = torch.zeros_like(probabilities).scatter_(-1, places, ordered)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+        probabilities[probabilities.cumsum(-1) - probabilities >= decoding.top_p] = 0.0
+    # One uniform number a row, so that no row's tokens depend on who else is in the batch.
+    drawn = torch.tensor([[stream.random()] for stream in streams], device=logits.device)
+    mass = probabilities.cumsum(-1)
+    total = mass[:, -1:]
+    chosen = torch.searchsorted(mass, (drawn * total).minimum(total.nextafter(torch.zeros_like(total))), right=True)
+    return (chosen if places is None else places.gather(1, chosen))[:, 0]

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
-from dhrd_bench.contracts import Context, Example, Predictions
-from dhrd_bench.inference.answers import parse_answer
-from dhrd_bench.inference.decode import Stop, decode
+from dhrd_bench.backbones import Backbone
+from dhrd_bench.contracts import UNPARSABLE, Context, Decoding, Example, Predictions, TaskCard, derive_seed
+from dhrd_bench.inference.answers import majority, parse_answer
+from dhrd_bench.inference.decode import Continuation, Stop, decode
+from dhrd_bench.training.encode import Encoder
 from dhrd_bench.training.fitted import Fitted
+
+DecodingName = Literal["budget", "paper", "diverse"]
+
+DECODINGS: dict[str, dict[str, float]] = {
+    "paper": {"temperature": 0.1, "top_p": 0.7, "max_new_tokens": 500},
+    "diverse": {"temperature": 0.7, "top_p": 1.0},
+}
+"""Named ways to sample: as Xu et al. 2025 decode, and as Wang et al. 2023 do for self-consistency."""
 
 
 def generate(
-    fitted: Fitted, examples: Sequence[Example], context: Context, *, lead: str = "", prefix: str = "", suffix: str = ""
+    fitted: Fitted,
+    examples: Sequence[Example],
+    context: Context,
+    *,
+    lead: str = "",
+    prefix: str = "",
+    suffix: str = "",
+    samples: int = 1,
+    decoding: DecodingName = "budget",
+    read: Callable[[str, TaskCard], int] = parse_answer,
 ) -> Predictions:
-    """Let the LM write after each input, and parse the answer from what it wrote.
+    """Let the LM write after each input, and read the answer from what it wrote.
 
     Parameters
     ----------
@@ -23,32 +43,37 @@ def generate(
     examples
         Inputs; returned in this order.
     context
-        Backbone, budget (its `Decoding`) and the clock.
+        Backbone, budget and the clock.
     lead
         Text given after the input, from which the LM goes on: the reason marker to have it reason, the
-        answer marker to have it answer at once.
+        answer marker to have it answer at once, and then only as many tokens as an answer has.
     prefix, suffix
         Put around the input, as in training.
+    samples
+        Texts per input. With more than one, the answer most of them agree on counts
+        (self-consistency, Wang et al. 2023, arXiv 2203.11171); see `majority`.
+    decoding
+        ``budget``, or one of `DECODINGS`. Several samples need a temperature: where the budget is greedy,
+        they take the paper's with the budget's length. Sampling is seeded by the cell and the input.
+    read
+        Reads a class out of a text.
 
     Returns
     -------
     Predictions
-        Labels (`UNPARSABLE` where no answer could be read), texts, token counts; scores are the
-        log-probabilities of the answer words' first tokens right behind the answer marker, uniform
-        where the marker was never reached.
+        Labels (`UNPARSABLE` where no answer could be read), texts, token counts. Scores are the
+        log-probabilities of the answer words' first tokens right behind the answer marker. Where an
+        answer was read without the marker's own tokens it has 0 and the others -1; where none was, all
+        have the same. With several samples they are the shares of the votes.
     """
-    backbone, decoding = context.backbone, context.budget.decoding
+    backbone, settings = context.backbone, _settings(context.budget.decoding, decoding, samples)
     encoder = fitted.activate(backbone, context.budget)
     card = fitted.card
     lead_ids = backbone.encode(lead) if lead else []
     prompts = [encoder.input(example, prefix, suffix) + lead_ids for example in examples]
-    answers = [encoder.answer_word(label) for label in range(len(card.answers))]
-    marker = tuple(encoder.answer_marker())
-    answering = lead == card.answer
-    longest = max(len(answer) for answer in answers) + 1
-    stop = Stop(() if answering else marker, longest, tuple(answer[0] for answer in answers))
-    if answering:
-        decoding = decoding.model_copy(update={"max_new_tokens": longest})
+    stop = _stop(encoder, answering=lead == card.answer)
+    if lead == card.answer:
+        settings = settings.model_copy(update={"max_new_tokens": stop.after})
     done = 0
 
     def finished(rows: int, tokens: int) -> None:
@@ -57,14 +82,65 @@ def generate(
         context.lap(rows)
         context.progress("predict", done, len(examples), {"tokens a row": tokens / rows})
 
-    results = decode(backbone, prompts, decoding, stop, context.stream("decode"), finished)
+    seeds = [derive_seed(str(context.stream("decode")), str(prompt)) for prompt in prompts]
+    results = decode(backbone, prompts, settings, stop, seeds, samples, finished)
     texts = [lead + backbone.decode(result.ids) for result in results]
-    uniform = [-math.log(len(answers))] * len(answers)
+    labels = [read(text, card) for text in texts]
+    scores = [_scores(*pair, len(card.answers)) for pair in zip(results, labels, strict=True)]
+    steps = [result.steps for result in results]
+    if samples > 1:
+        groups = [slice(start, start + samples) for start in range(0, len(results), samples)]
+        votes = [majority(labels[group], len(card.answers)) for group in groups]
+        labels, scores = [label for label, _ in votes], [shares for _, shares in votes]
+        texts = ["\n\n".join(texts[group]) for group in groups]
+        steps = [sum(steps[group]) for group in groups]
     return Predictions(
-        labels=[parse_answer(text, card) for text in texts],
-        scores=[result.after_marker or uniform for result in results],
+        labels=labels,
+        scores=scores,
         texts=texts,
         tokens_in=[len(prompt) for prompt in prompts],
-        tokens_out=[result.steps for result in results],
+        tokens_out=steps,
         truncated=len(encoder.truncated),
     )
+
+
+def chat_turn(backbone: Backbone, request: str) -> tuple[str, str]:
+    """Return what to put before and after an input to ask `request` of it.
+
+    A user's turn where the tokenizer has a chat template; plain text, ending where the LM is to go on,
+    where it has none.
+    """
+    turn = f"\n\n{request}" if request else ""
+    if not getattr(backbone.tokenizer, "chat_template", None):
+        return "", turn
+    place = "<<input>>"
+    messages = [{"role": "user", "content": place + turn}]
+    text = backbone.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    before, _, after = str(text).partition(place)
+    return before, after
+
+
+def _settings(budget: Decoding, name: DecodingName, samples: int) -> Decoding:
+    if name != "budget":
+        return budget.model_copy(update=DECODINGS[name])
+    if samples > 1 and budget.temperature == 0:
+        sampling = {key: value for key, value in DECODINGS["paper"].items() if key != "max_new_tokens"}
+        return budget.model_copy(update=sampling)
+    return budget
+
+
+def _stop(encoder: Encoder, *, answering: bool) -> Stop:
+    """Stop when the longest answer must be complete; `answering` if the marker has been given already."""
+    answers = [encoder.answer_word(label) for label in range(len(encoder.card.answers))]
+    after = max(len(answer) for answer in answers) + 1
+    # An LM that was not trained on the marker often puts an empty line before it.
+    markers = [[]] if answering else [encoder.answer_marker(), encoder.backbone.encode("\n" + encoder.card.answer)]
+    return Stop(tuple(tuple(marker) for marker in markers), after, tuple(answer[0] for answer in answers))
+
+
+def _scores(result: Continuation, label: int, classes: int) -> list[float]:
+    if result.after_marker is not None:
+        return result.after_marker
+    if label == UNPARSABLE:
+        return [-math.log(classes)] * classes
+    return [0.0 if each == label else -1.0 for each in range(classes)]

@@ -68,10 +68,16 @@ class Encoder:
         room = max(0, self.budget.max_length - len(before) - len(after))
         return before + self.backbone.encode(prompt.passage)[:room] + after
 
-    def reasoning(self, rationale: str) -> list[int]:
-        """Return the tokens of the reason marker and the rationale."""
+    def reasoning(self, rationale: str | None) -> list[int]:
+        """Return the tokens of the reason marker and the rationale; none at all if there is no rationale."""
+        if not rationale:
+            return []
         rationale_ids = self.backbone.encode(" " + rationale.strip())[: self.budget.max_rationale]
-        return self.backbone.encode(self.card.reason) + rationale_ids
+        return self.reason_marker() + rationale_ids
+
+    def reason_marker(self) -> list[int]:
+        """Return the tokens that come before the rationale."""
+        return self.backbone.encode(self.card.reason)
 
     def answer(self, label: int) -> list[int]:
         """Return the tokens of the answer marker, the answer word and the end of text."""

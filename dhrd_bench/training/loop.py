@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -39,7 +39,8 @@ def fine_tune(
     their size have a say in the gradient.
 
     After each epoch the dev rows are scored: by accuracy, then loss, if there is a classification
-    loss; otherwise by the LM loss after the input. The best epoch's weights are kept.
+    loss; otherwise by the LM losses after the input, each a mean of its own, with their weights. The
+    best epoch's weights are kept.
 
     Parameters
     ----------
@@ -78,21 +79,25 @@ class _Scores:
     cls: float = 0.0
     right: int = 0
     labelled: int = 0
-    completion: float = 0.0
-    completion_tokens: int = 0
+    completion: dict[str, float] = field(default_factory=dict)
+    completion_tokens: dict[str, int] = field(default_factory=dict)
 
-    def rank(self) -> tuple[float, ...]:
+    def lm_loss(self, weights: Mapping[str, float]) -> float:
+        """Return the weighted sum of each term's mean."""
+        return sum(weights[term] * self.completion[term] / count for term, count in self.completion_tokens.items())
+
+    def rank(self, weights: Mapping[str, float]) -> tuple[float, ...]:
         """Larger is better."""
         if self.labelled:
             return (self.right / self.labelled, -self.cls / self.labelled)
-        return (-self.completion / max(1, self.completion_tokens),)
+        return (-self.lm_loss(weights),)
 
-    def figures(self) -> dict[str, float]:
+    def figures(self, weights: Mapping[str, float]) -> dict[str, float]:
         out: dict[str, float] = {}
         if self.labelled:
             out |= {"dev_accuracy": 100 * self.right / self.labelled, "dev_loss": self.cls / self.labelled}
         if self.completion_tokens:
-            out["dev_lm_loss"] = self.completion / self.completion_tokens
+            out["dev_lm_loss"] = self.lm_loss(weights)
         return out
 
 
@@ -145,9 +150,9 @@ class _Trainer:
             figures = {"loss": sum(losses) / len(losses)}
             if self.dev:
                 scores = self._evaluate(self.dev)
-                figures |= scores.figures()
-                if best is None or scores.rank() > best[0]:
-                    best = (scores.rank(), epoch, [p.detach().clone() for p in self.parameters])
+                figures |= scores.figures(self.weights)
+                if best is None or scores.rank(self.weights) > best[0]:
+                    best = (scores.rank(self.weights), epoch, [p.detach().clone() for p in self.parameters])
             epochs.append(figures)
         if best is not None:
             with torch.no_grad():
@@ -247,16 +252,17 @@ class _Trainer:
                     scores.cls += float(F.cross_entropy(logits, torch.tensor([row.label], device=hidden.device)))
                     scores.right += int(logits.argmax()) == row.label
                     scores.labelled += 1
-            if self.head is None:
+            for term in {row.term for row in chosen} & set(self.weights) if self.head is None else ():
                 pairs = [
                     (o + t - 1, r.ids[t])
                     for o, r in zip(offsets, chosen, strict=True)
+                    if r.term == term
                     for t in r.targets
                     if t >= r.input_length
                 ]
                 if pairs:
-                    scores.completion += float(self._lm(hidden, pairs))
-                    scores.completion_tokens += len(pairs)
+                    scores.completion[term] = scores.completion.get(term, 0.0) + float(self._lm(hidden, pairs))
+                    scores.completion_tokens[term] = scores.completion_tokens.get(term, 0) + len(pairs)
         return scores
 
 

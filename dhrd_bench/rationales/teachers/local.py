@@ -55,9 +55,9 @@ class LocalTeacher:
         backbone = load(self._card)
         prompts = [_encode(backbone, ask) for ask in asks]
         # A second sample of the same rows must not repeat the first.
-        seed = derive_seed("teacher", *(f"{ask.sample} {ask.user}" for ask in asks))
+        seeds = [derive_seed("teacher", str(ask.sample), ask.user) for ask in asks]
         started = time.perf_counter()
-        results = decode(backbone, prompts, self._decoding, Stop((), 0), seed)
+        results = decode(backbone, prompts, self._decoding, Stop((), 0), seeds)
         seconds = (time.perf_counter() - started) / len(asks)
         return [
             Reply(
