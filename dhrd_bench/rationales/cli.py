@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from dhrd_bench.data.suite import Suite
     from dhrd_bench.rationales.generate import Job, Summary
     from dhrd_bench.rationales.store import Rationale
@@ -142,7 +144,7 @@ def audit(
     if as_json:
         typer.echo(text, nl=False)
     else:
-        console = Console()
+        console = _console()
         for part in tables(result):
             console.print(part, soft_wrap=isinstance(part, Text))  # a line is the terminal's to wrap
     if not result.usable:
@@ -160,7 +162,6 @@ def show(
     include: IncludeOption = None,
 ) -> None:
     """Show a store's card and some of its rationales."""
-    from rich.console import Console
     from rich.markdown import Markdown
 
     from dhrd_bench.errors import UserError, did_you_mean
@@ -171,7 +172,7 @@ def show(
 
     if (suite is None) == (rationales is None):
         raise UserError("Name either --rationales or --suite.")
-    console = Console()
+    console = _console()
     chosen = _suite(suite, include) if suite else None
     store = RationaleStore.open(rationales) if rationales else own_store(chosen) if chosen else None
     if store:
@@ -205,6 +206,13 @@ def merge(
 
 
 # ---------------------------------------------------------------- helpers
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=120)  # a file has no width of its own
 
 
 def _suite(name: str, include: list[Path] | None) -> Suite:

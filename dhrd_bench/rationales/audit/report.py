@@ -162,7 +162,7 @@ def badge(audit: Audit) -> str:
         accuracy, majority = (sum(values) / len(read) for values in zip(*read, strict=True))
         parts.append(f"label read from them alone {accuracy:.2f} (majority {majority:.2f})")
     checked = [task.contaminated for task in audit.tasks if task.contaminated is not None]
-    copies = f"{sum(checked)} copy evaluation inputs" if len(checked) == len(audit.tasks) else ""
+    copies = f"{sum(checked)} copied from evaluation inputs" if len(checked) == len(audit.tasks) else ""
     parts.append(copies or "evaluation overlap not checked")
     state = "audit passed" if audit.usable else "audit FAILED"
     return f"Rationales: {', '.join(filter(None, parts))}; {state}."
@@ -171,28 +171,44 @@ def badge(audit: Audit) -> str:
 # ---------------------------------------------------------------- tables
 
 
+_HELD: list[tuple[str, Literal["left", "right"]]] = [
+    ("task", "left"), ("n", "right"), ("coverage", "right"), ("by class", "left"),
+    ("words", "right"), ("rejected", "right"), ("misfits", "right"), ("", "left"),
+]  # fmt: skip
+_GIVEN: list[tuple[str, Literal["left", "right"]]] = [
+    ("task", "left"), ("verdict", "right"), ("names", "right"), ("label read", "right"),
+    ("own input", "right"), ("eval", "right"), ("repeats", "right"), ("lang", "left"),
+]  # fmt: skip
+_CAPTION = (
+    "verdict, names: share with a verdict word, with a class name or answer word. label read: accuracy (majority) of "
+    "a bag-of-words classifier on the rationale alone, 5-fold. own input: mean share of word 5-grams copied from it. "
+    "eval: rationales with {n} words in a row, or half their text, from an evaluation input. ?: not checked."
+)
+
+
 def tables(audit: Audit) -> list[RenderableType]:
     """Lay the audit out for a terminal."""
     from rich.table import Table
     from rich.text import Text
 
     held = Table(title=f"Rationales of {audit.suite} ({audit.origin}): what is there")
-    for column, justify in _HELD:
-        held.add_column(column, justify=justify)
-    given = Table(title="What it gives away, and to whom", caption=_CAPTION.format(n=audit.thresholds.ngram))
-    for column, justify in _GIVEN:
-        given.add_column(column, justify=justify)
+    given = Table(
+        title="What they give away", caption=_CAPTION.format(n=audit.thresholds.ngram), caption_justify="left"
+    )
+    for table, columns in ((held, _HELD), (given, _GIVEN)):
+        for column, justify in columns:
+            table.add_column(column, justify=justify)
     for task in audit.tasks:
         words = task.words
         held.add_row(
             task.task,
             f"{task.rationales:,}",
             "?" if task.coverage is None else f"{_percent(task.coverage)} of {task.rows:,}",
-            ", ".join(f"{name} {count}" for name, count in task.by_class.items()),
+            ", ".join(f"{count} {name}" for name, count in task.by_class.items()),
             f"{words.mean:.0f} ({words.shortest}-{words.longest})" if words else "-",
             str(sum(task.rejected.values())),
-            "?" if task.mismatched is None else str(task.mismatched + (task.mislabelled or 0)),
-            Text("usable", "green") if task.usable else Text("UNUSABLE", "bold red"),
+            "?" if task.mismatched is None else str(task.mismatched + (task.mislabelled or 0) + (task.absent or 0)),
+            Text("ok", "green") if task.usable else Text("UNUSABLE", "bold red"),
         )
         given.add_row(
             task.task,
@@ -202,24 +218,9 @@ def tables(audit: Audit) -> list[RenderableType]:
             "?" if task.copied is None else _percent(task.copied),
             "?" if task.contaminated is None else str(task.contaminated),
             str(task.duplicates),
-            ", ".join(f"{code} {_percent(share)}" for code, share in task.languages.items()),
+            ", ".join(code if share == 1 else f"{code} {_percent(share)}" for code, share in task.languages.items()),
         )
     return [held, given, *_lines(audit)]
-
-
-_HELD: list[tuple[str, Literal["left", "right"]]] = [
-    ("task", "left"), ("rationales", "right"), ("train rows", "right"), ("by class", "left"),
-    ("words", "right"), ("rejected", "right"), ("misfits", "right"), ("", "left"),
-]  # fmt: skip
-_GIVEN: list[tuple[str, Literal["left", "right"]]] = [
-    ("task", "left"), ("verdict word", "right"), ("class name", "right"), ("label read (majority)", "right"),
-    ("from own input", "right"), ("from eval", "right"), ("duplicates", "right"), ("language", "left"),
-]  # fmt: skip
-_CAPTION = (
-    "label read: accuracy of a bag-of-words classifier on the rationale alone, 5-fold; from own input: mean share of "
-    "word 5-grams; from eval: rationales that share {n} words in a row, or half their text, with an evaluation input; "
-    "?: not checked"
-)
 
 
 def _lines(audit: Audit) -> list[RenderableType]:
