@@ -117,6 +117,47 @@ def report(
     )
 
 
+@app.command()
+def throughput(
+    methods: Annotated[str, typer.Option(help="Comma-separated; timed against each other.")],
+    suite: Annotated[str, typer.Option(help="Suite.")] = "mini7",
+    tasks: Annotated[str | None, typer.Option(help="Comma-separated; all tasks of the suite by default.")] = None,
+    backbone: Annotated[str, typer.Option(help="Name, hub id or local folder.")] = "smollm2-135m",
+    budget: Annotated[str, typer.Option(help="Budget the methods are fitted under.")] = "smoke",
+    seeds: Annotated[str | None, typer.Option(help="A count, a list or a range.")] = "0",
+    scenarios: Annotated[str, typer.Option(help="offline, single-stream, server.")] = "offline",
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds in which every method has its turn.")] = 10,
+    block: Annotated[int, typer.Option(min=1, help="Examples a turn.")] = 48,
+    queries: Annotated[int, typer.Option(min=1, help="Queries of single-stream and server.")] = 128,
+    p99_bound: Annotated[float, typer.Option(help="Seconds that p99 must stay within under server.")] = 1.0,
+    margin: Annotated[float, typer.Option(help="Margin in % of the equivalence test.")] = 5.0,
+    data_dir: DataDir = None,
+    results: Results = Path("results"),
+    include: Include = None,
+) -> None:
+    """Time fitted methods against each other: QPS and ratios with intervals."""
+    _include(include)
+    from rich.console import Console
+
+    from dhrd_bench.throughput.command import throughput_command
+
+    raise typer.Exit(
+        throughput_command(
+            console=Console(),
+            scenarios=scenarios,
+            results=results,
+            settings={"rounds": rounds, "block": block, "queries": queries, "p99_bound": p99_bound, "margin": margin},
+            methods=methods,
+            suite=suite,
+            tasks=tasks,
+            backbone=backbone,
+            budget=budget,
+            seeds=seeds,
+            data_dir=data_dir,
+        )
+    )
+
+
 @app.command("list")
 def list_(
     kind: Annotated[str, typer.Argument(help="methods, suites, tasks, backbones or budgets.")] = "methods",

@@ -1,0 +1,156 @@
+"""The ``throughput`` command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.grid.plan import Plan, make_plan
+from dhrd_bench.results.store import write_text_atomically
+from dhrd_bench.throughput.schema import Figure, Measurement, Scenario, ThroughputRecord
+
+SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
+
+
+def throughput_command(
+    *, console: Console, scenarios: str, results: Path, settings: dict[str, Any], **wanted: Any
+) -> int:
+    """Time the fitted methods of every task and seed of a plan.
+
+    Returns
+    -------
+    int
+        0 if every figure is VALID, else 1.
+    """
+    from dhrd_bench.throughput.measure import Protocol
+
+    chosen = read_scenarios(scenarios)
+    plan = make_plan(results=results, **wanted)
+    valid = True
+    for record in time_plan(plan, chosen, results, Protocol(**settings), console):
+        console.print(as_table(record))
+        for one in record.measurements:
+            for reason in one.reasons:
+                console.print(f"[yellow]{one.verdict}[/] {one.method}: {reason}", highlight=False, soft_wrap=True)
+        console.print(equivalence_sentence(record), highlight=False, soft_wrap=True)
+        valid = valid and all(one.verdict == "VALID" for one in record.measurements)
+    return 0 if valid else 1
+
+
+def time_plan(
+    plan: Plan, scenarios: Sequence[Scenario], results: Path, protocol: Any, console: Console
+) -> Iterator[ThroughputRecord]:
+    """Fit what has not been kept, then time; records are written below `results` as they come."""
+    from dhrd_bench.backbones import load
+    from dhrd_bench.throughput.fitted import obtain_fitted
+    from dhrd_bench.throughput.measure import measure
+
+    backbone = load(plan.backbone)
+    for (task, seed), group in groupby(plan.cells, key=lambda planned: (planned.cell.task, planned.cell.seed)):
+        fitted = {}
+        for planned in group:
+            method, loaded = obtain_fitted(planned, backbone, plan.budget)
+            console.print(
+                f"{task} seed {seed} {planned.cell.method}: {'loaded' if loaded else 'fitted and kept'}",
+                highlight=False,
+            )
+            fitted[planned.cell.method] = (planned, method)
+        backbone.frozen_states.clear()
+        for scenario in scenarios:
+            record = measure(scenario, fitted, backbone, plan.budget, protocol)
+            write_text_atomically(record_path(results, record), record.model_dump_json(indent=1) + "\n")
+            yield record
+
+
+def record_path(results: Path, record: ThroughputRecord) -> Path:
+    """Return where a throughput record lives: beside the records of its budget."""
+    cell = record.cell
+    folder = results / cell.suite / cell.backbone.replace("/", "--") / cell.budget / "throughput" / cell.task
+    return folder / f"{record.scenario}-{cell.seed}.json"
+
+
+def read_scenarios(text: str) -> list[Scenario]:
+    """Read a list like ``offline,server``.
+
+    Raises
+    ------
+    UserError
+        If one is unknown or none is named.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in SCENARIOS:
+            raise UserError(f"Unknown scenario {name!r}.", did_you_mean(name, SCENARIOS))
+    if not names:
+        raise UserError("No scenario was named.", f"Known: {', '.join(SCENARIOS)}.")
+    return [scenario for scenario in SCENARIOS if scenario in names]
+
+
+def as_table(record: ThroughputRecord) -> Table:
+    """Lay a record out for people."""
+    cell = record.cell
+    title = f"{cell.suite} {cell.task}, {cell.backbone}, {cell.budget}, seed {cell.seed}: {record.scenario}"
+    table = Table(title=title, title_justify="left", show_edge=False)
+    latency = record.scenario == "single-stream"
+    columns = ["method", "QPS", *(["p50 ms", "p90 ms", "p99 ms"] if latency else [])]
+    columns += [
+        f"ratio to {record.reference or '-'}",
+        f"ratio to {record.baseline or '-'}",
+        "tokens in/out",
+        "of roofline",
+        "",
+    ]
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("method", "") else "right", overflow="fold")
+    for one in record.measurements:
+        percentiles = [_figure(one.percentiles.get(p), 1000) for p in ("p50", "p90", "p99")] if latency else []
+        table.add_row(
+            one.method,
+            _figure(one.qps),
+            *percentiles,
+            "reference" if one.method == record.reference else _figure(one.ratio),
+            "baseline" if one.method == record.baseline else _figure(one.ratio_to_baseline),
+            f"{one.tokens_in:.0f}/{one.tokens_out:.0f}",
+            "" if one.roofline_share is None else f"{one.roofline_share:.0%}",
+            one.verdict,
+        )
+    return table
+
+
+def equivalence_sentence(record: ThroughputRecord) -> str:
+    """Say of every pooled method whether its throughput equals the baseline's, and if not, why not."""
+    sentences = [_equivalence(one, record) for one in record.measurements if one.equivalent_p is not None]
+    return "\n".join(sentences)
+
+
+def _equivalence(one: Measurement, record: ThroughputRecord) -> str:
+    ratio = one.ratio_to_baseline
+    assert ratio is not None
+    assert one.equivalent_p is not None
+    claim = f"{one.method} and {record.baseline} within {record.margin:g} %"
+    if one.equivalent_p <= 0.05:
+        return f"{claim}: equivalent (p = {one.equivalent_p:.3g})."
+    bounds = (1 - record.margin / 100, 1 + record.margin / 100)
+    if ratio.low is not None and ratio.high is not None and (ratio.low > bounds[1] or ratio.high < bounds[0]):
+        return f"{claim}: not equivalent, the interval {_figure(ratio)} lies outside."
+    return (
+        f"{claim}: undecided (p = {one.equivalent_p:.2g}), the interval {_figure(ratio)} reaches over the margin; "
+        "more rounds narrow it."
+    )
+
+
+def _figure(figure: Figure | None, scale: float = 1.0) -> str:
+    if figure is None:
+        return ""
+    value, low, high = (None if x is None else x * scale for x in (figure.value, figure.low, figure.high))
+    assert value is not None
+    digits = 3 if value < 10 else 1
+    if low is None or high is None:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -1,0 +1,75 @@
+"""From rounds to figures with intervals; no torch.
+
+Within a round all methods answer the same examples one after another, so a machine that slows down
+slows all of them: ratios are taken round by round and averaged as logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dhrd_bench.stats.equivalence import Equivalence, ratio_within
+from dhrd_bench.stats.intervals import Estimate, quantile
+from dhrd_bench.throughput.schema import Figure
+
+RESAMPLES = 2_000
+
+
+def log_mean(values: Sequence[float], seed: int) -> Estimate:
+    """Return the mean of `values`, whose standard error is that of a bootstrap over them.
+
+    The interval is Student's t with one degree of freedom less than there are values: percentiles of
+    some ten blocks are too narrow.
+    """
+    data = np.asarray(values, dtype=float)
+    count = len(data)
+    if count < 2:
+        return Estimate(float(data.mean()))
+    draws = np.random.default_rng(seed).choice(data, (RESAMPLES, count)).mean(axis=1)
+    # Drawing n from n loses a share 1/n of the variance.
+    se = float(draws.std()) * math.sqrt(count / (count - 1))
+    half = quantile(count - 1) * se
+    return Estimate(float(data.mean()), float(data.mean()) - half, float(data.mean()) + half, se, count - 1)
+
+
+def exponential(estimate: Estimate) -> Figure:
+    """Return the figure whose logarithm `estimate` is."""
+    low, high = (None if end is None else math.exp(end) for end in (estimate.low, estimate.high))
+    return Figure(value=math.exp(estimate.value), low=low, high=high)
+
+
+def qps(blocks: Sequence[tuple[float, float]], seed: int = 0) -> Figure:
+    """Return examples per second over all blocks; the interval is that of the blocks' log rates."""
+    total = sum(count for count, _ in blocks) / sum(seconds for _, seconds in blocks)
+    spread = exponential(log_mean([math.log(count / seconds) for count, seconds in blocks], seed))
+    if spread.low is None or spread.high is None:
+        return Figure(value=total)
+    return Figure(value=total, low=total * spread.low / spread.value, high=total * spread.high / spread.value)
+
+
+def ratio(
+    own: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], margin: float, seed: int = 0
+) -> tuple[Figure, Equivalence | None]:
+    """Return QPS over that of `other`, paired by round, and whether it is within `margin` % of 1."""
+    logs = [math.log((a / s) / (b / t)) for (a, s), (b, t) in zip(own, other, strict=True)]
+    estimate = log_mean(logs, seed)
+    figure = exponential(estimate)
+    return figure, ratio_within(Estimate(figure.value, figure.low, figure.high, estimate.se, estimate.df), margin)
+
+
+def percentile(latencies: Sequence[float], share: float, seed: int = 0) -> Figure:
+    """Return a percentile of `latencies` in seconds with its bootstrap interval."""
+    data = np.asarray(latencies, dtype=float)
+    draws = np.quantile(np.random.default_rng(seed).choice(data, (RESAMPLES, len(data))), share, axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Figure(value=float(np.quantile(data, share)), low=float(low), high=float(high))
+
+
+def drift(blocks: Sequence[tuple[float, float]]) -> float:
+    """Return how much faster (> 0) or slower the last third of the rounds was than the first, as a share."""
+    third = max(1, len(blocks) // 3)
+    rates = [sum(c for c, _ in part) / sum(s for _, s in part) for part in (blocks[:third], blocks[-third:])]
+    return rates[1] / rates[0] - 1.0

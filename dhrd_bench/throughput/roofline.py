@@ -1,0 +1,52 @@
+"""How much of the machine a figure uses."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from functools import cache
+
+import torch
+
+from dhrd_bench.backbones import Backbone
+
+ROWS = 1024
+"""Tokens of the matrix product that stands for the machine's best."""
+
+
+@cache
+def peak_flops(device: str, dtype: torch.dtype, width: int, inner: int, repeats: int = 15) -> float:
+    """Return FLOP/s of a matrix product of the backbone's MLP shape; the median of `repeats`."""
+    a = torch.randn(ROWS, width, device=device).to(dtype)
+    b = torch.randn(inner, width, device=device).to(dtype)
+    times = []
+    with torch.inference_mode():
+        for _ in range(repeats + 3):
+            started = time.perf_counter()
+            torch.nn.functional.linear(a, b)
+            synchronise(device)
+            times.append(time.perf_counter() - started)
+    return 2 * ROWS * width * inner / statistics.median(times[3:])
+
+
+def peak_of(backbone: Backbone) -> float:
+    """Return FLOP/s that this machine reaches on the backbone's largest product."""
+    config = backbone.model.config
+    return peak_flops(str(backbone.device), backbone.dtype, backbone.width, int(config.intermediate_size))
+
+
+def model_flops(backbone: Backbone, tokens_in: int, tokens_out: int) -> float:
+    """Return the floating-point operations of reading and writing so many tokens.
+
+    Two a weight and token over the blocks, and over the LM head for each generated token; attention
+    scores, which are small at these lengths, are left out.
+    """
+    blocks = sum(parameter.numel() for parameter in backbone.model.model.layers.parameters())
+    head = backbone.head_weight.numel()
+    return float(2 * (blocks * (tokens_in + tokens_out) + head * tokens_out))
+
+
+def synchronise(device: str) -> None:
+    """Wait until the device has finished."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()

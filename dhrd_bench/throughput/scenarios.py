@@ -1,0 +1,192 @@
+"""Load scenarios, after MLPerf's: all at once, one at a time, and as they arrive.
+
+A scenario knows nothing of methods: it is given functions that answer a list of queries. A query is
+the examples of one test row: one, or one a candidate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dhrd_bench.contracts import Example
+
+Query = Sequence[Example]
+Answer = Callable[[Sequence[Query]], tuple[int, int]]
+"""Answers queries; returns tokens read and tokens written."""
+
+
+@dataclass(slots=True)
+class Timed:
+    """What one method did under a scenario.
+
+    Attributes
+    ----------
+    blocks
+        (queries, seconds) of each visit.
+    latencies
+        Seconds of each single query.
+    tokens_in, tokens_out, queries, seconds
+        Totals over all timed visits.
+    """
+
+    blocks: list[tuple[float, float]] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    tokens_in: int = 0
+    tokens_out: int = 0
+    queries: int = 0
+    seconds: float = 0.0
+
+    def visit(self, answer: Answer, queries: Sequence[Query]) -> float:
+        """Time one call; return its seconds."""
+        started = time.perf_counter()
+        read, written = answer(queries)
+        seconds = time.perf_counter() - started
+        self.tokens_in += read
+        self.tokens_out += written
+        self.queries += len(queries)
+        self.seconds += seconds
+        return seconds
+
+
+def offline(
+    answers: Mapping[str, Answer],
+    stock: Sequence[Query],
+    *,
+    rounds: int,
+    block: int,
+    min_seconds: float,
+    seed: int,
+    done: Callable[[int], None] = lambda round_: None,
+) -> dict[str, Timed]:
+    """Time every method on the same block of queries, round by round.
+
+    The methods take turns within a round and a different one begins each round (A B C, B C A, ...). A
+    visit opens with an untimed call, which brings the method's weights into place and warms up what
+    there is to warm. A visit shorter than `min_seconds` repeats its block until it is not.
+    """
+    names = list(answers)
+    timed = {name: Timed() for name in names}
+    blocks = _blocks(stock, rounds, block, seed)
+    for number, chosen in enumerate(blocks):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            answers[name](chosen[:2])
+            count, seconds = 0, 0.0
+            while seconds < min_seconds:
+                seconds += timed[name].visit(answers[name], chosen)
+                count += len(chosen)
+            timed[name].blocks.append((float(count), seconds))
+        done(number + 1)
+    return timed
+
+
+def _blocks(stock: Sequence[Query], rounds: int, block: int, seed: int) -> list[list[Query]]:
+    """Draw `rounds` blocks without replacement, beginning anew when the queries run out."""
+    rng = np.random.default_rng(seed)
+    size = min(block, len(stock))
+    left: list[int] = []
+    blocks = []
+    for _ in range(rounds):
+        if len(left) < size:
+            left = rng.permutation(len(stock)).tolist()
+        blocks.append([stock[i] for i in left[:size]])
+        left = left[size:]
+    return blocks
+
+
+def single_stream(
+    answers: Mapping[str, Answer],
+    stock: Sequence[Query],
+    *,
+    queries: int,
+    max_seconds: float,
+    seed: int,
+    done: Callable[[int], None] = lambda query: None,
+) -> dict[str, Timed]:
+    """Time one query at a time, each of them on every method in turn.
+
+    A method that has used `max_seconds` sits out the remaining queries.
+    """
+    order = np.random.default_rng(seed).permutation(len(stock)).tolist()
+    timed = {name: Timed() for name in answers}
+    chunk = 8  # queries between two changes of method, so that weights are not swapped for each of them
+    for start in range(0, queries, chunk):
+        for name, answer in answers.items():
+            if timed[name].seconds >= max_seconds:
+                continue
+            answer([stock[order[start % len(order)]]])
+            for query in range(start, min(start + chunk, queries)):
+                timed[name].latencies.append(timed[name].visit(answer, [stock[order[query % len(order)]]]))
+        done(min(start + chunk, queries))
+    for one in timed.values():
+        one.blocks = [(1.0, seconds) for seconds in one.latencies]
+    return timed
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One arrival rate: what latencies it gave."""
+
+    rate: float
+    p50: float
+    p99: float
+    queries: int
+
+
+def serve(answer: Answer, stock: Sequence[Query], rate: float, queries: int, batch: int, seed: int) -> Trial:
+    """Serve Poisson arrivals at `rate` a second.
+
+    One worker takes up to `batch` of what is waiting and answers it. Service times are measured;
+    between them the clock jumps to the next arrival, so that no time is spent waiting for it.
+    """
+    rng = np.random.default_rng(seed)
+    arrivals = np.cumsum(rng.exponential(1 / rate, queries))
+    chosen = rng.integers(len(stock), size=queries)
+    latencies: list[float] = []
+    now, first = 0.0, 0
+    while first < queries:
+        now = max(now, float(arrivals[first]))
+        waiting = int(np.searchsorted(arrivals, now, side="right"))
+        last = min(max(waiting, first + 1), first + batch)
+        started = time.perf_counter()
+        answer([stock[i] for i in chosen[first:last]])
+        now += time.perf_counter() - started
+        latencies += (now - arrivals[first:last]).tolist()
+        first = last
+    p50, p99 = np.quantile(latencies, [0.5, 0.99])
+    return Trial(rate, float(p50), float(p99), queries)
+
+
+def server(
+    answer: Answer,
+    stock: Sequence[Query],
+    *,
+    ceiling: float,
+    bound: float,
+    queries: int,
+    batch: int,
+    trials: int,
+    seed: int,
+) -> tuple[float, list[Trial]]:
+    """Search the highest arrival rate whose p99 latency stays within `bound` seconds.
+
+    Bisection below `ceiling`, the offline rate, which no arrival rate can pass for long.
+
+    Returns
+    -------
+    rate, trials
+        0 if no tried rate held the bound.
+    """
+    answer(stock[:2])
+    low, high = 0.0, ceiling
+    tried = []
+    for number in range(trials):
+        rate = (low + high) / 2
+        trial = serve(answer, stock, rate, queries, batch, seed + number)
+        tried.append(trial)
+        low, high = (rate, high) if trial.p99 <= bound else (low, rate)
+    return low, tried

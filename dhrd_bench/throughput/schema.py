@@ -1,0 +1,81 @@
+"""What a throughput run leaves."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from dhrd_bench.results.schema import Cell
+
+Scenario = Literal["offline", "single-stream", "server"]
+SCHEMA_VERSION = "1.0.0"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Figure(_Part):
+    """A number with its 95 % interval, where there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Measurement(_Part):
+    """One method under one scenario.
+
+    Attributes
+    ----------
+    blocks
+        Offline: (examples, seconds) of each visit, in the order of the rounds, which all methods share.
+    latencies
+        Single-stream: seconds of each query.
+    qps
+        Offline and single-stream: examples per second. Server: the highest arrival rate that held the bound.
+    ratio
+        QPS over that of the reference, from the logarithms of the rounds' ratios.
+    equivalent_p
+        p-value of "within the margin of the baseline's QPS" (TOST).
+    verdict, reasons
+        VALID, or INVALID with why.
+    """
+
+    method: str
+    identity: str
+    inference: str
+    engine: str
+    batch_policy: str
+    blocks: list[tuple[float, float]] = []
+    latencies: list[float] = []
+    trials: list[dict[str, float]] = []
+    qps: Figure
+    percentiles: dict[str, Figure] = {}
+    ratio: Figure | None = None
+    ratio_to_baseline: Figure | None = None
+    equivalent_p: float | None = None
+    tokens_in: float = 0.0
+    tokens_out: float = 0.0
+    achieved_flops: float | None = None
+    roofline_share: float | None = None
+    verdict: Literal["VALID", "INVALID"] = "VALID"
+    reasons: list[str] = []
+
+
+class ThroughputRecord(_Part):
+    """All methods of a comparison on one task and seed, timed together."""
+
+    schema_version: str = SCHEMA_VERSION
+    scenario: Scenario
+    cell: Cell
+    baseline: str | None
+    reference: str | None
+    margin: float
+    examples: int
+    peak_flops: float
+    other_load: float
+    measurements: list[Measurement]
+    environment: dict[str, Any]
+    finished: str
