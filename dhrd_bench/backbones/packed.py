@@ -43,8 +43,9 @@ def _packed_attention(
     outputs: list[Tensor] = []
     for (count, length), part in zip(segments, parts, strict=True):
         q, k, v = (p.reshape(p.shape[0], count, length, p.shape[2]).transpose(0, 1) for p in part)
+        mask = _branch_mask(length, branches, q.device) if branches else None
         attended = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True
+            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropout, enable_gqa=True
         )
         outputs.append(attended.transpose(1, 2).reshape(count * length, query.shape[1], query.shape[3]))
     return torch.cat(outputs)[None], None

@@ -32,7 +32,7 @@ def parse_free_answer(text: str, card: TaskCard) -> int:
     somewhere in the running text is never taken for the answer.
     """
     name = re.escape(card.answer.strip().rstrip(":").strip())
-    places = list(re.finditer(rf"{name}\W*?(?::|\bis\b)?", text, re.IGNORECASE))
+    places = list(re.finditer(rf"{name}(?:[^\w\n]*\bis\b)?", text, re.IGNORECASE))
     if places:
         label, rest = _first_word(text[places[-1].end() :], card)
         other, _ = _first_word(re.sub(r"^\W*(?:(?:or|and)\b)?", "", rest.partition("\n")[0], flags=re.IGNORECASE), card)
