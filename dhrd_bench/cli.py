@@ -33,7 +33,7 @@ DataDir = Annotated[
 
 @app.command()
 def run(
-    methods: Annotated[str, typer.Option(help="Comma-separated; settings as in 'dhrd[alpha=0.5,beta=1]'.")],
+    methods: Annotated[str, typer.Option(help="Comma-separated; settings as in 'NAME[alpha=0.5,beta=1]'.")],
     suite: Annotated[str, typer.Option(help="Suite; a prompt as in 'superglue7[prompt=paper]'.")] = "mini7",
     tasks: Annotated[str | None, typer.Option(help="Comma-separated; all tasks of the suite by default.")] = None,
     backbone: Annotated[

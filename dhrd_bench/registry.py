@@ -151,7 +151,7 @@ _REFERENCE = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?$")
 
 @dataclass(frozen=True)
 class Reference:
-    """A name with settings, as in ``dhrd[alpha=0.5,beta=1]``."""
+    """A name with settings, as in ``name[alpha=0.5,beta=1]``."""
 
     name: str
     options: tuple[tuple[str, str], ...] = ()

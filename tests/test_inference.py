@@ -16,7 +16,7 @@ from test_training import slow_hidden
 from dhrd_bench import Fitted, registry, score_labels
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import UNPARSABLE, Context, Decoding, TaskCard, TaskData
-from dhrd_bench.inference.answers import majority, parse_answer, parse_free_answer
+from dhrd_bench.inference.answers import parse_answer, parse_free_answer, vote
 from dhrd_bench.inference.decode import Stop, _choose, decode
 from dhrd_bench.inference.generation import chat_turn, generate
 from dhrd_bench.training import Encoder
@@ -293,8 +293,8 @@ def test_the_longest_fitting_answer_counts(card: TaskCard) -> None:
 
 
 @given(st.lists(st.integers(-1, 3), min_size=1, max_size=9))
-def test_majority(labels: list[int]) -> None:
-    winner, shares = majority(labels, 4)
+def test_vote(labels: list[int]) -> None:
+    winner, shares = vote(labels, 4)
     read = [label for label in labels if label != UNPARSABLE]
     assert sum(shares) == pytest.approx(len(read) / len(labels))
     if not read:

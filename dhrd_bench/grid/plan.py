@@ -103,7 +103,7 @@ def make_plan(
 
 
 def method_specs(text: str) -> list[MethodSpec]:
-    """Read a list like ``pooled,dhrd[alpha=0.5]``.
+    """Read a list like ``one,other[alpha=0.5]``.
 
     Raises
     ------

@@ -42,7 +42,7 @@ def parse_free_answer(text: str, card: TaskCard) -> int:
     return label if not re.search(r"\w", rest) else UNPARSABLE
 
 
-def majority(labels: Sequence[int], classes: int) -> tuple[int, list[float]]:
+def vote(labels: Sequence[int], classes: int) -> tuple[int, list[float]]:
     """Return the class most of `labels` agree on, and each class's share of them.
 
     Answers that could not be read have no vote; on a tie the class that was answered first wins.

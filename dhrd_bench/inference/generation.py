@@ -8,7 +8,7 @@ from typing import Literal
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import UNPARSABLE, Context, Decoding, Example, Predictions, TaskCard, derive_seed
-from dhrd_bench.inference.answers import majority, parse_answer
+from dhrd_bench.inference.answers import parse_answer, vote
 from dhrd_bench.inference.decode import Continuation, Stop, decode
 from dhrd_bench.training.encode import Encoder
 from dhrd_bench.training.fitted import Fitted
@@ -51,7 +51,7 @@ def generate(
         Put around the input, as in training.
     samples
         Texts per input. With more than one, the answer most of them agree on counts
-        (self-consistency, Wang et al. 2023, arXiv 2203.11171); see `majority`.
+        (self-consistency, Wang et al. 2023, arXiv 2203.11171); see `vote`.
     decoding
         ``budget``, or one of `DECODINGS`. Several samples need a temperature: where the budget is greedy,
         they take the paper's with the budget's length. Sampling is seeded by the cell and the input.
@@ -90,7 +90,7 @@ def generate(
     steps = [result.steps for result in results]
     if samples > 1:
         groups = [slice(start, start + samples) for start in range(0, len(results), samples)]
-        votes = [majority(labels[group], len(card.answers)) for group in groups]
+        votes = [vote(labels[group], len(card.answers)) for group in groups]
         labels, scores = [label for label, _ in votes], [shares for _, shares in votes]
         texts = ["\n\n".join(texts[group]) for group in groups]
         steps = [sum(steps[group]) for group in groups]

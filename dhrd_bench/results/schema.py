@@ -15,7 +15,7 @@ class _Part(BaseModel):
 
 
 class Cell(_Part):
-    """The coordinates of a cell. Names carry their parameters: ``dhrd[alpha=0.5]``."""
+    """The coordinates of a cell. Names carry their parameters: ``name[alpha=0.5]``."""
 
     suite: str
     task: str
