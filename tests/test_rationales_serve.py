@@ -1,4 +1,4 @@
-"""A real OpenAI-compatible server: ``transformers serve`` with SmolLM2-135M on loopback."""
+"""Real teachers: ``transformers serve`` with SmolLM2-135M on loopback, and the same model in the process."""
 
 from __future__ import annotations
 
@@ -104,3 +104,14 @@ def test_a_real_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         assert row.teacher == f"openai:{model}"
     served = generate(model, "http://127.0.0.1:9/v1", store, settings)  # nothing listens there, and nothing needs to
     assert served.exit_code == 0
+
+
+def test_a_local_teacher(tmp_path: Path) -> None:
+    arguments = ["generate", "--suite", "mini7", "--task", "rte", "--teacher", "local:smollm2-135m", "--limit", "2"]
+    arguments += ["--max-new-tokens", "40", "--output", str(tmp_path)]
+    first, second = (CliRunner().invoke(app, arguments) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0), f"{first.output} {first.exception!r}"
+    assert "2 already there" in second.output
+    rows = RationaleStore(tmp_path).rows("RTE")
+    assert len(rows) == 2
+    assert all(row.model and row.tokens_out and row.rationale.strip() for row in rows)
