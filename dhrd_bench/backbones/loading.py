@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dhrd_bench.backbones.card import BackboneCard, Random
 from dhrd_bench.backbones.packed import PACKED, packed_forward
+from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -87,9 +88,10 @@ class Backbone:
         start: int = 0,
         stop: int | None = None,
         branches: tuple[int, ...] = (),
+        slots: Slots | None = None,
     ) -> Tensor:
         """Run blocks `start` to `stop` over packed sequences; see `packed_forward`."""
-        return packed_forward(self.model.model, states, lengths, start, stop, branches)
+        return packed_forward(self.model.model, states, lengths, start, stop, branches, slots)
 
     @property
     def head_weight(self) -> Tensor:

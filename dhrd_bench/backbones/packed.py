@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from dhrd_bench.backbones.slots import Slots
+
 PACKED = "dhrd_packed"
 """Name of the attention function among Hugging Face's; no mask is built for a name it has no mask for."""
 
@@ -31,12 +33,19 @@ def _packed_attention(
     dropout: float = 0.0,
     segments: list[tuple[int, int]] | None = None,
     branches: tuple[int, ...] = (),
+    slots: Slots | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each of ``segments``, runs of (count, length) over ``(1, H, T, D)``.
 
-    Each sequence ends in ``branches`` of these lengths, which do not see each other.
+    Each sequence ends in ``branches`` of these lengths, which do not see each other. With ``slots`` the
+    keys and values are kept there; without segments each token continues the sequence of its slot.
     """
+    if slots is not None:
+        block = int(module.layer_idx)  # type: ignore[arg-type]
+        if segments is None:
+            return slots.attend(block, query[0], key[0], value[0], scaling)[None], None
+        slots.fill(block, key[0], value[0])
     assert segments is not None, "packed attention needs the lengths of its sequences"
     sizes = [count * length for count, length in segments]
     parts = zip(*(torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value)), strict=True)
@@ -70,6 +79,7 @@ def packed_forward(
     start: int = 0,
     stop: int | None = None,
     branches: tuple[int, ...] = (),
+    slots: Slots | None = None,
 ) -> Tensor:
     """Run blocks ``start`` to ``stop`` of a Hugging Face decoder over packed sequences.
 
@@ -86,6 +96,8 @@ def packed_forward(
     branches
         Lengths of alternative continuations at the end of every sequence, one after the other. Each
         continues the stem before them as if the others were not there.
+    slots
+        Where to keep the keys and values, if the sequences are to be continued by `step_forward`.
 
     Returns
     -------
@@ -96,7 +108,26 @@ def packed_forward(
     positions = torch.cat([_positions(length, branches) for length in lengths]).to(states.device)[None]
     segments = [(len(list(run)), length) for length, run in groupby(lengths)]
     inputs = {"input_ids": states[None]} if start == 0 else {"inputs_embeds": states[None]}
-    output = part(**inputs, position_ids=positions, use_cache=False, segments=segments, branches=branches)
+    output = part(**inputs, position_ids=positions, use_cache=False, segments=segments, branches=branches, slots=slots)
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden
+
+
+def step_forward(trunk: Any, tokens: Tensor, slots: Slots) -> Tensor:
+    """Run all blocks on one more token of each active sequence in `slots`.
+
+    Parameters
+    ----------
+    tokens
+        ``(n,)`` token ids, one an active slot.
+
+    Returns
+    -------
+    Tensor
+        ``(n, d)`` hidden states.
+    """
+    positions = slots.begin_step()
+    output = trunk(input_ids=tokens[None], position_ids=positions[None], use_cache=False, slots=slots)
     hidden: Tensor = output.last_hidden_state[0]
     return hidden
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.backbones.packed import PACKED
+from dhrd_bench.backbones.packed import step_forward
+from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Decoding
+from dhrd_bench.training.batches import packs
+
+REFILL = 8
+"""New prompts are read when this part of the rows is free: one by one they would be read slowly."""
+
+READ_TOKENS = 1024
+REPORT = 8
+"""Finished prompts between two reports; each report is a lap of the harness's clock."""
 
 
 @dataclass(slots=True)
@@ -63,9 +71,9 @@ def decode(
 ) -> list[Continuation]:
     """Continue each prompt, `samples` times.
 
-    Prompts are taken in order of length, so that little is padded (on the left); a row that is done
-    leaves the batch at once and the rest go on without it. The samples of a prompt share its cache.
-    What is sampled for a prompt depends on its seed and not on its neighbours.
+    At most ``decoding.batch_size`` rows are under way. A row that is done leaves at once, and as soon as
+    some have left, the next prompts are read into their slots; nothing is padded. The samples of a
+    prompt are read once. What is sampled for a prompt depends on its seed and not on its neighbours.
 
     Parameters
     ----------
@@ -80,79 +88,106 @@ def decode(
     samples
         Continuations a prompt.
     finished
-        Called after each batch with its prompts and tokens.
+        Called now and then with the prompts and tokens that were finished since.
 
     Returns
     -------
     list of Continuation
         In the order of `prompts`; those of a prompt follow each other.
     """
-    results = [Continuation() for _ in prompts for _ in range(samples)]
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    size = max(1, decoding.batch_size // samples)
-    with plain_attention(backbone):
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            rows = [i * samples + sample for i in batch for sample in range(samples)]
-            streams = {row: np.random.default_rng([seeds[row // samples], row % samples]) for row in rows}
-            _decode_batch(backbone, [prompts[i] for i in batch], rows, results, decoding, stop, streams)
-            finished(len(batch), sum(results[row].steps for row in rows))
-    return results
+    return _Decoder(backbone, prompts, decoding, stop, seeds, samples, finished).run()
 
 
-@contextmanager
-def plain_attention(backbone: Backbone) -> Iterator[None]:
-    """Let the model build masks and keep a cache, as generation needs."""
-    backbone.model.set_attn_implementation("sdpa")
-    try:
-        yield
-    finally:
-        backbone.model.set_attn_implementation(PACKED)
+class _Decoder:
+    def __init__(
+        self,
+        backbone: Backbone,
+        prompts: Sequence[list[int]],
+        decoding: Decoding,
+        stop: Stop,
+        seeds: Sequence[int],
+        samples: int,
+        finished: Callable[[int, int], None],
+    ) -> None:
+        self.backbone, self.decoding, self.stop, self.samples = backbone, decoding, stop, samples
+        self.prompts, self.seeds, self.finished = prompts, seeds, finished
+        self.results = [Continuation() for _ in prompts for _ in range(samples)]
+        # Longest first: the short ones fill the gaps towards the end.
+        self.queue = deque(sorted(range(len(prompts)), key=lambda i: -len(prompts[i])))
+        self.width = max(samples, min(decoding.batch_size, samples * len(prompts)))
+        longest = max((len(prompt) for prompt in prompts), default=0)
+        self.slots = Slots(self.width, longest + decoding.max_new_tokens, backbone.device)
+        self.rows: list[int] = []  # result number of each active slot
+        self.streams: dict[int, np.random.Generator] = {}
+        self.open_samples = dict.fromkeys(range(len(prompts)), samples)
+        self.unreported: list[int] = []
 
+    def run(self) -> list[Continuation]:
+        logits: Tensor | None = None
+        while self.queue or self.rows:
+            room = (self.width - len(self.rows)) // self.samples
+            if self.queue and (not self.rows or room >= min(len(self.queue), max(1, self.width // REFILL))):
+                read = self._read([self.queue.popleft() for _ in range(min(room, len(self.queue)))])
+                logits = read if logits is None else torch.cat([logits, read])
+            assert logits is not None
+            tokens = self._advance(logits)
+            logits = None
+            if self.rows:
+                hidden = step_forward(self.backbone.model.model, tokens, self.slots)
+                logits = self._logits(hidden)
+        self._report(0)
+        return self.results
 
-def _decode_batch(
-    backbone: Backbone,
-    prompts: Sequence[list[int]],
-    rows: list[int],
-    results: list[Continuation],
-    decoding: Decoding,
-    stop: Stop,
-    streams: Mapping[int, np.random.Generator],
-) -> None:
-    """Continue `prompts` into `rows` of `results`, equally many for each."""
-    device, model = backbone.device, backbone.model
-    longest = max(len(prompt) for prompt in prompts)
-    pads = [longest - len(prompt) for prompt in prompts]
-    ids = torch.tensor([[backbone.pad_id] * pad + p for p, pad in zip(prompts, pads, strict=True)], device=device)
-    mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in pads], device=device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache(config=model.config)
-    for step in range(decoding.max_new_tokens):
-        logits = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        if step == 0 and (samples := len(rows) // len(prompts)) > 1:
-            cache.batch_repeat_interleave(samples)
-            logits, mask, positions = (each.repeat_interleave(samples, 0) for each in (logits, mask, positions))
-        tokens = _choose(logits, decoding, [streams[row] for row in rows])
-        keep: list[int] = []
-        for place, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
-            if _take(results[row], token, logits[place], stop, backbone.eos_id):
-                keep.append(place)
-        if not keep or step + 1 == decoding.max_new_tokens:
-            return
-        ids, positions = tokens[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        if len(keep) < len(rows):
-            kept = torch.tensor(keep, device=device)
-            cache.batch_select_indices(kept)
-            ids, positions, mask = ids[kept], positions[kept], mask[kept]
-            rows = [rows[place] for place in keep]
+    def _read(self, chosen: list[int]) -> Tensor:
+        """Read prompts into free slots; return the logits after each, ``(n * samples, V)``."""
+        lasts = []
+        for pack in packs([len(self.prompts[i]) for i in chosen], READ_TOKENS):
+            members = [chosen[place] for place in pack]
+            lengths = [len(self.prompts[i]) for i in members]
+            self.slots.open(lengths, self.samples)
+            ids = torch.tensor([token for i in members for token in self.prompts[i]], device=self.backbone.device)
+            hidden = self.backbone.hidden(ids, lengths, slots=self.slots)
+            ends = torch.tensor(lengths, device=self.backbone.device).cumsum(0) - 1
+            lasts.append(hidden[ends].repeat_interleave(self.samples, 0))
+            for i in members:
+                for sample in range(self.samples):
+                    row = i * self.samples + sample
+                    self.rows.append(row)
+                    self.streams[row] = np.random.default_rng([self.seeds[i], sample])
+        return self._logits(torch.cat(lasts))
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return torch.nn.functional.linear(hidden, self.backbone.head_weight)
+
+    def _advance(self, logits: Tensor) -> Tensor:
+        """Choose a token for each active row, let go of the rows that are done; return the others' tokens."""
+        tokens = _choose(logits, self.decoding, [self.streams[row] for row in self.rows])
+        chosen = tokens.tolist()
+        places = list(range(len(self.rows)))
+        for slot in reversed(range(len(self.rows))):
+            result = self.results[self.rows[slot]]
+            goes_on = _take(result, chosen[slot], logits[slot], self.stop, self.backbone.eos_id)
+            if goes_on and result.steps < self.decoding.max_new_tokens:
+                continue
+            self._done(self.rows[slot])
+            self.slots.close(slot)
+            for column in (self.rows, places):
+                column[slot] = column[-1]
+                column.pop()
+        return tokens[places]
+
+    def _done(self, row: int) -> None:
+        prompt = row // self.samples
+        self.open_samples[prompt] -= 1
+        if self.open_samples[prompt] == 0:
+            self.unreported.append(prompt)
+            self._report(REPORT - 1)
+
+    def _report(self, more_than: int) -> None:
+        if len(self.unreported) > more_than:
+            rows = [i * self.samples + sample for i in self.unreported for sample in range(self.samples)]
+            self.finished(len(self.unreported), sum(self.results[row].steps for row in rows))
+            self.unreported.clear()
 
 
 def _take(result: Continuation, token: int, logits: Tensor, stop: Stop, eos: int) -> bool:
