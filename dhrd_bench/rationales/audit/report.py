@@ -69,7 +69,7 @@ class TaskAudit(_Part):
         Lines written for another input, with another label than the row's, for a row that is not there.
     verdicts, names
         Share that has a verdict word; that has a class name or answer word.
-    predictable, majority
+    predictable, base_rate
         Accuracy of reading the label from the rationale alone, and the share of the largest class.
     copied
         Mean share of a rationale's word 5-grams that stand in its own input.
@@ -97,7 +97,7 @@ class TaskAudit(_Part):
     verdicts: float = 0.0
     names: float = 0.0
     predictable: float | None = None
-    majority: float | None = None
+    base_rate: float | None = None
     copied: float | None = None
     contaminated: int | None = None
     duplicates: int = 0
@@ -157,10 +157,12 @@ def badge(audit: Audit) -> str:
     parts.append(
         f"{_percent(sum(task.verdicts * task.rationales for task in audit.tasks) / max(1, total))} with a verdict word"
     )
-    read = [(task.predictable, task.majority) for task in audit.tasks if task.predictable is not None and task.majority]
+    read = [
+        (task.predictable, task.base_rate) for task in audit.tasks if task.predictable is not None and task.base_rate
+    ]
     if read:
-        accuracy, majority = (sum(values) / len(read) for values in zip(*read, strict=True))
-        parts.append(f"label read from them alone {accuracy:.2f} (majority {majority:.2f})")
+        accuracy, base_rate = (sum(values) / len(read) for values in zip(*read, strict=True))
+        parts.append(f"label read from them alone {accuracy:.2f} (largest class {base_rate:.2f})")
     checked = [task.contaminated for task in audit.tasks if task.contaminated is not None]
     copies = f"{sum(checked)} copied from evaluation inputs" if len(checked) == len(audit.tasks) else ""
     parts.append(copies or "evaluation overlap not checked")
@@ -180,7 +182,7 @@ _GIVEN: list[tuple[str, Literal["left", "right"]]] = [
     ("own input", "right"), ("eval", "right"), ("repeats", "right"), ("lang", "left"),
 ]  # fmt: skip
 _CAPTION = (
-    "verdict, names: share with a verdict word, with a class name or answer word. label read: accuracy (majority) of "
+    "verdict, names: share with a verdict word, with a class name or answer word. label read: accuracy (share of the largest class) of "
     "a bag-of-words classifier on the rationale alone, 5-fold. own input: mean share of word 5-grams copied from it. "
     "eval: rationales with {n} words in a row, or half their text, from an evaluation input. ?: not checked."
 )
@@ -214,7 +216,7 @@ def tables(audit: Audit) -> list[RenderableType]:
             task.task,
             _percent(task.verdicts),
             _percent(task.names),
-            "?" if task.predictable is None else f"{task.predictable:.2f} ({task.majority:.2f})",
+            "?" if task.predictable is None else f"{task.predictable:.2f} ({task.base_rate:.2f})",
             "?" if task.copied is None else _percent(task.copied),
             "?" if task.contaminated is None else str(task.contaminated),
             str(task.duplicates),

@@ -93,7 +93,7 @@ def audit_task(
         [texts[i] for i in labelled], [labels[i] or 0 for i in labelled], [groups[i] for i in labelled]
     )
     if read:
-        found.predictable, found.majority = read
+        found.predictable, found.base_rate = read
     pairs = near_duplicates(texts, limits.jaccard)
     repeated = {later for earlier, later, _ in pairs if used[earlier].key != used[later].key}
     found.duplicates = len(repeated)
