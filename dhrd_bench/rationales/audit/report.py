@@ -183,8 +183,9 @@ _GIVEN: list[tuple[str, Literal["left", "right"]]] = [
 ]  # fmt: skip
 _CAPTION = (
     "verdict, names: share with a verdict word, with a class name or answer word. label read: accuracy of a "
-    "bag-of-words classifier on the rationale alone, 5-fold (share of the largest class). own input: mean share of word 5-grams copied from it. "
-    "eval: rationales with {n} words in a row, or half their text, from an evaluation input. ?: not checked."
+    "bag-of-words classifier on the rationale alone, 5-fold (share of the largest class). own input: mean share of "
+    "word 5-grams copied from it. eval: rationales with {n} words in a row, or half their text, from an evaluation "
+    "input. ?: not checked."
 )
 
 
