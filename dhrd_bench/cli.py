@@ -172,6 +172,42 @@ def list_(
 
 
 @app.command()
+def check(
+    methods: Annotated[list[str] | None, typer.Argument(help="Names, with settings as in 'NAME[alpha=0.5]'.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every method there is.")] = False,
+    backbone: Annotated[str, typer.Option(help="Name, hub id or local folder.")] = "tiny",
+    include: Include = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run the conformance kit on methods; exit code 1 if one fails."""
+    _include(include)
+    from rich.console import Console
+
+    from dhrd_bench.conformance.command import check_command
+
+    raise typer.Exit(
+        check_command(methods or [], everything=all_, backbone=backbone, as_json=as_json, console=Console())
+    )
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="method or suite.")],
+    name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens.")],
+    into: Annotated[Path, typer.Option(help="Folder to write into; name it with --include later.")] = Path("plugins"),
+    include: Include = None,
+) -> None:
+    """Write a commented starting file for a method or a suite of your own."""
+    _include(include)
+    from dhrd_bench.scaffold import create
+
+    files, next_step = create(kind, name, into)
+    for path in files:
+        typer.echo(f"wrote {path}")
+    typer.echo(f"Edit it, then: {next_step}")
+
+
+@app.command()
 def doctor(
     data_dir: DataDir = None,
     include: Include = None,

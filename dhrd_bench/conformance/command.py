@@ -1,0 +1,88 @@
+"""The ``check`` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dhrd_bench import registry
+from dhrd_bench.conformance.checks import checks
+from dhrd_bench.conformance.running import Outcome, run_checks
+from dhrd_bench.errors import UserError
+
+_MARKS = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "expected": "[yellow]~[/]", "unexpected pass": "[yellow]![/]"}
+
+
+def check_command(methods: Sequence[str], *, everything: bool, backbone: str, as_json: bool, console: Console) -> int:
+    """Check methods and print a table of checks by methods, or JSON.
+
+    Returns
+    -------
+    int
+        1 if a check fails that the card does not expect or, with `everything`, if a plug-in could not
+        be loaded; else 0.
+
+    Raises
+    ------
+    UserError
+        If no method was named, or one that does not exist.
+    """
+    if bool(methods) == everything:
+        raise UserError("Name the methods to check, or --all.", f"Known: {', '.join(registry.methods.names())}.")
+    named = [name for text in methods for name in registry.split_references(text)]
+    names = registry.methods.names() if everything else list(dict.fromkeys(named))
+    started = time.perf_counter()
+    outcomes: list[Outcome] = []
+    with Console(stderr=True).status("") as status:
+        for name in names:
+            outcomes += run_checks(name, backbone, lambda o: status.update(escape(f"{o.method}: {o.check}")))
+    broken = registry.broken_plugins if everything else {}
+    if as_json:
+        body = {"outcomes": [asdict(outcome) for outcome in outcomes], "not_loaded": broken}
+        sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+    else:
+        _show(outcomes, console)
+        for origin, error in broken.items():
+            console.print(f"[red]not loaded[/] {escape(f'{origin}: {error}')}", soft_wrap=True, highlight=False)
+        failed = sum(outcome.status == "fail" for outcome in outcomes)
+        result = f"{failed} failed" if failed else "none failed"
+        seconds = time.perf_counter() - started
+        console.print(f"{len(outcomes)} checks on {backbone}, {result} ({seconds:.0f} s).", highlight=False)
+    return int(bool(broken) or any(outcome.status == "fail" for outcome in outcomes))
+
+
+def _show(outcomes: Sequence[Outcome], console: Console) -> None:
+    methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
+    marks = {(outcome.method, outcome.check): _MARKS[outcome.status] for outcome in outcomes}
+    first = max(len(check.name) for check in checks)
+    fits = first + sum(len(method) + 3 for method in methods) <= console.width
+    if not fits:
+        legend = ", ".join(f"{number} {method}" for number, method in enumerate(methods, 1))
+        console.print(legend, highlight=False, markup=False)
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("check", no_wrap=True)
+    for number, method in enumerate(methods, 1):
+        table.add_column(escape(method) if fits else str(number), justify="center", no_wrap=True)
+    for check in checks:
+        table.add_row(check.name, *(marks[method, check.name] for method in methods))
+    console.print(table)
+    about = {check.name: check.about for check in checks}
+    for outcome in outcomes:
+        if outcome.status == "pass":
+            continue
+        title = {
+            "fail": "[red]fails[/]",
+            "expected": "[yellow]fails, as expected[/]",
+            "unexpected pass": "[yellow]passes, though its card expects a failure[/]",
+        }[outcome.status]
+        line = f"{escape(outcome.method)} {title} {outcome.check}: {escape(outcome.detail)}"
+        console.print(line, soft_wrap=True, highlight=False)
+        if outcome.status == "fail":
+            console.print(f"    [dim]{about[outcome.check]}.[/]", soft_wrap=True, highlight=False)
