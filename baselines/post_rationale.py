@@ -27,6 +27,10 @@ class PostRationale(db.FineTuned):
         lm_scope: Literal["completion", "all"] = "completion"
         predict: Literal["generate", "score"] = "generate"
 
+    @classmethod
+    def card_for(cls, params: Params) -> db.MethodCard:
+        return cls.card.model_copy(update={"inference": params.predict})
+
     def weights(self) -> dict[str, float]:
         return {"lm": 1.0}
 

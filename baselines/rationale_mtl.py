@@ -35,6 +35,10 @@ class RationaleMtl(db.FineTuned):
         a: float = Field(0.5, ge=0, le=1)
         predict: Literal["generate", "score"] = "generate"
 
+    @classmethod
+    def card_for(cls, params: Params) -> db.MethodCard:
+        return cls.card.model_copy(update={"inference": params.predict})
+
     def weights(self) -> dict[str, float]:
         return {"label": self.params.a, "rationale": 1 - self.params.a}
 

@@ -295,6 +295,11 @@ class Method(ABC):
     def __init__(self, params: MethodParams | None = None) -> None:
         self.params: Any = params if params is not None else self.Params()
 
+    @classmethod
+    def card_for(cls, params: Any) -> MethodCard:
+        """Return the card under `params`; override it where a parameter changes what the card says."""
+        return cls.card
+
     @abstractmethod
     def fit(self, task: TaskData, context: Context) -> None:
         """Learn from `task`; leave the fitted state on the instance."""

@@ -117,12 +117,21 @@ def register(cls: M) -> M:
     ------
     NameTakenError
         If another class has the name, be it in another file or in the same one.
+    UserError
+        If a parameter has no default.
     """
+    from pydantic import ValidationError
+
     module = sys.modules.get(cls.__module__)
     origin = str(getattr(module, "__file__", None) or cls.__module__)
     known = methods.here(cls.card.name)
     if known and known.origin == origin and (other := known.load().__qualname__) != cls.__qualname__:
         raise NameTakenError("method", cls.card.name, f"{other} and {cls.__qualname__}, both in {origin}")
+    try:
+        cls.Params()
+    except ValidationError as error:
+        field = error.errors()[0]["loc"][0]
+        raise UserError(f"Method {cls.card.name!r}: parameter {field!r} has no valid default.") from error
     methods.add(cls.card.name, lambda: cls, origin)
     return cls
 
@@ -299,7 +308,7 @@ def _load_entry_point(point: Any, group: str) -> None:
     loaded = point.load()
     if group.endswith("methods"):
         if isinstance(loaded, type) and issubclass(loaded, Method):
-            methods.add(loaded.card.name, lambda: loaded, str(sys.modules[loaded.__module__].__file__))
+            register(loaded)
     else:  # a suite entry point names a module or package whose folder holds suite.yaml
         _add_yaml(Path(loaded.__file__).parent / "suite.yaml")
 

@@ -28,8 +28,8 @@ class MethodSpec:
 
     @property
     def card(self) -> MethodCard:
-        """The method's card."""
-        return self.cls.card
+        """The method's card under these parameters."""
+        return self.cls.card_for(self.cls.Params.model_validate(self.params))
 
 
 def digest(value: Any) -> str:
