@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dhrd_bench.errors import UserError, did_you_mean
 
@@ -67,14 +67,9 @@ def report(
     from dhrd_bench.results.store import read_records, write_text_atomically
     from dhrd_bench.results.table import long_table
     from dhrd_bench.stats.analysis import analyse
-    from dhrd_bench.stats.design import groups, select
+    from dhrd_bench.stats.selection import groups, select
 
-    if format not in FORMATS:
-        raise UserError(f"Unknown format {format!r}.", did_you_mean(format, FORMATS))
-    if not 100 <= resamples <= 1_000_000:
-        raise UserError(f"{resamples} resamples are too {'few' if resamples < 100 else 'many'}.", "Ask for 100 to 1000000.")
-    if margin is not None and not 0 < margin < 100:
-        raise UserError(f"A margin of {margin:g} % makes no sense.", "Name one between 0 and 100, as 1.")
+    _check(format, resamples, margin)
     published = None
     if against is not None:
         published = paper.Reference(paper.find_reference() if against == "paper" else Path(against))
@@ -83,49 +78,63 @@ def report(
     if not records and problems:
         raise UserError(f"No record below {results} can be read: {problems[0]}.", "Delete it and run its cell again.")
     table = long_table(records)
-    analyses = [
-        analyse(
-            select(table, group, tasks=tasks, methods=methods, baseline=baseline, reference=reference),
-            resamples=resamples,
-            seed=seed,
-            margin=margin,
-        )
-        for group in groups(table, suite, backbone, budget)
-    ]
-    comparisons = [paper.compare(one, published) if published else [] for one in analyses]
-    options = {
-        "results": results, "suite": suite, "backbone": backbone, "budget": budget,
-        "tasks": ",".join(tasks) if tasks else None, "methods": ",".join(methods) if methods else None,
-        "baseline": baseline, "reference": reference, "format": None if format == "terminal" else format,
-        "output": output, "resamples": None if resamples == 10_000 else resamples, "seed": seed or None,
-        "against": against, "margin": margin,
-    }  # fmt: skip
-    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
-    command = shlex.join(["dhrd-bench", "report", *words])
+    analyses, empty = [], []
+    for group in groups(table, suite, backbone, budget):
+        try:
+            chosen = select(table, group, tasks=tasks, methods=methods, baseline=baseline, reference=reference)
+        except UserError as error:  # a group without such a task or a finished cell does not stop the others
+            empty.append((group, error))
+        else:
+            analyses.append(analyse(chosen, resamples=resamples, seed=seed, margin=margin))
+    if not analyses:
+        raise empty[0][1]
+    compared = [paper.compare(one, published) if published else [] for one in analyses]
+    notes = [f"{' · '.join((group.suite, group.backbone, group.budget))}: {error}" for group, error in empty]
+    command = _command(
+        results=results, suite=suite, backbone=backbone, budget=budget, tasks=tasks, methods=methods,
+        baseline=baseline, reference=reference, format=None if format == "terminal" else format, output=output,
+        resamples=None if resamples == 10_000 else resamples, seed=seed or None, against=against, margin=margin,
+    )  # fmt: skip
     screen = console or Console()
-    if format in ("json", "csv"):
-        written = (
-            data.as_json(analyses, comparisons, problems, command) if format == "json" else data.as_csv(analyses, comparisons)
-        )
+    if format == "json":
+        written = data.as_json(analyses, compared, command, notes, problems)
+    elif format == "csv":
+        written = data.as_csv(analyses, compared)
     else:
         sections = [
-            tables.section(one, [paper.claims_table(compared, one, published)] if published else [])
-            for one, compared in zip(analyses, comparisons, strict=True)
+            tables.section(one, [paper.claims_table(claims, one, published)] if published else [])
+            for one, claims in zip(analyses, compared, strict=True)
         ]
-        document = tables.Document(command, tuple(sections), tuple(problems))
+        document = tables.Document(command, tuple(sections), tuple(notes), tuple(problems))
         if format == "terminal":
             written = terminal.as_text(document) if output else ""
             if not output:
                 terminal.print_document(document, screen)
         else:
-            render = {"markdown": text.as_markdown, "html": text.as_html, "latex": text.as_latex}[format]
-            written = render(document)
+            written = {"markdown": text.as_markdown, "html": text.as_html, "latex": text.as_latex}[format](document)
     if output:
         write_text_atomically(output, written)
         screen.print(f"Wrote {output}", highlight=False, markup=False, soft_wrap=True)
     elif written:
         screen.file.write(written)
-    errors = Console(stderr=True)
     for problem in problems:
-        errors.print(f"Cannot read {problem}", highlight=False, markup=False, soft_wrap=True)
+        Console(stderr=True).print(f"Cannot read {problem}", highlight=False, markup=False, soft_wrap=True)
     return 2 if problems else 0
+
+
+def _check(format: str, resamples: int, margin: float | None) -> None:  # noqa: A002
+    if format not in FORMATS:
+        raise UserError(f"Unknown format {format!r}.", did_you_mean(format, FORMATS))
+    if not 100 <= resamples <= 1_000_000:
+        raise UserError(f"{resamples} resamples cannot be used.", "Ask for 100 to 1000000.")
+    if margin is not None and not 0 < margin < 100:
+        raise UserError(f"A margin of {margin:g} % cannot be used.", "Name one between 0 and 100, as 1.")
+
+
+def _command(**options: Any) -> str:
+    """Return the command line that makes this report."""
+    words = ["dhrd-bench", "report"]
+    for name, value in options.items():
+        if value:
+            words += [f"--{name}", ",".join(value) if isinstance(value, list | tuple) else str(value)]
+    return shlex.join(words)

@@ -23,7 +23,11 @@ FIELDS = (
 
 
 def as_json(
-    analyses: Sequence[Analysis], comparisons: Sequence[Sequence[Comparison]], problems: Sequence[str], command: str
+    analyses: Sequence[Analysis],
+    comparisons: Sequence[Sequence[Comparison]],
+    command: str,
+    notes: Sequence[str],
+    problems: Sequence[str],
 ) -> str:
     """Return all figures as JSON; an undefined one is null."""
     boards = []
@@ -52,7 +56,7 @@ def as_json(
                 "notes": list(analysis.notes),
             }
         )
-    document = {"command": command, "leaderboards": boards, "problems": list(problems)}
+    document = {"command": command, "leaderboards": boards, "notes": list(notes), "problems": list(problems)}
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -36,7 +36,7 @@ class Claim(Card):
     over: str
     direction: Literal["more", "less", "same"]
     within: tuple[str, ...] = ()
-    rows: dict[Literal["method", "over"], dict[str, str]] = {}
+    rows: dict[Literal["method", "over"], dict[str, str]] = Field(default_factory=dict)
     column: str = ""
     published: tuple[float, float] | None = None
 
@@ -151,9 +151,9 @@ def claims_table(comparisons: Sequence[Comparison], analysis: Analysis, referenc
         places = 2 if one.figure == "gain" else 1
         published = Cell("–")
         if one.published:
-            text = speed if one.figure == "qps-ratio" else lambda value: number(value, places, sign=True)
-            ends = dict.fromkeys(text(value) for value in one.published)
-            published = Cell(" to ".join(ends))
+            is_ratio = one.figure == "qps-ratio"
+            ends = (speed(end) if is_ratio else number(end, places, sign=True) for end in one.published)
+            published = Cell(" to ".join(dict.fromkeys(ends)))
         ours = figure(one.ours, places, sign=True)
         if one.figure == "qps-ratio" and one.ours is not None:
             interval = (one.ours.low, one.ours.high)
@@ -169,7 +169,7 @@ def claims_table(comparisons: Sequence[Comparison], analysis: Analysis, referenc
     ]
     if analysis.selection.group.suite.partition("[")[0] != reference.paper.suite:
         caption.append(f"The published figures are on {reference.paper.suite}, ours are on other data.")
-    heads = (Column("Claim", "left"), Column("Published"), Column("Ours"), Column("Verdict", "left"))
+    heads = (Column("Claim", "left", wraps=True), Column("Published"), Column("Ours"), Column("Verdict", "left"))
     return Table("Against the paper", heads, tuple(rows), tuple(caption))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from dhrd_bench.stats.analysis import Analysis, Line, Versus
@@ -30,15 +30,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading and side."""
+    """A column's heading, its side, and whether it holds sentences."""
 
     head: str
     align: Literal["left", "right"] = "right"
-
-    @property
-    def short(self) -> str:
-        """The heading on as many lines as it has words."""
-        return self.head.replace(" ", "\n")
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,11 +69,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """All that a report shows."""
+    """All that a report shows.
+
+    Attributes
+    ----------
+    command
+        The command line that makes it.
+    notes
+        Groups of records that have no leaderboard, and why.
+    problems
+        Files that could not be read.
+    """
 
     command: str
     sections: tuple[Section, ...]
-    problems: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- figures as text
@@ -180,7 +187,8 @@ def leaderboard(analysis: Analysis) -> Table:
         versus = line.versus
         if base:
             good = bool(versus and versus.test and versus.test.significant)
-            gain = figure(versus.gain, sign=True, strong=good) if versus else Cell("baseline" if line.method == base else NONE)
+            absent = Cell("baseline" if line.method == base else NONE)
+            gain = figure(versus.gain, sign=True, strong=good) if versus else absent
             if versus and versus.unstable:
                 gain = Cell(gain.main + "?", gain.detail, gain.strong)
             row += [gain, verdict(versus)]
@@ -203,9 +211,7 @@ def leaderboard(analysis: Analysis) -> Table:
     )
 
 
-def _leaderboard_caption(
-    analysis: Analysis, base: str | None, reference: str | None, writes: bool
-) -> tuple[str, ...]:
+def _leaderboard_caption(analysis: Analysis, base: str | None, reference: str | None, writes: bool) -> tuple[str, ...]:
     compared = sum(line.versus is not None for line in analysis.lines)
     caption = ["Score: mean over tasks, 0-100, with its 95 % interval. Rank: the ranks that the tests leave open."]
     if base:
@@ -226,13 +232,17 @@ def scores_by_task(analysis: Analysis) -> Table:
     names = _tasks(analysis)
     rows = []
     best = {
-        name: max((task.score.value for line in analysis.lines for task in line.tasks if task.task == name), default=0.0)
+        name: max(
+            (task.score.value for line in analysis.lines for task in line.tasks if task.task == name), default=0.0
+        )
         for name in names
     }
     for line in analysis.lines:
         by_task = {task.task: task for task in line.tasks}
         cells = [
-            figure(by_task[name].score, strong=by_task[name].score.value == best[name]) if name in by_task else Cell(NONE)
+            figure(by_task[name].score, strong=by_task[name].score.value == best[name])
+            if name in by_task
+            else Cell(NONE)
             for name in names
         ]
         rows.append((Cell(line.method), *cells))
@@ -341,7 +351,9 @@ def aggregates(analysis: Analysis) -> Table:
     caption = [
         "IQM: mean of the middle half of the (task, seed) scores; intervals over seeds only.",
         f"P(better): chance that a run beats a run of {base} on the same task." if base else "",
-        f"Mean rank over tasks; ranks closer than {critical.difference:.2f} are not told apart (Nemenyi, 5 %)." if critical else "",
+        f"Mean rank over tasks; ranks closer than {critical.difference:.2f} are not told apart (Nemenyi, 5 %)."
+        if critical
+        else "",
         "Seeds needed, examples needed: to find the difference seen with 80 % power, all else equal." if base else "",
     ]
     return Table(
@@ -368,7 +380,7 @@ def _rank(line: Line) -> str:
 
 
 def _score(line: Line, tasks: int) -> Cell:
-    """A score over fewer tasks or seeds is bracketed, as it cannot be compared with the others."""
+    """Return the score, bracketed where it is over fewer tasks or seeds and not to be compared."""
     if line.rank is None:
         return Cell(f"({number(line.score.value)})", f"{len(line.tasks)} of {_many(tasks, 'task')}")
     return figure(line.score, strong=line.rank[0] == 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.rule import Rule
@@ -15,17 +15,21 @@ from rich.text import Text
 
 from dhrd_bench.report.tables import Cell, Document, Section, Table
 
-_PLAIN_WIDTH = 200
+PLAIN_WIDTH = 200
+"""Columns to use where there is no terminal, so that a line of a table stays a line."""
+_NAME_WIDTH = 20
 
 
 def print_document(document: Document, console: Console) -> None:
-    """Print `document`; outside a terminal lines are as long as they need to be."""
-    width = console.width if console.is_terminal else _PLAIN_WIDTH
+    """Print `document`, fitted to a terminal's width; elsewhere lines are as long as they need to be."""
     before = console.width
-    console.width = width
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
     try:
         for section in document.sections:
             _print_section(section, console)
+        if document.notes:
+            _print_list("No leaderboard", document.notes, console)
     finally:
         console.width = before
 
@@ -33,71 +37,96 @@ def print_document(document: Document, console: Console) -> None:
 def as_text(document: Document) -> str:
     """Return `document` as plain text."""
     stream = io.StringIO()
-    print_document(document, Console(file=stream, width=_PLAIN_WIDTH))
-    return stream.getvalue()
+    print_document(document, Console(file=stream, width=PLAIN_WIDTH))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
 def _print_section(section: Section, console: Console) -> None:
     console.print()
-    console.print(Rule(f"[bold]{escape(section.title)}[/]", align="left", characters="─", style="dim"))
+    console.print(Rule(Text(section.title, style="bold"), align="left", style="dim"), width=min(console.width, 100))
     console.print(Text(section.about, style="dim"))
     for table in section.tables:
         if not table.detail:
             _print_table(table, console)
     if section.notes:
-        console.print(Text("Left out, and to be read with it", style="bold"))
-        for note in section.notes:
-            console.print(Padding(Text(f"• {note}"), (0, 0, 0, 1)))
-        console.print()
+        _print_list("Left out, and to be read with it", section.notes, console)
+
+
+def _print_list(title: str, lines: Sequence[str], console: Console) -> None:
+    console.print()
+    console.print(Text(title, style="bold"))
+    for line in lines:
+        grid = RichTable.grid(padding=(0, 1))
+        grid.add_row(Text("•"), Text(line))
+        console.print(grid)
 
 
 def _print_table(table: Table, console: Console) -> None:
     console.print()
-    for part in _fitting(table, console):
+    for number, part in enumerate(_fitting(table, console)):
+        if number:
+            console.print()
         console.print(part)
     for sentence in table.caption:
-        console.print(Text(sentence, style="dim"))
-    console.print()
+        console.print(Padding(Text(sentence, style="dim"), 0), width=min(console.width, 120))
 
 
 def _fitting(table: Table, console: Console) -> list[RichTable]:
-    """Return `table` on one line a row if it fits, else on two, else in pieces by column."""
-    for stacked in (False, True):
-        made = _build(table, range(len(table.columns)), stacked)
+    """Return `table` with a row on one line if that fits, else with intervals below their figures, else in pieces."""
+    every = range(len(table.columns))
+    for stacked, gap in ((False, 2), (True, 2), (True, 1)):
+        made = _build(table, every, stacked, gap)
         if _width(made, console) <= console.width:
             return [made]
-    for pieces in range(2, len(table.columns)):
-        rest = range(1, len(table.columns))
+    rest = every[1:]
+    for pieces in range(2, len(rest) + 1):
         size = math.ceil(len(rest) / pieces)
-        made_pieces = [_build(table, [0, *rest[at : at + size]], True) for at in range(0, len(rest), size)]
-        if all(_width(made, console) <= console.width for made in made_pieces):
-            return made_pieces
-    return [_build(table, range(len(table.columns)), True)]
+        parts = [
+            _build(table, [0, *rest[at : at + size]], True, 2, "" if at == 0 else " (continued)")
+            for at in range(0, len(rest), size)
+        ]
+        if all(_width(part, console) <= console.width for part in parts):
+            return parts
+    return [_build(table, every, True, 1)]
 
 
 def _width(made: RichTable, console: Console) -> int:
     return Measurement.get(console, console.options.update(width=10_000), made).maximum
 
 
-def _build(table: Table, columns: range | list[int], stacked: bool) -> RichTable:
+def _build(table: Table, columns: Sequence[int], stacked: bool, gap: int, more: str = "") -> RichTable:
     made = RichTable(
-        title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0),
-        header_style="bold",
+        title=table.title + more, title_justify="left", title_style="bold", box=None, pad_edge=False,
+        padding=(0, gap, 0, 0), header_style="dim",
     )  # fmt: skip
     for c in columns:
         column = table.columns[c]
-        head = column.short if stacked else column.head
-        made.add_column(head, justify=column.align, no_wrap=c != 0 or not stacked, overflow="fold", vertical="top")
+        wraps = column.wraps and stacked
+        head = column.head.replace(" ", "\n") if stacked and not wraps else column.head
+        made.add_column(head, justify=column.align, vertical="top", no_wrap=not wraps, max_width=34 if wraps else None)
     for r, row in enumerate(table.rows):
         if r == table.rule:
-            made.add_section()
-        made.add_row(*[_text(row[c], stacked) for c in columns])
+            name = next((c for c in columns if table.columns[c].align == "left"), 0)
+            made.add_row(*(Text("────" if c == name else "", style="dim") for c in columns))
+        made.add_row(*(_text(row[c], stacked, table.columns[c].align == "left") for c in columns))
     return made
 
 
-def _text(cell: Cell, stacked: bool) -> Text:
-    text = Text(cell.main, style="bold" if cell.strong else "")
+def _text(cell: Cell, stacked: bool, left: bool) -> Text:
+    main = _fold(cell.main) if stacked and left and " " not in cell.main else cell.main
+    text = Text(main, style="bold" if cell.strong else "")
     if cell.detail:
         text.append("\n" if stacked else " ")
         text.append(cell.detail, style="dim")
     return text
+
+
+def _fold(name: str) -> str:
+    """Break a long name before its parameters or after a hyphen or comma."""
+    if len(name) <= _NAME_WIDTH:
+        return name
+    cuts = [i + (name[i] != "[") for i in range(1, min(len(name), _NAME_WIDTH)) if name[i] in "-,["]
+    if not cuts:
+        return name
+    at = cuts[-1]
+    return f"{name[:at]}\n {_fold(name[at:])}"

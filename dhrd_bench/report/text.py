@@ -6,6 +6,12 @@ import html
 
 from dhrd_bench.report.tables import Cell, Document, Section, Table
 
+
+def _endnotes(document: Document) -> list[tuple[str, tuple[str, ...]]]:
+    notes = [("No leaderboard", document.notes), ("Records that could not be read", document.problems)]
+    return [(title, lines) for title, lines in notes if lines]
+
+
 # ---------------------------------------------------------------- Markdown
 
 
@@ -21,8 +27,8 @@ def as_markdown(document: Document) -> str:
             parts += [f"### {_md(table.title)}", _md_table(table), "  \n".join(_md(line) for line in table.caption)]
         if section.notes:
             parts += ["### Left out, and to be read with it", "\n".join(f"- {_md(note)}" for note in section.notes)]
-    if document.problems:
-        parts += ["## Records that could not be read", "\n".join(f"- {_md(problem)}" for problem in document.problems)]
+    for title, lines in _endnotes(document):
+        parts += [f"## {title}", "\n".join(f"- {_md(line)}" for line in lines)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -68,11 +74,10 @@ th { border-bottom: 1px solid var(--dim); font-weight: 600; } td { border-bottom
 def as_html(document: Document) -> str:
     """Return `document` as one HTML page that needs nothing else."""
     body = [f"<p class=about>Made from the records by <code>{html.escape(document.command)}</code></p>"]
-    for section in document.sections:
-        body.append(_html_section(section))
-    if document.problems:
-        items = "".join(f"<li>{html.escape(problem)}</li>" for problem in document.problems)
-        body.append(f"<h2>Records that could not be read</h2><ul>{items}</ul>")
+    body += [_html_section(section) for section in document.sections]
+    for title, lines in _endnotes(document):
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+        body.append(f"<h2>{title}</h2><ul>{items}</ul>")
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -106,7 +111,11 @@ def _html_table(table: Table) -> str:
             detail = f'<span class="detail">{html.escape(cell.detail)}</span>' if cell.detail else ""
             cells.append(f"<td{side}>{main}{detail}</td>")
         rows.append(f"<tr{rule}>{''.join(cells)}</tr>")
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n' + "\n".join(rows) + "\n</tbody></table></div>"
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>\n'
+        + "\n".join(rows)
+        + "\n</tbody></table></div>"
+    )
 
 
 # ---------------------------------------------------------------- LaTeX
@@ -122,8 +131,7 @@ def as_latex(document: Document) -> str:
     r"""Return the tables of `document` for a LaTeX paper; they need ``\usepackage{booktabs}``."""
     parts = [f"% {_one_line(document.command)}", r"% \usepackage{booktabs}"]
     for section in document.sections:
-        for table in section.tables:
-            parts.append(_tex_table(section, table))
+        parts += [_tex_table(section, table) for table in section.tables]
         parts += [f"% {_one_line(note)}" for note in section.notes]
     return "\n".join(parts) + "\n"
 
@@ -145,7 +153,13 @@ def _tex_cell(cell: Cell) -> str:
 def _tex_table(section: Section, table: Table) -> str:
     columns = "".join("l" if column.align == "left" else "r" for column in table.columns)
     caption = _tex(" ".join((f"{table.title}, {section.title}.", *table.caption)))
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+    ]
     lines.append(" & ".join(_tex(column.head) for column in table.columns) + r" \\")
     lines.append(r"\midrule")
     for r, row in enumerate(table.rows):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+import numpy as np
 import pandas as pd
 
-from dhrd_bench.results.schema import CellRecord, TaskInfo
+from dhrd_bench.results.schema import CellRecord, Rows, TaskInfo
 
 CELL = ["suite", "backbone", "budget", "method", "task", "seed"]
 
@@ -20,7 +22,7 @@ class LongTable:
     ----------
     rows
         One line a (cell, test row): `CELL` columns, then ``example``, ``cluster``, ``group``,
-        ``label``, ``prediction``. Only cells with status ``ok``.
+        ``label``, ``prediction``. Only cells with status ``ok``. The `CELL` columns are categorical.
     cells
         One line a cell, failed ones too: `CELL` columns, then ``status``, ``error``, ``identity``,
         ``version``, ``data_version``, ``method_version`` (hashes that all cells of a table, of a task
@@ -39,7 +41,8 @@ class LongTable:
 
 def long_table(records: Sequence[CellRecord]) -> LongTable:
     """Lay `records` out as a `LongTable`; nothing is dropped or merged here."""
-    frames: list[pd.DataFrame] = []
+    finished: list[Rows] = []
+    places: list[int] = []
     cells: list[dict[str, object]] = []
     tasks: dict[tuple[str, str], TaskInfo] = {}
     for record in records:
@@ -74,17 +77,17 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
             }
         )
         if record.status == "ok" and record.rows is not None:
-            rows = record.rows
-            frame = pd.DataFrame(
-                {
-                    "example": rows.id,
-                    "cluster": rows.cluster or rows.id,
-                    "group": rows.group or rows.id,
-                    "label": rows.label,
-                    "prediction": rows.prediction,
-                }
-            )
-            frames.append(frame.assign(**{name: key[name] for name in CELL}))
-    columns = [*CELL, "example", "cluster", "group", "label", "prediction"]
-    rows_frame = pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
-    return LongTable(rows=rows_frame, cells=pd.DataFrame(cells), tasks=tasks)
+            finished.append(record.rows)
+            places.append(len(cells) - 1)
+    frame = pd.DataFrame(cells)
+    repeats = np.repeat(np.array(places, dtype=int), [len(rows.id) for rows in finished])
+    # Names are stored once and pointed at: a full grid has a million rows.
+    columns: dict[str, object] = {name: pd.Categorical(frame[name]).take(repeats) for name in CELL} if cells else {}
+    columns |= {
+        "example": list(chain.from_iterable(rows.id for rows in finished)),
+        "cluster": list(chain.from_iterable(rows.cluster or rows.id for rows in finished)),
+        "group": list(chain.from_iterable(rows.group or rows.id for rows in finished)),
+        "label": np.fromiter(chain.from_iterable(rows.label for rows in finished), dtype=np.int64),
+        "prediction": np.fromiter(chain.from_iterable(rows.prediction for rows in finished), dtype=np.int64),
+    }
+    return LongTable(rows=pd.DataFrame(columns), cells=frame, tasks=tasks)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from dhrd_bench.stats.metrics import known
 from dhrd_bench.stats.design import Grid, Selection
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate
+from dhrd_bench.stats.metrics import known
 from dhrd_bench.stats.power import Needed, detectable, needed
 from dhrd_bench.stats.ranking import (
     CriticalDifference,
@@ -22,8 +23,10 @@ from dhrd_bench.stats.ranking import (
     tied_sets,
 )
 from dhrd_bench.stats.significance import (
+    ALPHA,
+    SUITE,
+    Flips,
     Test,
-    attainable,
     corrected,
     crossed_p,
     holm,
@@ -144,9 +147,7 @@ class Analysis:
     notes: tuple[str, ...]
 
 
-def analyse(
-    selection: Selection, *, resamples: int = 10_000, seed: int = 0, margin: float | None = None
-) -> Analysis:
+def analyse(selection: Selection, *, resamples: int = 10_000, seed: int = 0, margin: float | None = None) -> Analysis:
     """Compute every figure of the leaderboard that `selection` describes.
 
     Parameters
@@ -169,74 +170,68 @@ def analyse(
     )
 
 
+@dataclass(frozen=True)
+class _Found:
+    """An uncorrected test: its p and where it comes from."""
+
+    p: float
+    flips: Flips
+    crossed: float | None
+
+
 class _Board:
     """A grid with all its pairwise tests: the ranked methods, or one partial method and the baseline."""
 
     def __init__(self, selection: Selection, grid: Grid, resamples: int, seed: int, only: str | None = None) -> None:
-        self.selection, self.grid = selection, grid
+        self.selection, self.grid, self.ranked = selection, grid, only is None
         self.suite = Suite(grid, resamples, seed)
-        self.ranked = only is None
         self.shown = [m for m, name in enumerate(grid.methods) if only in (None, name)]
         self.base = grid.methods.index(selection.baseline) if selection.baseline in grid.methods else None
         self.pairs = list(itertools.combinations(range(len(grid.methods)), 2))
-        self.tests: dict[int, Test] = {}
-        self.task_tests: dict[tuple[int, int], Test] = {}
-        self.resampled = [known(task.info.metrics) for task in grid.tasks]
-        able = [t for t, yes in enumerate(self.resampled) if yes]
-        parts = [pair_differences(grid.tasks[t], self.pairs) for t in able]
-        tasks, suite, units, all_units = sign_flips(parts, [grid.tasks[t].name for t in able], resamples, seed)
-        self.flips = {
-            (pair, t): (float(tasks[i][p]), int(units[i][p])) for i, t in enumerate(able) for p, pair in enumerate(self.pairs)
-        }
-        if all(self.resampled):
-            self.flips |= {(pair, -1): (float(suite[p]), int(all_units[p])) for p, pair in enumerate(self.pairs)}
-        self.single = all(len(task.seeds) == 1 for task in grid.tasks)
-        self.differences = {pair: self.suite.difference(*pair) for pair in self.pairs}
+        self.corrected: dict[tuple[int, int | None], Test] = {}
+        able = {task.name: pair_differences(task, self.pairs) for task in grid.tasks if known(task.info.metrics)}
+        self.flips = sign_flips(able, resamples, seed)
+        if len(able) < len(grid.tasks):
+            self.flips.pop(SUITE, None)
 
     def compared(self) -> list[int]:
         """Return the methods that are tested against the baseline."""
         return [m for m in self.shown if self.base is not None and m != self.base]
 
-    def p(self, pair: tuple[int, int], task: int, difference: Estimate) -> tuple[float, float, float | None, float] | None:
-        """Return p, its two sources and the attainable p of a pair, on a task or (-1) over the suite."""
-        found = self.flips.get(((min(pair), max(pair)), task))
+    def test(self, method: int, other: int, task: int | None = None) -> _Found | None:
+        """Return the test of two methods on a task, or over the suite; None if a metric cannot be resampled."""
+        found = self.flips.get(SUITE if task is None else self.suite.names[task])
         if found is None:
             return None
-        flips, units = found
-        one_seed = self.single if task < 0 else len(self.grid.tasks[task].seeds) == 1
-        crossed = None if one_seed else crossed_p(difference)
-        return max(flips, crossed or 0.0), flips, crossed, attainable(units)
+        flips = found[self.pairs.index((min(method, other), max(method, other)))]
+        tasks = self.suite.every if task is None else [task]
+        crossed = None
+        if any(len(self.grid.tasks[t].seeds) > 1 for t in tasks):
+            crossed = crossed_p(self.suite.difference(method, other, tasks))
+        return _Found(max(flips.p, crossed or 0.0), flips, crossed)
 
+    @cached_property
     def better(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-        """Return which method was shown to beat which, Holm-corrected over all pairs."""
-        count = len(self.grid.methods)
-        flags = np.zeros((count, count), dtype=bool)
-        found = [self.p(pair, -1, self.differences[pair]) for pair in self.pairs]
-        values = np.array([1.0 if one is None else one[0] for one in found])
-        for (i, j), adjusted in zip(self.pairs, holm(values) if len(values) else [], strict=True):
+        """Which method was shown to beat which, Holm-corrected over all pairs."""
+        flags = np.zeros((len(self.grid.methods),) * 2, dtype=bool)
+        found = [self.test(*pair) for pair in self.pairs]
+        adjusted = holm(np.array([1.0 if one is None else one.p for one in found]))
+        for (i, j), p in zip(self.pairs, adjusted, strict=True):
             ahead, behind = (i, j) if self.suite.mean(i) > self.suite.mean(j) else (j, i)
-            flags[ahead, behind] = adjusted <= 0.05
+            flags[ahead, behind] = p <= ALPHA
         return flags
 
 
 def _correct(boards: Sequence[_Board]) -> None:
-    """Correct the suite's tests over all methods, and the tasks' over all methods and tasks."""
-    main, table = [], []
-    for board in boards:
-        for m in board.compared():
-            assert board.base is not None
-            found = board.p((m, board.base), -1, board.suite.difference(m, board.base))
-            if found is not None:
-                main.append((board, m, found))
-            for t in board.suite.every:
-                on_task = board.p((m, board.base), t, board.suite.difference(m, board.base, [t]))
-                if on_task is not None:
-                    table.append((board, m, t, on_task))
-    for (board, m, _), test in zip(main, corrected([f[0] for *_, f in main], [f[3] for *_, f in main], "holm"), strict=True):
-        board.tests[m] = test
-    tests = corrected([f[0] for *_, f in table], [f[3] for *_, f in table], "bh")
-    for (board, m, t, _), test in zip(table, tests, strict=True):
-        board.task_tests[m, t] = test
+    """Correct the suite's tests over all methods (Holm), the tasks' over methods and tasks (BH)."""
+    compared = [(board, m, board.base) for board in boards for m in board.compared() if board.base is not None]
+    main = [(board, m, None, board.test(m, base)) for board, m, base in compared]
+    table = [(board, m, t, board.test(m, base, t)) for board, m, base in compared for t in board.suite.every]
+    for family, rows in (("holm", main), ("bh", table)):
+        found = [(board, m, t, test) for board, m, t, test in rows if test is not None]
+        tests = corrected([test.p for *_, test in found], [test.flips.attainable for *_, test in found], family)
+        for (board, m, t, _), test in zip(found, tests, strict=True):
+            board.corrected[m, t] = test
 
 
 def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Line:
@@ -245,10 +240,11 @@ def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Lin
     cells = selection.cells[(selection.cells["method"] == name) & selection.cells["task"].isin(suite.names)]
     inference = str(cells["inference"].iloc[0])
     base, reference = selection.baseline, selection.reference
-    versus = None if board.base in (None, method) else _versus(board, method, None)
+    against = None if board.base == method else board.base
+    versus = None if against is None else _versus(board, method, against, None)
     ranked = board.ranked
     if ranked:
-        better = board.better()
+        better = board.better
         order = np.argsort([-suite.mean(m) for m in range(len(suite.methods))], kind="stable")
         rank, tied = rank_intervals(better)[method], tied_sets(better, order)[method]
     to_reference = speed.ratio(name, reference, suite.names) if reference not in (None, name) else None
@@ -272,7 +268,7 @@ def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Lin
         rank=rank if ranked else None,
         tied=tied if ranked else "",
         iqm=interquartile_mean(suite, method),
-        improvement=None if versus is None or board.base is None else probability_of_improvement(suite, method, board.base),
+        improvement=None if against is None else probability_of_improvement(suite, method, against),
         qps=speed.qps(name, suite.names),
         qps_ratio=to_reference,
         qps_to_baseline=to_baseline,
@@ -283,31 +279,29 @@ def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Lin
                 task,
                 len(board.grid.tasks[t].seeds),
                 suite.score(method, [t]),
-                None if versus is None else _versus(board, method, t),
+                None if against is None else _versus(board, method, against, t),
             )
             for t, task in enumerate(suite.names)
         ),
     )
 
 
-def _versus(board: _Board, method: int, task: int | None) -> Versus:
-    suite, base = board.suite, board.base
-    assert base is not None
-    tasks = None if task is None else [task]
+def _versus(board: _Board, method: int, base: int, task: int | None) -> Versus:
+    suite = board.suite
+    tasks = suite.every if task is None else [task]
     difference = suite.difference(method, base, tasks)
-    found = board.p((method, base), -1 if task is None else task, difference)
+    found = board.test(method, base, task)
     unit = np.eye(len(suite.methods))
-    at = tasks or suite.every
-    spread = suite.variance({t: (unit[method] - unit[base]) / len(at) for t in at})
+    spread = suite.variance({t: (unit[method] - unit[base]) / len(tasks) for t in tasks})
     score = suite.score(base, tasks)
-    seeds = min(len(board.grid.tasks[t].seeds) for t in at)
+    seeds = min(len(board.grid.tasks[t].seeds) for t in tasks)
     return Versus(
         gain=suite.gain(method, base, tasks),
         unstable=score.value <= 0 or (score.se or 0.0) > UNSTABLE * score.value,
         difference=difference,
-        test=board.tests.get(method) if task is None else board.task_tests.get((method, task)),
-        flips=None if found is None else found[1],
-        crossed=None if found is None else found[2],
+        test=board.corrected.get((method, task)),
+        flips=None if found is None else found.flips.p,
+        crossed=None if found is None else found.crossed,
         mcnemar=None if task is None or found is None else mcnemar(board.grid.tasks[task], method, base),
         detectable=detectable(difference),
         needed=None if spread is None else needed(difference.value, spread, seeds),
@@ -329,8 +323,12 @@ def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
         notes.append(f"Two seeds on {', '.join(few)}: where seeds differ much, the 95 % intervals hold in about 90 %.")
     unknown = sorted({m for task in selection.grid.tasks for m in task.info.metrics if not known([m])})
     if unknown:
-        notes.append(f"No interval or test for {', '.join(unknown)}: this metric is taken from the records as it stands.")
+        notes.append(
+            f"No interval or test for {', '.join(unknown)}: this metric is taken from the records as it stands."
+        )
     shaky = sorted({line.method for line in lines if line.versus and line.versus.unstable})
     if shaky:
-        notes.append(f"The baseline's score is too uncertain for a ratio: take the gains of {', '.join(shaky)} with care.")
+        notes.append(
+            f"The baseline's score is too uncertain for a ratio: take the gains of {', '.join(shaky)} with care."
+        )
     return notes

@@ -17,7 +17,7 @@ import numpy as np
 
 from dhrd_bench.contracts import derive_seed
 from dhrd_bench.stats.design import Floats, TaskGrid
-from dhrd_bench.stats.metrics import ClusterCounts, Counts, Singles, cluster_counts, influence, known, score
+from dhrd_bench.stats.metrics import ClusterCounts, Counts, Singles, cluster_counts, known, score
 
 _CHUNK = 1 << 20  # weights held at a time; part of the definition of the draws
 
@@ -32,8 +32,6 @@ class Replicates:
         What was resampled.
     point
         ``(M, S)`` scores of the cells, 0-100.
-    influence
-        ``(M, C)`` derivative of the mean over seeds with respect to each cluster's weight, None likewise.
     draws
         ``(M, S, R)`` scores of the cells on the drawn clusters; None if a metric cannot be resampled.
     seeds
@@ -42,7 +40,6 @@ class Replicates:
 
     task: TaskGrid
     point: Floats
-    influence: Floats | None
     draws: Floats | None
     seeds: Floats
 
@@ -78,7 +75,7 @@ def resample(task: TaskGrid, resamples: int, seed: int = 0) -> Replicates:
     names = task.info.metrics
     seeds = seed_weights(task.name, len(task.seeds), resamples, seed)
     if not known(names):
-        return Replicates(task, np.mean([task.given[name] for name in names], axis=0), None, None, seeds)
+        return Replicates(task, np.mean([task.given[name] for name in names], axis=0), None, seeds)
     table = cluster_counts(task)
     point = score(_weigh(table, np.ones((1, task.n_clusters), dtype=np.float32)), names)[0]
     draws = np.empty((*point.shape, resamples))
@@ -86,7 +83,7 @@ def resample(task: TaskGrid, resamples: int, seed: int = 0) -> Replicates:
     for weights in cluster_weights(task.name, task.n_clusters, resamples, seed):
         draws[..., start : start + len(weights)] = np.moveaxis(score(_weigh(table, weights), names), 0, -1)
         start += len(weights)
-    return Replicates(task, point, influence(table, names).mean(axis=1), draws, seeds)
+    return Replicates(task, point, draws, seeds)
 
 
 def _weigh(table: ClusterCounts, weights: Singles) -> Counts:

@@ -21,6 +21,7 @@ from dhrd_bench.stats.design import Floats
 
 LEVEL = 0.95
 """Level of every interval."""
+_NOTHING = 1e-20
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ class Part:
         ``(S,)`` the cells' values.
     draws
         ``(S, R)`` the same on drawn clusters.
-    influence
-        ``(C,)`` derivative of the mean over seeds with respect to each cluster's weight.
+    clusters
+        Number of clusters C.
     """
 
     seeds: Floats
     draws: Floats
-    influence: Floats
+    clusters: int
 
 
 @dataclass(frozen=True)
@@ -94,37 +95,28 @@ def variance(parts: Sequence[Part], floor: float = 0.0) -> Variance:
     With seeds crossed with examples the variance of a task's mean is
     ``V_seed / S + V_example / C + V_interaction / (S C)``. The last two are the variance of the mean
     over drawn clusters; the first is the mean square between seeds less what of it the interaction
-    explains, not below 0. The degrees of freedom count the whole mean square, as leaving it out where
-    it happens to be small makes intervals too short.
+    explains, not below 0. The degrees of freedom (Satterthwaite 1946) count the whole mean square:
+    leaving the interaction out of it where it happens to be large makes intervals too short.
 
-    A variance that rests on few clusters is too small more often than not. As Bonett and Price (2012)
-    do for paired proportions, two clusters like those that carry it are added: it grows by
-    ``1 + 2 / E``, where ``E = (sum d^2)^2 / sum d^4`` is the effective number of clusters with an
-    influence d. Where no cluster has any, it is `floor`.
+    Where no draw of clusters changes anything, the variance from the examples is taken to be `floor`.
     """
     examples = between = spread = mixed = 0.0
     for part in parts:
-        count, clusters = len(part.seeds), len(part.influence)
+        count = len(part.seeds)
         mean = part.draws.mean(axis=0)
-        share = float(mean.var()) * clusters / max(clusters - 1, 1)
+        share = float(mean.var()) * part.clusters / max(part.clusters - 1, 1)
         examples += share
-        spread += share**2 / max(clusters - 1, 1)
+        spread += share**2 / max(part.clusters - 1, 1)
         if count > 1:
             interaction = float((part.draws - mean).var(axis=1).sum()) / (count - 1)
             square = float(part.seeds.var(ddof=1))
             between += max(square - interaction, 0.0) / count
             mixed += interaction / count
             spread += (square / count) ** 2 / (count - 1)
-    squares = np.concatenate([part.influence**2 for part in parts])
-    largest = float(squares.max(initial=0.0))
-    if largest > 0:
-        scaled = squares / largest
-        grown = 1 + 2 * float((scaled**2).sum() / scaled.sum() ** 2)
-        examples, mixed = grown * examples, grown * mixed
-    else:
+    if examples <= _NOTHING:
         examples, mixed = floor, 0.0
     total = examples + between
-    return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > 0 else math.inf)
+    return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > _NOTHING**2 else math.inf)
 
 
 def student(value: float, found: Variance) -> Estimate:

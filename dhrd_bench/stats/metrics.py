@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 import numpy.typing as npt
 
 from dhrd_bench.stats.design import Floats, Ints, TaskGrid
@@ -52,7 +51,7 @@ def f1_by_class(c: Counts) -> Floats:
 
 def f1_macro(c: Counts) -> Floats:
     """Mean over all K classes of F1."""
-    return f1_by_class(c).mean(-1)
+    return np.asarray(f1_by_class(c).mean(-1))
 
 
 def f1_positive(c: Counts) -> Floats:
@@ -105,31 +104,39 @@ def _ratio(over: Floats, under: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class ClusterCounts:
-    """The counts of every cluster as one matrix, whose column sums over clusters are the task's counts.
+    """The counts of every cluster as two matrices, whose column sums are the task's counts.
 
     Attributes
     ----------
     own
-        ``(C, M * S * (2 * K + 1))`` counts that depend on the method and the seed.
+        ``(C, M * S * F)`` counts that depend on the method and the seed: hits by class, then, if a
+        metric needs them, rows predicted by class and groups answered right.
     shared
-        ``(C, K + 1)`` rows per class, and groups.
+        ``(C, K + 1)`` rows by class, and groups.
+    shape
+        (M, S).
+    classes
+        K; a task scored by accuracy alone is counted as one class.
     """
 
     own: Singles
     shared: Singles
     shape: tuple[int, int]
     classes: int
+    predicted: bool
+    grouped: bool
 
     def unpack(self, own: Floats, shared: Floats, shape: tuple[int, ...] | None = None) -> Counts:
         """Give weighted sums, ``(R, ...)`` rows of ``weights @ own`` and ``weights @ shared``, their names."""
         k = self.classes
         own = own.reshape(*own.shape[:-1], *(shape or self.shape), -1)
         shared = shared[..., None, None, :]
+        none = np.zeros(1)
         return Counts(
             hits=own[..., :k],
-            predicted=own[..., k : 2 * k],
+            predicted=own[..., k : 2 * k] if self.predicted else none,
             support=shared[..., :k],
-            groups_right=own[..., -1],
+            groups_right=own[..., -1] if self.grouped else none,
             groups=shared[..., k],
         )
 
@@ -140,23 +147,27 @@ def cluster_counts(task: TaskGrid) -> ClusterCounts:
     Counts are whole numbers below 2**24, so float32 holds them and their weighted sums exactly.
     """
     methods, seeds, _ = task.predictions.shape
-    k = task.classes
+    metrics = set(task.info.metrics)
+    grouped = "exact_match" in metrics
+    predicted = bool(metrics - {"accuracy", "exact_match"})
     right = task.predictions == task.labels
-    columns: list[Floats] = []
-    for kind in range(k):
-        columns.append(_sum_by(task.clusters, right & (task.labels == kind), task.n_clusters))
-    for kind in range(k):
-        columns.append(_sum_by(task.clusters, task.predictions == kind, task.n_clusters))
+    kinds = range(task.classes) if predicted else range(1)
+    labels = task.labels if predicted else np.zeros_like(task.labels)
+    columns = [_sum_by(task.clusters, right & (labels == kind), task.n_clusters) for kind in kinds]
+    if predicted:
+        columns += [_sum_by(task.clusters, task.predictions == kind, task.n_clusters) for kind in kinds]
     home = np.zeros(int(task.groups.max()) + 1, dtype=np.int64)
     home[task.groups] = task.clusters
-    wrong = _sum_by(task.groups, ~right, len(home))
-    columns.append(_sum_by(home, wrong == 0, task.n_clusters))
-    own = np.stack(columns, axis=-1)  # (M, S, C, F)
-    own = np.moveaxis(own, 2, 0).reshape(task.n_clusters, -1)
-    shared = np.zeros((task.n_clusters, k + 1))
-    np.add.at(shared, (task.clusters, task.labels), 1)
-    np.add.at(shared[:, k], home, 1)
-    return ClusterCounts(own.astype(np.float32), shared.astype(np.float32), (methods, seeds), k)
+    if grouped:
+        wrong = _sum_by(task.groups, ~right, len(home))
+        columns.append(_sum_by(home, wrong == 0, task.n_clusters))
+    own = np.moveaxis(np.stack(columns, axis=-1), 2, 0).reshape(task.n_clusters, -1)
+    shared = np.zeros((task.n_clusters, len(kinds) + 1))
+    np.add.at(shared, (task.clusters, labels), 1)
+    np.add.at(shared[:, -1], home, 1)
+    return ClusterCounts(
+        own.astype(np.float32), shared.astype(np.float32), (methods, seeds), len(kinds), predicted, grouped
+    )
 
 
 def influence(table: ClusterCounts, names: Sequence[str]) -> Floats:
@@ -167,7 +178,7 @@ def influence(table: ClusterCounts, names: Sequence[str]) -> Floats:
     own = table.own.astype(float).reshape(len(table.own), *table.shape, -1)
     shared = table.shared.astype(float)
     slopes = gradient(table, names, own.sum(0), shared.sum(0))
-    return np.einsum("msf,cmsf->msc", slopes[0], own) + np.einsum("msf,cf->msc", slopes[1], shared)
+    return np.asarray(np.einsum("msf,cmsf->msc", slopes[0], own) + np.einsum("msf,cf->msc", slopes[1], shared))
 
 
 def gradient(table: ClusterCounts, names: Sequence[str], own: Floats, shared: Floats) -> tuple[Floats, Floats]:
@@ -179,7 +190,7 @@ def gradient(table: ClusterCounts, names: Sequence[str], own: Floats, shared: Fl
     step = 1e-3
 
     def at(own: Floats, shared: Floats) -> Floats:
-        return score(table.unpack(own.reshape(1, -1), shared[None], own.shape[:2]), names)[0]
+        return np.asarray(score(table.unpack(own.reshape(1, -1), shared[None], own.shape[:2]), names)[0])
 
     def slopes(size: int, move: Callable[[Floats], Floats]) -> Floats:
         units = step * np.eye(size)

@@ -8,7 +8,7 @@ comparison's p is the larger of the two. With one seed only the first question c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,30 @@ from dhrd_bench.stats.intervals import Estimate, tail
 from dhrd_bench.stats.metrics import cluster_counts, gradient
 
 ALPHA = 0.05
+SUITE = "suite of all tasks"
 _CHUNK = 1 << 20
 _EXACT = 12  # up to so many discordant clusters all sign patterns are listed
+
+
+@dataclass(frozen=True)
+class Flips:
+    """A sign-flip test.
+
+    Attributes
+    ----------
+    p
+        Two-sided, exact where at most 12 clusters are discordant, else ``(1 + count) / (1 + resamples)``.
+    units
+        Number of discordant clusters.
+    """
+
+    p: float
+    units: int
+
+    @property
+    def attainable(self) -> float:
+        """The smallest p that so many discordant clusters can give."""
+        return min(1.0, 2.0 ** (1 - self.units))
 
 
 @dataclass(frozen=True)
@@ -81,37 +103,29 @@ def pair_differences(task: TaskGrid, pairs: Sequence[tuple[int, int]]) -> Floats
     return found
 
 
-def sign_flips(
-    differences: Sequence[Floats], names: Sequence[str], resamples: int, seed: int
-) -> tuple[list[Floats], Floats, list[Ints], Ints]:
+def sign_flips(differences: Mapping[str, Floats], resamples: int, seed: int) -> dict[str, list[Flips]]:
     """Paired permutation test: swap two methods' answers on whole clusters, for all seeds at once.
 
     Parameters
     ----------
     differences
-        Per task ``(P, C)`` of `pair_differences`; the statistic is the sum, for the suite the mean
-        over tasks of the sums.
-    names
-        Names of the tasks, on which the draws depend.
+        By task ``(P, C)`` of `pair_differences`. A task's statistic is the sum over clusters, the
+        suite's the mean of the tasks'.
 
     Returns
     -------
-    tasks, suite
-        Per task ``(P,)`` and for the suite ``(P,)`` two-sided p-values: exact where at most 12
-        clusters are discordant, else ``(1 + count) / (1 + resamples)``.
-    task_units, suite_units
-        Numbers of discordant clusters.
+    dict
+        By task, and for the `SUITE` of them all, the tests of the P pairs.
     """
-    flipped = [_flipped(part, name, resamples, seed) for part, name in zip(differences, names, strict=True)]
-    tasks, task_units = [], []
-    for part, sums in zip(differences, flipped, strict=True):
-        found = [_flip_p(part[p], sums[:, p]) for p in range(len(part))]
-        tasks.append(np.array([p for p, _ in found]))
-        task_units.append(np.array([units for _, units in found], dtype=np.int64))
-    together = np.concatenate([part / len(differences) for part in differences], axis=1)
-    mean = np.mean(flipped, axis=0)
-    found = [_flip_p(together[p], mean[:, p]) for p in range(len(together))]
-    return tasks, np.array([p for p, _ in found]), task_units, np.array([units for _, units in found], dtype=np.int64)
+    flipped = {task: _flipped(part, task, resamples, seed) for task, part in differences.items()}
+    found = {
+        task: [_flip_test(part[p], flipped[task][:, p]) for p in range(len(part))] for task, part in differences.items()
+    }
+    if differences:
+        together = np.concatenate([part / len(differences) for part in differences.values()], axis=1)
+        mean = np.mean(list(flipped.values()), axis=0)
+        found[SUITE] = [_flip_test(together[p], mean[:, p]) for p in range(len(together))]
+    return found
 
 
 def _flipped(differences: Floats, name: str, resamples: int, seed: int) -> Floats:
@@ -127,23 +141,18 @@ def _flipped(differences: Floats, name: str, resamples: int, seed: int) -> Float
     return sums
 
 
-def _flip_p(differences: Floats, sums: Floats) -> tuple[float, int]:
+def _flip_test(differences: Floats, sums: Floats) -> Flips:
     scale = float(np.abs(differences).max(initial=0.0))
     moved = differences[np.abs(differences) > 1e-9 * scale] if scale > 0 else differences[:0]
     seen = abs(float(differences.sum())) - 1e-9 * scale * max(len(moved), 1)
     if len(moved) == 0:
-        return 1.0, 0
+        return Flips(1.0, 0)
     if len(moved) <= _EXACT:
         every = np.zeros(1)
         for value in moved:
             every = np.concatenate([every + value, every - value])
-        return float(np.mean(np.abs(every) >= seen)), len(moved)
-    return float((1 + np.sum(np.abs(sums) >= seen)) / (1 + len(sums))), len(moved)
-
-
-def attainable(units: int) -> float:
-    """Return the smallest two-sided p of a sign-flip test with so many discordant units."""
-    return min(1.0, 2.0 ** (1 - units))
+        return Flips(float(np.mean(np.abs(every) >= seen)), len(moved))
+    return Flips(float((1 + np.sum(np.abs(sums) >= seen)) / (1 + len(sums))), len(moved))
 
 
 def mcnemar(task: TaskGrid, method: int, other: int) -> tuple[int, int, float] | None:

@@ -101,16 +101,16 @@ def simulate(shape: Shape, skills: tuple[Skill, ...], seeds: int, rng: np.random
     for m, skill in enumerate(skills):
         seed = skill.seed_sd * (np.sqrt(0.5) * shared + np.sqrt(0.5) * rng.normal(0, 1, (seeds, k)))
         shift = np.array([skill.shift(kind) for kind in range(k)])
-        latent = shift[labels] + common + rng.normal(0, skill.taste, n) + seed[:, labels] + rng.normal(0, LUCK, (seeds, n))
+        latent = (
+            shift[labels] + common + rng.normal(0, skill.taste, n) + seed[:, labels] + rng.normal(0, LUCK, (seeds, n))
+        )
         wrong = (labels + rng.integers(1, k, (seeds, n))) % k
         predictions[m] = np.where(latent > 0, labels, wrong)
     info = TaskInfo(labels=[str(kind) for kind in range(k)], metrics=list(shape.metrics))
     return TaskGrid(shape.name, info, tuple(range(seeds)), labels, predictions, texts, questions)
 
 
-def simulate_grid(
-    shapes: tuple[Shape, ...], skills: tuple[Skill, ...], seeds: int, rng: np.random.Generator
-) -> Grid:
+def simulate_grid(shapes: tuple[Shape, ...], skills: tuple[Skill, ...], seeds: int, rng: np.random.Generator) -> Grid:
     """Draw a whole grid; methods are named m0, m1, ..."""
     tasks = tuple(simulate(shape, skills, seeds, rng) for shape in shapes)
     return Grid(tuple(f"m{i}" for i in range(len(skills))), tasks)
@@ -140,7 +140,9 @@ def _true_groups(shape: Shape, skill: Skill, balance: Floats, shift: Floats, rng
     texts = (_codes(shape.rows, shape.texts) + max(shape.texts, shape.rows) * np.arange(copies)[:, None]).ravel()
     questions = (_codes(shape.rows, shape.questions) + shape.questions * np.arange(copies)[:, None]).ravel()
     labels = rng.choice(k, n, p=balance)
-    fixed = shift[labels] + rng.normal(0, np.hypot(HARD, skill.taste), n) + rng.normal(0, TEXT, int(texts.max()) + 1)[texts]
+    fixed = (
+        shift[labels] + rng.normal(0, np.hypot(HARD, skill.taste), n) + rng.normal(0, TEXT, int(texts.max()) + 1)[texts]
+    )
     half = rng.normal(0, skill.seed_sd, (40, k))
     found = []
     for effect in np.concatenate([half, -half]):

@@ -23,6 +23,18 @@ BLOCKS = 20
 """Consecutive laps of a cell are merged into at most so many blocks, as neighbours are alike."""
 
 
+Laps = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One timed cell: examples, seconds and its laps (examples, seconds)."""
+
+    examples: float
+    seconds: float
+    laps: Laps
+
+
 @dataclass(frozen=True)
 class _Timed:
     """One cell: its seconds, and ``(R,)`` its seconds on drawn blocks."""
@@ -37,10 +49,11 @@ class Speed:
 
     def __init__(self, cells: pd.DataFrame, resamples: int, seed: int) -> None:
         timed = cells.dropna(subset=["seconds"])
-        self.cells = {
-            method: {(row.task, row.seed): row for row in own.sort_values(["task", "seed"]).itertuples()}
-            for method, own in timed.groupby("method")
-        }
+        self.cells: dict[str, dict[tuple[str, int], _Run]] = {}
+        columns = (timed[name].to_list() for name in ("method", "task", "seed", "examples", "seconds", "laps"))
+        for method, task, number, examples, seconds, laps in sorted(zip(*columns, strict=True), key=lambda r: r[:3]):
+            run = _Run(float(examples), float(seconds), tuple(laps) or ((float(examples), float(seconds)),))
+            self.cells.setdefault(method, {})[task, int(number)] = run
         self.resamples, self.seed = min(resamples, 2_000), seed  # only a variance is taken of them
         self._drawn: dict[tuple[str, str, int], _Timed] = {}
 
@@ -48,7 +61,7 @@ class Speed:
         """Return examples per second of `method` over its cells of `tasks`, None if nothing was timed."""
         rows = [row for (task, _), row in self.cells.get(method, {}).items() if task in tasks]
         seconds = sum(row.seconds for row in rows)
-        return float(sum(row.examples for row in rows) / seconds) if seconds > 0 else None
+        return sum(row.examples for row in rows) / seconds if seconds > 0 else None
 
     def ratio(self, method: str, other: str, tasks: Sequence[str]) -> Estimate | None:
         """Return QPS of `method` over that of `other`, on the (task, seed) cells that both have.
@@ -71,9 +84,9 @@ class Speed:
             seeds = [count * (two.seconds / theirs - one.seconds / mine) for one, two in timed]
             draws = [count * (two.draws / theirs - one.draws / mine) for one, two in timed]
             blocks = min(min(one.blocks, two.blocks) for one, two in timed)
-            parts.append(Part(np.array(seeds), np.array(draws), np.ones(blocks)))
+            parts.append(Part(np.array(seeds), np.array(draws), blocks))
         found = variance(parts)
-        if found.total <= 0 or (all(len(part.influence) == 1 for part in parts) and found.seeds == 0):
+        if found.total <= 0 or (all(part.clusters == 1 for part in parts) and found.seeds == 0):
             return Estimate(math.exp(value))
         se = math.sqrt(found.total)
         half = quantile(found.df) * se
@@ -82,12 +95,12 @@ class Speed:
     def _timed(self, method: str, key: tuple[str, int]) -> _Timed:
         at = (method, *key)
         if at not in self._drawn:
-            row = self.cells[method][key]
-            laps = np.array(row.laps or [(row.examples, row.seconds)], dtype=float).reshape(-1, 2)
+            run = self.cells[method][key]
+            laps = np.array(run.laps, dtype=float)
             edges = np.linspace(0, len(laps), min(len(laps), BLOCKS) + 1).astype(int)[:-1]
             blocks = np.add.reduceat(laps, edges, axis=0)
             # The stream is the cell's, not the method's, so that renaming a method changes nothing.
-            rng = np.random.default_rng(derive_seed("laps", *map(str, key), str(row.seconds), str(self.seed)))
+            rng = np.random.default_rng(derive_seed("laps", *map(str, key), str(run.seconds), str(self.seed)))
             weights = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=self.resamples) @ blocks
-            self._drawn[at] = _Timed(float(row.seconds), weights[:, 1] / weights[:, 0] * row.examples, len(blocks))
+            self._drawn[at] = _Timed(run.seconds, weights[:, 1] / weights[:, 0] * run.examples, len(blocks))
         return self._drawn[at]

@@ -76,14 +76,16 @@ class Suite:
         floor = 0.0
         for t, weights in contrast.items():
             one = self.tasks[t]
-            if one.draws is None or one.influence is None:
+            if one.draws is None:
                 return None
             used = np.flatnonzero(weights)
-            draws = np.tensordot(weights[used], one.draws[used], 1)
-            parts.append(Part(weights @ one.point, draws, weights[used] @ one.influence[used]))
+            draws = np.zeros(one.draws.shape[1:])
+            for m in used:
+                draws += weights[m] * one.draws[m]
+            parts.append(Part(weights @ one.point, draws, one.task.n_clusters))
             if len(used) > 1:  # where two methods differ nowhere: as if one example had gone either way
                 floor += 2 * (100.0 * float(np.abs(weights).max()) / len(one.task.labels)) ** 2
         return variance(parts, floor)
 
     def _unit(self, method: int) -> Floats:
-        return np.eye(len(self.methods))[method]
+        return np.asarray(np.eye(len(self.methods))[method])

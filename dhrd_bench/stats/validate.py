@@ -1,0 +1,256 @@
+"""Put the statistics to the test on made-up grids with known truth: ``python -m dhrd_bench.stats.validate``.
+
+Every grid has three methods: m0, m1 that is better by a known amount, and m2 that is exactly as good as
+m0 without being the same. How often the 95 % intervals hold the truth is the coverage; how often m2 is
+found to differ from m0 at 5 % is the type-I error. With ``--write docs/statistics.md`` the tables replace
+what stands between the two marks in that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dhrd_bench.stats.intervals import bca, percentile
+from dhrd_bench.stats.metrics import cluster_counts, influence
+from dhrd_bench.stats.significance import ALPHA, SUITE, crossed_p, pair_differences, sign_flips
+from dhrd_bench.stats.simulate import SUPERGLUE, Shape, Skill, simulate_grid, truth
+from dhrd_bench.stats.suite import Suite
+
+RESAMPLES = 400
+BEGIN, END = "<!-- validation: begin -->", "<!-- validation: end -->"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A kind of grid.
+
+    Attributes
+    ----------
+    rates, better
+        Probability of a right answer by class of m0 and m2, and of m1.
+    seed_sd
+        Standard deviation of the seed effect on the latent scale; 0.1 moves an accuracy of 80 % by
+        about 1 point from seed to seed.
+    seeds
+        Numbers of seeds to run.
+    explanation
+        Why entries may lie outside the band.
+    """
+
+    name: str
+    rates: tuple[float, ...]
+    better: tuple[float, ...]
+    seed_sd: float
+    seeds: tuple[int, ...] = (3, 5, 10)
+    explanation: str = ""
+
+
+SCENARIOS = (
+    Scenario("one seed", (0.80,), (0.82,), 0.0, (1,)),
+    Scenario("typical", (0.80,), (0.82,), 0.1),
+    Scenario("uneven classes", (0.95, 0.85, 0.70), (0.96, 0.87, 0.73), 0.15),
+    Scenario("seeds differ much", (0.80,), (0.82,), 0.3),
+    Scenario("high scores", (0.95,), (0.96,), 0.15),
+    Scenario("near-constant classifier", (0.03, 0.98), (0.035, 0.985), 0.1),
+    Scenario("nearly perfect scores", (0.995,), (0.997,), 0.1),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Hits out of trials of one figure."""
+
+    hits: int
+    trials: int
+
+    @property
+    def rate(self) -> float:
+        """Share of hits in %."""
+        return 100.0 * self.hits / self.trials
+
+    def band(self) -> tuple[float, float]:
+        """Return Wilson's 95 % interval of the rate, the Monte-Carlo band, in %."""
+        z, n, p = 1.96, self.trials, self.hits / self.trials
+        centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return 100 * (centre - half) / (1 + z * z / n), 100 * (centre + half) / (1 + z * z / n)
+
+
+Key = tuple[str, int, str, str, str]  # scenario, seeds, figure, way, task
+
+
+def simulate_once(scenario: Scenario, shapes: Sequence[Shape], seeds: int, number: int) -> dict[Key, bool]:
+    """Simulate one grid and return, by figure, whether the interval held or the test rejected."""
+    skills = _skills(scenario)
+    rng = np.random.default_rng([number, seeds, sum(map(ord, scenario.name))])
+    grid = simulate_grid(tuple(shapes), skills, seeds, rng)
+    suite = Suite(grid, RESAMPLES, number)
+    true = np.array([[truth(shape, skill) for shape in shapes] for skill in skills])
+    found: dict[Key, bool] = {}
+
+    def note(figure: str, way: str, task: str, hit: bool) -> None:
+        found[scenario.name, seeds, figure, way, task] = bool(hit)
+
+    names = [shape.name for shape in shapes]
+    influences = [influence(cluster_counts(task), task.info.metrics).mean(axis=1) for task in grid.tasks]
+    parts = {task.name: pair_differences(task, [(2, 0)]) for task in grid.tasks}
+    flips = sign_flips(parts, RESAMPLES, number)
+    for t, name in [*enumerate(names), (-1, "suite")]:
+        at = list(suite.every) if t < 0 else [t]
+        if t < 0 and len(names) == 1:
+            continue
+        mean = true[:, at].mean(axis=1)
+        for figure, value, aim in (
+            ("score", suite.score(1, at), mean[1]),
+            ("gain", suite.gain(1, 0, at), 100 * (mean[1] / mean[0] - 1)),
+        ):
+            assert value is not None
+            assert value.low is not None
+            assert value.high is not None
+            note(figure, "t", name, value.low <= aim <= value.high)
+            levels = np.mean([level for i in at if (level := suite.tasks[i].two_level()) is not None], axis=0)
+            pulls = [influences[i][[0, 1]] / len(at) for i in at]
+            if figure == "score":
+                draws, pull = levels[1], np.concatenate([p[1] for p in pulls])
+            else:
+                own, its = suite.mean(1, at), suite.mean(0, at)
+                draws = 100 * (levels[1] / np.maximum(levels[0], 1e-9) - 1)
+                pull = np.concatenate([100 * (p[1] - own / its * p[0]) / its for p in pulls])
+            for way, (low, high) in (
+                ("percentile", percentile(draws)),
+                ("BCa", bca(value.value, draws, value.value - pull)),
+            ):
+                note(figure, way, name, low <= aim <= high)
+        crossed = crossed_p(suite.difference(2, 0, at)) if seeds > 1 else None
+        flip = flips[SUITE if t < 0 else name][0].p
+        note("type I", "p", name, max(flip, crossed or 0.0) <= ALPHA)
+        note("type I", "sign flips alone", name, flip <= ALPHA)
+        if seeds > 1:
+            note("type I", "seed flips", name, _seed_flips(suite, at) <= ALPHA)
+    return found
+
+
+def _skills(scenario: Scenario) -> tuple[Skill, Skill, Skill]:
+    base = Skill(scenario.rates, scenario.seed_sd)
+    return base, Skill(scenario.better, scenario.seed_sd), base
+
+
+def _seed_flips(suite: Suite, tasks: Sequence[int]) -> float:
+    """Sign-flip test with (task, seed) cells as units: what is often done, shown for comparison."""
+    cells = np.concatenate([suite.tasks[t].point[2] - suite.tasks[t].point[0] for t in tasks])
+    signs = 2.0 * np.random.default_rng(0).integers(0, 2, (RESAMPLES, len(cells))) - 1
+    return float((1 + np.sum(np.abs(signs @ cells) >= abs(cells.sum()) - 1e-9)) / (1 + RESAMPLES))
+
+
+def _batch(job: tuple[Scenario, tuple[Shape, ...], int, range]) -> dict[Key, list[int]]:
+    scenario, shapes, seeds, numbers = job
+    total: dict[Key, list[int]] = defaultdict(lambda: [0, 0])
+    for number in numbers:
+        for key, hit in simulate_once(scenario, shapes, seeds, number).items():
+            total[key][0] += hit
+            total[key][1] += 1
+    return dict(total)
+
+
+def run(
+    grids: int, scenarios: Sequence[Scenario] = SCENARIOS, shapes: tuple[Shape, ...] = SUPERGLUE, workers: int = 1
+) -> dict[Key, Entry]:
+    """Simulate `grids` grids for every scenario and number of seeds."""
+    for scenario in scenarios:
+        for skill in _skills(scenario):
+            for shape in shapes:
+                truth(shape, skill)  # before forking, so that it is integrated once
+    step = max(1, grids // 8)
+    jobs = [
+        (scenario, shapes, seeds, range(start, min(start + step, grids)))
+        for scenario in scenarios
+        for seeds in scenario.seeds
+        for start in range(0, grids, step)
+    ]
+    total: dict[Key, list[int]] = defaultdict(lambda: [0, 0])
+    if workers > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            batches = list(pool.map(_batch, jobs))
+    else:
+        batches = [_batch(job) for job in jobs]
+    for batch in batches:
+        for key, (hits, trials) in batch.items():
+            total[key][0] += hits
+            total[key][1] += trials
+    return {key: Entry(hits, trials) for key, (hits, trials) in total.items()}
+
+
+# ---------------------------------------------------------------- tables
+
+
+def tables(entries: dict[Key, Entry], grids: int) -> str:
+    """Return the results as Markdown."""
+    tasks = list(dict.fromkeys(key[4] for key in entries))
+    trials = Entry(round(0.95 * grids), grids).band()
+    lines = [
+        f"{grids} grids an entry; the Monte-Carlo band of an entry of 95.0 is {trials[0]:.1f}-{trials[1]:.1f}. "
+        "An entry is marked ↓ or ↑ if its band lies below or above 93-97 (coverage), or above 5 (type I).",
+        "",
+    ]
+    for figure, way, title in (
+        ("score", "t", "Coverage of the 95 % interval of a score, in %"),
+        ("gain", "t", "Coverage of the 95 % interval of a relative gain, in %"),
+        ("type I", "p", "Type-I error at 5 %, in %"),
+    ):
+        lines += [f"**{title}**", "", f"| grid | seeds | {' | '.join(tasks)} |", "|---|---:|" + "---:|" * len(tasks)]
+        for scenario, seeds in dict.fromkeys((key[0], key[1]) for key in entries):
+            cells = [_mark(entries[scenario, seeds, figure, way, task], figure) for task in tasks]
+            lines.append(f"| {scenario} | {seeds} | {' | '.join(cells)} |")
+        lines.append("")
+    lines += ["**What was chosen over**: lowest, mean and highest entry over the same grids, in %", ""]
+    lines += ["| figure | way | lowest | mean | highest |", "|---|---|---:|---:|---:|"]
+    for figure, way in dict.fromkeys((key[2], key[3]) for key in entries):
+        rates = [entry.rate for key, entry in entries.items() if key[2:4] == (figure, way)]
+        lines.append(f"| {figure} | {way} | {min(rates):.1f} | {np.mean(rates):.1f} | {max(rates):.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def outside(entries: dict[Key, Entry]) -> Iterable[Key]:
+    """Yield the entries of the chosen ways whose Monte-Carlo band lies outside what is wanted."""
+    for key, entry in entries.items():
+        if (key[2], key[3]) in (("score", "t"), ("gain", "t"), ("type I", "p")) and _mark(entry, key[2])[-1] in "↓↑":
+            yield key
+
+
+def _mark(entry: Entry, figure: str) -> str:
+    low, high = entry.band()
+    least, most = (0.0, 5.0) if figure == "type I" else (93.0, 97.0)
+    mark = "↓" if high < least else "↑" if low > most else ""
+    return f"{entry.rate:.1f}{mark}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the simulations, print the tables and, if asked, write them into a file."""
+    parser = argparse.ArgumentParser(description="Coverage and type-I error on simulated grids.")
+    parser.add_argument("--grids", type=int, default=1000, help="grids an entry")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--write", type=Path, help=f"file in which to replace what stands between {BEGIN} and {END}")
+    options = parser.parse_args(arguments)
+    start = time.monotonic()
+    text = tables(run(options.grids, workers=options.workers), options.grids)
+    sys.stdout.write(text)
+    sys.stdout.write(f"\n{time.monotonic() - start:.0f} s\n")
+    if options.write:
+        page = options.write.read_text(encoding="utf-8")
+        before, _, rest = page.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        options.write.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
