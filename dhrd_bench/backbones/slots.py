@@ -103,5 +103,6 @@ class Slots:
     def _storage(self, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
         if block not in self._blocks:
             shape = (self.count, like.shape[0], self.capacity, like.shape[2])
-            self._blocks[block] = (like.new_empty(shape), like.new_empty(shape))
+            # Zeros, as what is masked still enters attention with weight 0, and 0 times NaN is NaN.
+            self._blocks[block] = (like.new_zeros(shape), like.new_zeros(shape))
         return self._blocks[block]
