@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dhrd_bench import registry
@@ -35,7 +36,7 @@ def show(kind: str, *, as_json: bool) -> None:
     console = Console()
     console.print(table)
     for origin, error in registry.broken_plugins.items():
-        console.print(f"[yellow]not loaded[/] {origin}: {error}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]not loaded[/] {escape(f'{origin}: {error}')}", soft_wrap=True, highlight=False)
 
 
 def _methods() -> list[dict[str, str]]:
