@@ -94,7 +94,7 @@ def report(
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
 ) -> None:
     """Print the leaderboard of the records, with intervals and tests."""
-    from dhrd_bench.registry import split_references
+    from dhrd_bench.cards import split_references
     from dhrd_bench.report import report as make_report
 
     raise typer.Exit(

@@ -30,7 +30,8 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def test_help_is_quick_and_light() -> None:
-    probe = "import sys, dhrd_bench.cli; sys.exit(any(m in sys.modules for m in ('torch', 'pandas', 'pydantic', 'transformers')))"
+    heavy = ("torch", "pandas", "pydantic", "transformers")
+    probe = f"import sys, dhrd_bench.cli; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
     seconds = []
     for _ in range(3):
@@ -122,11 +123,16 @@ def test_a_broken_record_is_named_and_the_others_are_reported(tmp_path: Path) ->
 
 def test_report_without_results(tmp_path: Path) -> None:
     refused(dhrd("report", "--results", str(tmp_path / "none")), "none")
-    refused(dhrd("report", "--results", str(tmp_path)), "No")
+    refused(dhrd("report", "--results", str(tmp_path)), "no records")
+
+
+LISTED = {
+    "methods": "pooled", "suites": "superglue7", "tasks": "MultiRC", "budgets": "paper", "backbones": "tiny",
+}  # fmt: skip
 
 
 def test_list(tmp_path: Path) -> None:
-    for kind, word in (("methods", "pooled"), ("suites", "superglue7"), ("tasks", "MultiRC"), ("budgets", "paper"), ("backbones", "tiny")):
+    for kind, word in LISTED.items():
         assert word in dhrd("list", kind).stdout
         assert word in json.dumps(json.loads(dhrd("list", kind, "--json").stdout))
     refused(dhrd("list", "method"), "methods")

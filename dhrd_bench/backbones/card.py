@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from dhrd_bench.cards import Reference
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean
-from dhrd_bench.registry import Reference, backbones
+from dhrd_bench.registry import backbones
 
 
 class Gguf(Card):

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dhrd_bench import registry
+from dhrd_bench.cards import split_references
 from dhrd_bench.conformance.checks import checks
 from dhrd_bench.conformance.running import Outcome, run_checks
 from dhrd_bench.errors import UserError
@@ -36,7 +37,7 @@ def check_command(methods: Sequence[str], *, everything: bool, backbone: str, as
     """
     if bool(methods) == everything:
         raise UserError("Name the methods to check, or --all.", f"Known: {', '.join(registry.methods.names())}.")
-    named = [name for text in methods for name in registry.split_references(text)]
+    named = [name for text in methods for name in split_references(text)]
     names = registry.methods.names() if everything else list(dict.fromkeys(named))
     started = time.perf_counter()
     outcomes: list[Outcome] = []

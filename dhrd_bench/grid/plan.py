@@ -9,12 +9,12 @@ from typing import Any
 from dhrd_bench import registry
 from dhrd_bench.backbones import BackboneCard, resolve
 from dhrd_bench.backbones.loading import locate, settle
+from dhrd_bench.cards import Reference, split_references
 from dhrd_bench.contracts import Budget, Card, TaskData
 from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import MethodSpec, identity
-from dhrd_bench.registry import Reference, split_references
 from dhrd_bench.results.schema import Cell, CellRecord
 from dhrd_bench.results.store import find
 

@@ -16,14 +16,12 @@ import numpy as np
 import yaml
 from pydantic import Field, model_validator
 
+from dhrd_bench.cards import read_card
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError
-from dhrd_bench.registry import read_card
 from dhrd_bench.report.tables import Cell, Column, Table, figure, number, speed
 from dhrd_bench.stats.analysis import Analysis
 from dhrd_bench.stats.intervals import Estimate
-
-FIGURES = ("gain", "qps-ratio", "concentration")
 
 
 class Claim(Card):
@@ -89,6 +87,7 @@ class Reference:
     """The published figures, read from a folder with ``claims.yaml`` and the tables it names."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         path = folder / "claims.yaml"
         try:
             raw = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -11,9 +11,9 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
+from dhrd_bench.cards import read_card
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean
-from dhrd_bench.registry import read_card
 
 VERDICT_WORDS = ("yes", "no", "true", "false", "correct", "incorrect", "right", "wrong")
 """Words that give a verdict away in any task; a task's own answers come on top of them."""

@@ -14,10 +14,10 @@ from typing import Any, Literal, Protocol
 import yaml
 from pydantic import Field
 
+from dhrd_bench.cards import read_card
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean
 from dhrd_bench.rationales.prompts import Ask
-from dhrd_bench.registry import read_card
 
 
 @dataclass(frozen=True, slots=True)
