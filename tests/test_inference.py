@@ -279,11 +279,32 @@ def test_the_prompted_method_asks_in_a_chat_turn(
         ("Yes", -1, 1),
         ("", -1, -1),
         ("Final Answer:", -1, -1),
+        ("So the correct answer is yes, as said.", -1, 1),
+        ("Answer: no", -1, 0),
+        ("The answer to it, yes", -1, -1),
+        ("The answer is yes.\nFinal answer: no", -1, 0),
     ],
 )
 def test_reading_an_answer(text: str, strict: int, free: int, card: TaskCard) -> None:
     assert parse_answer(text, card) == strict
     assert parse_free_answer(text, card) == free
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("The answer is A: The storm was so severe", 0),
+        ("The correct answer is B, which", 1),
+        ("Final Answer: **B**", 1),
+        ("The answer is a mix of both", -1),
+        ("The answer is A mix of both", -1),
+        ("Final Answer: A or B", -1),
+        ("A", 0),
+        ("It is a", -1),
+    ],
+)
+def test_an_answer_of_one_letter_is_a_letter_by_itself(text: str, label: int, card: TaskCard) -> None:
+    assert parse_free_answer(text, card.model_copy(update={"answers": ("A", "B")})) == label
 
 
 def test_the_longest_fitting_answer_counts(card: TaskCard) -> None:
