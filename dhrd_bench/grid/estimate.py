@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 
@@ -37,15 +36,20 @@ def estimate_seconds(plan: Plan) -> list[float]:
         return [0.0] * len(plan.cells)
     backbone = load(plan.backbone)
     rates = calibrate(backbone, plan.budget)
+    tasks = {planned.cell.task: planned.loaded for planned in plan.missing}
+    tokens = {task: _lengths(loaded, backbone, plan.budget) for task, loaded in tasks.items()}
     seen: set[tuple[str, int]] = set()
-    return [0.0 if planned.record else _cell(planned, backbone, plan.budget, rates, seen) for planned in plan.cells]
+    return [
+        0.0 if planned.record else _cell(planned, *tokens[planned.cell.task], plan.budget, rates, seen)
+        for planned in plan.cells
+    ]
 
 
-def _cell(planned: PlannedCell, backbone: Backbone, budget: Budget, rates: Rates, seen: set[tuple[str, int]]) -> float:
+def _cell(planned: PlannedCell, x: float, r: float, budget: Budget, rates: Rates, seen: set[tuple[str, int]]) -> float:
+    """Return the expected seconds of a cell with inputs of `x` tokens and `r` of rationale and answer."""
     card = planned.method.card
     if card.inference == "none":
         return 0.0
-    x, r = _lengths(planned.loaded, backbone, budget)
     train, dev, test = len(planned.data.train), len(planned.data.dev), len(planned.test.examples)
     length = x + r if card.uses_rationales else x
     seconds = 0.0
@@ -64,7 +68,6 @@ def _cell(planned: PlannedCell, backbone: Backbone, budget: Budget, rates: Rates
     return seconds
 
 
-@cache
 def _lengths(loaded: LoadedTask, backbone: Backbone, budget: Budget) -> tuple[float, float]:
     """Return the mean tokens of the input, and of rationale and answer."""
     rows = loaded.train[:: max(1, len(loaded.train) // SAMPLE)]
