@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import fakes
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from dhrd_bench.stats.bootstrap import cluster_weights, resample, seed_weights
-from dhrd_bench.stats.intervals import Part, bca, percentile, quantile, student, tail, variance, wilson
+from dhrd_bench.stats.bootstrap import Replicates, cluster_weights, resample, seed_weights
+from dhrd_bench.stats.intervals import bca, percentile, quantile, student, tail, variance, wilson
 from dhrd_bench.stats.selection import groups, select
-from dhrd_bench.stats.suite import Suite
+from dhrd_bench.stats.suite import Scored, Suite
 
 
 def grid(tasks=fakes.SMALL, methods=fakes.THREE, seeds=(0, 1, 2)):
@@ -99,6 +101,12 @@ def test_the_bootstrap_of_one_seed_agrees_with_scipy():
     assert ours.std() == pytest.approx(theirs.standard_error, rel=0.03)
 
 
+def part(seeds, draws, clusters):
+    """Take the moments of one method's seeds ``(S,)`` and draws ``(S, R)``."""
+    found = Replicates(grid(fakes.SMALL[1:2]).tasks[0], seeds[None], draws[None], np.ones_like(draws))
+    return dataclasses.replace(Scored.of(found).part(np.ones(1)), clusters=clusters)
+
+
 def test_variance_of_a_crossed_design_is_that_of_its_parts():
     rng = np.random.default_rng(0)
     clusters, seeds = 400, 6
@@ -109,7 +117,7 @@ def test_variance_of_a_crossed_design_is_that_of_its_parts():
         values = example + seed[:, None] + rng.normal(0, 1.5, (seeds, clusters))
         weights = np.concatenate(list(cluster_weights("v", clusters, 500, int(rng.integers(10**6)))))
         draws = values @ weights.T / clusters
-        totals.append(variance([Part(values.mean(axis=1), draws, clusters)]))
+        totals.append(variance([part(values.mean(axis=1), draws, clusters)]))
     assert np.mean([v.examples for v in totals]) == pytest.approx((1 + 2.25 / seeds) / clusters, rel=0.05)
     assert np.mean([v.interaction for v in totals]) == pytest.approx(2.25 / seeds / clusters, rel=0.05)
     assert np.mean([v.seeds for v in totals]) == pytest.approx(0.01 / seeds, rel=0.25)
@@ -117,7 +125,7 @@ def test_variance_of_a_crossed_design_is_that_of_its_parts():
 
 def test_with_seeds_alone_the_interval_is_the_t_interval():
     values = np.array([70.0, 72.0, 75.0, 71.0])
-    found = student(values.mean(), variance([Part(values, np.repeat(values[:, None], 100, axis=1), 50)]))
+    found = student(values.mean(), variance([part(values, np.repeat(values[:, None], 100, axis=1), 50)]))
     low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high))
 
@@ -127,7 +135,7 @@ def test_wilson_is_the_textbook_interval_at_the_binomial_variance():
     share = right / n
     examples = np.repeat([[1.0], [0.0]], [right, n - right], axis=0)
     weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=200_000)
-    found = variance([Part(np.array([100 * share]), 100 * (weights @ examples).T / n, n)])
+    found = variance([part(np.array([100 * share]), 100 * (weights @ examples).T / n, n)])
     ours = wilson(100 * share, found, n)
     theirs = stats.binomtest(right, n).proportion_ci(method="wilson")
     assert (ours.low / 100, ours.high / 100) == pytest.approx(

@@ -157,7 +157,12 @@ def test_the_margin_of_a_report_names_the_claims():
     assert better.equivalence["score as slow"].no_worse < 0.05
 
 
-def test_replicates_keep_their_shape():
-    one = suite(fakes.SMALL[:1]).tasks[0]
-    assert one.draws.shape == (3, 4, 400)
-    assert resample(one.task, 10).two_level().shape == (3, 10)
+def test_contrasts_are_read_off_the_moments():
+    one = suite().tasks[0]
+    draws = resample(one.task, 400, 0).draws
+    weights = np.array([-1.0, 1.5, 0.0])
+    contrast = np.einsum("m,msr->sr", weights, draws)
+    found = one.part(weights)
+    assert found.examples == pytest.approx(contrast.mean(axis=0).var())
+    assert found.interaction == pytest.approx((contrast - contrast.mean(axis=0)).var(axis=1).sum() / 3)
+    assert found.square == pytest.approx((weights @ one.point).var(ddof=1))

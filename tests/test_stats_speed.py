@@ -7,6 +7,7 @@ import time
 import fakes
 import numpy as np
 import pytest
+from scipy import stats
 
 from dhrd_bench.results.table import long_table
 from dhrd_bench.stats.analysis import analyse
@@ -38,7 +39,7 @@ def test_the_ratio_is_that_of_the_seconds_on_shared_cells():
             ("a", "v", 0): [9.0],
         }
     )  # fmt: skip
-    speed = Speed(cells, 500, 0)
+    speed = Speed(cells)
     assert speed.ratio("a", "b", ["t", "u", "v"]).value == pytest.approx(9 / 5)
     assert speed.ratio("b", "a", ["t", "u", "v"]).value == pytest.approx(5 / 9)
     assert speed.qps("a", ["t", "u"]) == pytest.approx(30 / 5)
@@ -47,9 +48,17 @@ def test_the_ratio_is_that_of_the_seconds_on_shared_cells():
 
 
 def test_one_lap_of_one_seed_has_no_interval():
-    found = Speed(timed({("a", "t", 0): [1.0], ("b", "t", 0): [2.0]}), 500, 0).ratio("a", "b", ["t"])
+    found = Speed(timed({("a", "t", 0): [1.0], ("b", "t", 0): [2.0]})).ratio("a", "b", ["t"])
     assert found.value == pytest.approx(2)
     assert found.low is None
+
+
+def test_the_variance_of_a_cell_is_that_of_a_bootstrap_over_its_laps():
+    rng = np.random.default_rng(0)
+    laps = list(rng.gamma(20, 0.05, 15))
+    found = Speed(timed({("a", "t", 0): laps, ("b", "t", 0): [1.0]})).ratio("a", "b", ["t"])
+    theirs = stats.bootstrap((np.array(laps),), lambda x, axis: np.log(x.sum(axis=axis)), n_resamples=20_000, rng=rng)
+    assert found.se == pytest.approx(theirs.standard_error * np.sqrt(15 / 14), rel=0.03)
 
 
 def test_intervals_of_ratios_hold_the_truth():
@@ -63,7 +72,7 @@ def test_intervals_of_ratios_hold_the_truth():
                     for seed in range(3):
                         run = pace * np.exp(rng.normal(0, spread_between))
                         cells[method, task, seed] = list(run * np.exp(rng.normal(0, 0.2, 12) - 0.02))
-            found = Speed(timed_fast(cells), 200, 0).ratio("a", "b", ["t", "u", "v"])
+            found = Speed(timed_fast(cells)).ratio("a", "b", ["t", "u", "v"])
             hits += found.low <= 3 <= found.high
         assert 0.90 <= hits / 200 <= 0.99, name
 

@@ -160,7 +160,7 @@ def analyse(selection: Selection, *, resamples: int = 10_000, seed: int = 0, mar
     boards = [_Board(selection, selection.grid, resamples, seed)]
     boards += [_Board(selection, grid, resamples, seed, only=name) for name, grid in selection.partial.items()]
     _correct(boards)
-    speed = Speed(selection.cells, resamples, seed)
+    speed = Speed(selection.cells)
     lines = [_line(board, method, speed, margin) for board in boards for method in board.shown]
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
     notes = [*selection.notes, *_cautions(selection, lines)]

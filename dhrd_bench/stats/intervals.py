@@ -21,7 +21,6 @@ from dhrd_bench.stats.design import Floats
 
 LEVEL = 0.95
 """Level of every interval."""
-_NOTHING = 1e-20
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,21 @@ class Part:
 
     Attributes
     ----------
-    seeds
-        ``(S,)`` the cells' values.
-    draws
-        ``(S, R)`` the same on drawn clusters.
-    clusters
-        Number of clusters C.
+    seeds, clusters
+        Their numbers S and C.
+    examples
+        Variance of the mean over seeds on drawn clusters.
+    interaction
+        Variance on drawn clusters of one seed's deviation from that mean, times ``S / (S - 1)``.
+    square
+        Variance of the seeds' values; 0 for a single seed.
     """
 
-    seeds: Floats
-    draws: Floats
+    seeds: int
     clusters: int
+    examples: float
+    interaction: float
+    square: float
 
 
 @dataclass(frozen=True)
@@ -102,21 +105,17 @@ def variance(parts: Sequence[Part], floor: float = 0.0) -> Variance:
     """
     examples = between = spread = mixed = 0.0
     for part in parts:
-        count = len(part.seeds)
-        mean = part.draws.mean(axis=0)
-        share = float(mean.var()) * part.clusters / max(part.clusters - 1, 1)
+        share = part.examples * part.clusters / max(part.clusters - 1, 1)
         examples += share
         spread += share**2 / max(part.clusters - 1, 1)
-        if count > 1:
-            interaction = float((part.draws - mean).var(axis=1).sum()) / (count - 1)
-            square = float(part.seeds.var(ddof=1))
-            between += max(square - interaction, 0.0) / count
-            mixed += interaction / count
-            spread += (square / count) ** 2 / (count - 1)
-    if examples <= _NOTHING:
+        if part.seeds > 1:
+            between += max(part.square - part.interaction, 0.0) / part.seeds
+            mixed += part.interaction / part.seeds
+            spread += (part.square / part.seeds) ** 2 / (part.seeds - 1)
+    if examples <= 0:
         examples, mixed = floor, 0.0
     total = examples + between
-    return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > _NOTHING**2 else math.inf)
+    return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > 0 else math.inf)
 
 
 def student(value: float, found: Variance) -> Estimate:

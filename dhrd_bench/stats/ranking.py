@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from dhrd_bench.stats.bootstrap import Replicates
 from dhrd_bench.stats.design import Floats, Ints
 from dhrd_bench.stats.intervals import Estimate, percentile
-from dhrd_bench.stats.suite import Suite
+from dhrd_bench.stats.suite import Scored, Suite
 
 Flags = npt.NDArray[np.bool_]
 
@@ -65,7 +64,7 @@ def interquartile_mean(suite: Suite, method: int) -> Estimate:
     value = float(_middle(np.concatenate([task.point[method] for task in suite.tasks])))
     if all(len(task.seeds) == 1 for task in suite.tasks):
         return Estimate(value)
-    low, high = percentile(_middle(np.concatenate([_runs(task, method) for task in suite.tasks])))
+    low, high = percentile(_middle(np.concatenate([_drawn(task, method) for task in suite.tasks])))
     return Estimate(value, low, high)
 
 
@@ -75,19 +74,23 @@ def probability_of_improvement(suite: Suite, method: int, other: int) -> Estimat
     The mean over tasks of the share of pairs of seeds in which it scores higher, ties counting half;
     the interval is as in `interquartile_mean`.
     """
-    value = float(np.mean([_wins(task.point[method], task.point[other]) for task in suite.tasks]))
+    wins = [_wins(task.point[method], task.point[other]) for task in suite.tasks]
+    value = float(np.mean([part.mean() for part in wins]))
     if all(len(task.seeds) == 1 for task in suite.tasks):
         return Estimate(value)
-    drawn = [_wins(_runs(task, method), _runs(task, other)) for task in suite.tasks]
+    drawn = [
+        np.einsum("ir,ij,jr->r", task.seeds, part, task.seeds, optimize=True) / part.size
+        for task, part in zip(suite.tasks, wins, strict=True)
+    ]
     low, high = percentile(np.mean(drawn, axis=0))
     return Estimate(value, low, high)
 
 
-def _runs(task: Replicates, method: int) -> Floats:
+def _drawn(task: Scored, method: int) -> Floats:
     """Return ``(S, R)`` scores of the drawn seeds."""
     count, resamples = task.seeds.shape
-    at = np.repeat(np.tile(np.arange(count), resamples), task.seeds.T.ravel().astype(int)).reshape(resamples, count).T
-    return np.asarray(task.point[method][at])
+    scores = np.tile(task.point[method], resamples)
+    return np.repeat(scores, task.seeds.T.ravel().astype(int)).reshape(resamples, count).T
 
 
 def _middle(values: Floats) -> Floats:
@@ -97,8 +100,9 @@ def _middle(values: Floats) -> Floats:
 
 
 def _wins(own: Floats, its: Floats) -> Floats:
+    """Return ``(S, S)`` whether a run of one side beats a run of the other, 0.5 for a tie."""
     gap = own[:, None] - its[None]
-    return np.asarray(((gap > 0) + 0.5 * (gap == 0)).mean(axis=(0, 1)))
+    return np.asarray((gap > 0) + 0.5 * (gap == 0))
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from dhrd_bench.stats.bootstrap import Replicates, resample
-from dhrd_bench.stats.design import Floats, Grid
+from dhrd_bench.stats.design import Floats, Grid, TaskGrid
 from dhrd_bench.stats.intervals import Estimate, Part, Variance, student, variance, wilson
 
 UNSTABLE = 0.2
 """A relative gain is flagged where the baseline's standard error is this share of its score."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One task's scores and how they vary; any contrast of methods is read off the matrices.
+
+    Attributes
+    ----------
+    task, point, seeds
+        As in `Replicates`.
+    examples
+        ``(M, M)`` covariance, over drawn clusters, of the means over seeds; None if a metric cannot be
+        resampled.
+    interaction
+        ``(M, M)`` covariance over drawn clusters of a seed's deviation from that mean.
+    square
+        ``(M, M)`` covariance of the scores between seeds.
+    """
+
+    task: TaskGrid
+    point: Floats
+    seeds: Floats
+    examples: Floats | None
+    interaction: Floats
+    square: Floats
+
+    @classmethod
+    def of(cls, one: Replicates) -> Scored:
+        """Take the moments of resampled scores."""
+        methods, count = one.point.shape
+        none = np.zeros((methods, methods))
+        centred = one.point - one.point.mean(axis=1, keepdims=True)
+        square = centred @ centred.T / (count - 1) if count > 1 else none
+        if one.draws is None:
+            return cls(one.task, one.point, one.seeds, None, none, square)
+        draws = one.draws - one.draws.mean(axis=2, keepdims=True)
+        resamples = draws.shape[2]
+        mean = draws.mean(axis=1)
+        apart = (draws - mean[:, None]).reshape(methods, -1)
+        interaction = apart @ apart.T / (resamples * (count - 1)) if count > 1 else none
+        return cls(one.task, one.point, one.seeds, mean @ mean.T / resamples, interaction, square)
+
+    def part(self, weights: Floats) -> Part | None:
+        """Return the share that a contrast with ``(M,)`` `weights` has in a figure."""
+        if self.examples is None:
+            return None
+        size = float(np.abs(weights) @ np.sqrt(np.diag(self.examples))) ** 2
+        examples = float(weights @ self.examples @ weights)
+        return Part(
+            seeds=self.point.shape[1],
+            clusters=self.task.n_clusters,
+            examples=examples if examples > 1e-12 * size else 0.0,  # the rest of a difference of equals is rounding
+            interaction=float(weights @ self.interaction @ weights),
+            square=float(weights @ self.square @ weights),
+        )
 
 
 class Suite:
@@ -19,7 +75,7 @@ class Suite:
 
     def __init__(self, grid: Grid, resamples: int, seed: int) -> None:
         self.methods = grid.methods
-        self.tasks: list[Replicates] = [resample(task, resamples, seed) for task in grid.tasks]
+        self.tasks = [Scored.of(resample(task, resamples, seed)) for task in grid.tasks]
         self.names = [task.name for task in grid.tasks]
         self.every = range(len(self.tasks))
 
@@ -75,16 +131,12 @@ class Suite:
         parts = []
         floor = 0.0
         for t, weights in contrast.items():
-            one = self.tasks[t]
-            if one.draws is None:
+            part = self.tasks[t].part(weights)
+            if part is None:
                 return None
-            used = np.flatnonzero(weights)
-            draws = np.zeros(one.draws.shape[1:])
-            for m in used:
-                draws += weights[m] * one.draws[m]
-            parts.append(Part(weights @ one.point, draws, one.task.n_clusters))
-            if len(used) > 1:  # where two methods differ nowhere: as if one example had gone either way
-                floor += 2 * (100.0 * float(np.abs(weights).max()) / len(one.task.labels)) ** 2
+            parts.append(part)
+            if np.count_nonzero(weights) > 1:  # where two methods differ nowhere: as if one example had gone either way
+                floor += 2 * (100.0 * float(np.abs(weights).max()) / len(self.tasks[t].task.labels)) ** 2
         return variance(parts, floor)
 
     def _unit(self, method: int) -> Floats:

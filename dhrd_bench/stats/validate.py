@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dhrd_bench.stats.bootstrap import resample
 from dhrd_bench.stats.intervals import bca, percentile
 from dhrd_bench.stats.metrics import cluster_counts, influence
 from dhrd_bench.stats.significance import ALPHA, SUITE, crossed_p, pair_differences, sign_flips
@@ -101,6 +102,7 @@ def simulate_once(scenario: Scenario, shapes: Sequence[Shape], seeds: int, numbe
         found[scenario.name, seeds, figure, way, task] = bool(hit)
 
     names = [shape.name for shape in shapes]
+    drawn = [level for task in grid.tasks if (level := resample(task, RESAMPLES, number).two_level()) is not None]
     influences = [influence(cluster_counts(task), task.info.metrics).mean(axis=1) for task in grid.tasks]
     parts = {task.name: pair_differences(task, [(2, 0)]) for task in grid.tasks}
     flips = sign_flips(parts, RESAMPLES, number)
@@ -117,7 +119,7 @@ def simulate_once(scenario: Scenario, shapes: Sequence[Shape], seeds: int, numbe
             assert value.low is not None
             assert value.high is not None
             note(figure, "t", name, value.low <= aim <= value.high)
-            levels = np.mean([level for i in at if (level := suite.tasks[i].two_level()) is not None], axis=0)
+            levels = np.mean([drawn[i] for i in at], axis=0)
             pulls = [influences[i][[0, 1]] / len(at) for i in at]
             if figure == "score":
                 draws, pull = levels[1], np.concatenate([p[1] for p in pulls])

@@ -1,0 +1,102 @@
+"""The statistics on simulated grids with known truth; the full run is ``make validate-stats``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dhrd_bench.stats import validate
+from dhrd_bench.stats.intervals import student, variance
+from dhrd_bench.stats.simulate import SUPERGLUE, Shape, Skill, simulate, truth
+from dhrd_bench.stats.suite import Suite
+from dhrd_bench.stats.validate import BEGIN, END, SCENARIOS, Entry, outside, run, tables
+
+SMALL = tuple(shape for shape in SUPERGLUE if shape.rows < 120)
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+@pytest.fixture(scope="module")
+def entries():
+    chosen = [BY_NAME[name] for name in ("typical", "seeds differ much", "near-constant classifier")]
+    chosen = [validate.Scenario(s.name, s.rates, s.better, s.seed_sd, (3,)) for s in chosen]
+    return run(120, chosen, SMALL)
+
+
+def pooled(entries, figure, way):
+    found = [entry for key, entry in entries.items() if key[2:4] == (figure, way)]
+    return 100 * sum(e.hits for e in found) / sum(e.trials for e in found)
+
+
+def test_intervals_cover_the_truth_with_three_seeds_and_56_examples(entries):
+    assert 93 <= pooled(entries, "score", "t") <= 98
+    assert pooled(entries, "gain", "t") >= 94  # with three seeds it is on the safe side
+    for key, entry in entries.items():
+        if key[3] == "t":
+            assert entry.rate > 88, key
+
+
+def test_no_more_than_nominal_false_alarms(entries):
+    assert pooled(entries, "type I", "p") <= 5
+    for key, entry in entries.items():
+        if key[2:4] == ("type I", "p"):
+            assert entry.rate < 10, key
+
+
+def test_the_plain_bootstrap_fails_where_scores_are_nearly_perfect():
+    perfect = BY_NAME["nearly perfect scores"]
+    found = run(60, (validate.Scenario(perfect.name, perfect.rates, perfect.better, 0.1, (3,)),), SUPERGLUE[2:3])
+    assert pooled(found, "score", "percentile") < 80
+    assert pooled(found, "score", "t") > 90
+    assert pooled(found, "gain", "t") > 90
+
+
+def test_the_tables_name_every_grid_and_mark_what_lies_outside(entries):
+    text = tables(entries, 120)
+    for word in ("typical", "near-constant classifier", "copa", "suite", "percentile", "BCa"):
+        assert word in text
+    key = ("typical", 3, "gain", "t", "copa")
+    assert list(outside({key: Entry(120, 150)})) == [key]
+    assert list(outside({key: Entry(142, 150)})) == []
+    assert list(outside({("typical", 3, "type I", "p", "copa"): Entry(30, 150)}))
+
+
+def test_the_command_writes_between_its_marks(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "statistics.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    monkeypatch.setattr(validate, "run", lambda grids, workers: run(2, (BY_NAME["one seed"],), SMALL[:1]))
+    assert validate.main(["--grids", "2", "--write", str(page)]) == 0
+    written = page.read_text()
+    assert written.startswith("before\n")
+    assert written.endswith("after\n")
+    assert "old" not in written
+    assert "one seed" in written
+    assert "one seed" in capsys.readouterr().out
+
+
+def test_the_true_score_is_that_of_a_very_large_sample():
+    shape = Shape("big", 40_000, (0.4, 0.5, 0.1), ("f1_macro", "accuracy"))
+    skill = Skill((0.9, 0.8, 0.6), 0.1)
+    rng = np.random.default_rng(0)
+    task = simulate(shape, (skill,), 40, rng)
+    from dhrd_bench.stats.bootstrap import resample
+
+    assert resample(task, 1).point.mean() == pytest.approx(truth(shape, skill), abs=0.8)
+
+
+def test_simulated_seeds_and_clusters_have_the_shape_asked_for():
+    task = simulate(SUPERGLUE[3], (Skill((0.8,), 0.1),) * 2, 3, np.random.default_rng(0))
+    assert task.predictions.shape == (2, 3, 4848)
+    assert task.n_clusters == 83
+    assert len(set(task.groups)) == 953
+
+
+def test_intervals_use_the_variance_of_the_suite():
+    from dhrd_bench.stats.simulate import simulate_grid
+
+    suite = Suite(simulate_grid(SMALL, (Skill((0.8,), 0.1),) * 2, 3, np.random.default_rng(0)), 300, 0)
+    every = list(suite.every)
+    one = suite.difference(1, 0)
+    found = suite.variance({t: np.array([-1.0, 1.0]) / len(every) for t in every})
+    assert one == student(one.value, found)
+    assert found.total == pytest.approx(found.examples + found.seeds)
+    assert variance([], floor=2.0).total == 2.0
