@@ -70,7 +70,13 @@ def _suites() -> list[dict[str, str]]:
 def _tasks() -> list[dict[str, str]]:
     found = [registry.suites.get(name) for name in registry.suites]
     return [
-        {"suite": suite.name, "task": name, "classes": ", ".join(task.label.names), "metrics": ", ".join(task.metrics)}
+        {
+            "suite": suite.name,
+            "task": name,
+            "classes": ", ".join(task.label.names),
+            "metrics": ", ".join(task.metrics),
+            "licence": task.licence,
+        }
         for suite in found
         for name, task in suite.card.tasks.items()
     ]

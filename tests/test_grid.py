@@ -329,3 +329,25 @@ def test_parameterised_methods_have_records_of_their_own(tmp_path: Path) -> None
         method_specs("dhrd[alpha=much]")
     with pytest.raises(UserError, match="No method"):
         method_specs(" , ")
+
+
+def test_settings_in_brackets_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets are markup to the terminal library."""
+    from rich.console import Console
+
+    planned = plan(tmp_path, methods="dhrd[alpha=0.5]", tasks="copa", seeds="0").cells[0]
+    lines = Lines(Console(width=120), 1)
+    lines.start_cell(planned)
+    record = CellRecord.model_construct(status="failed", error="no key [rows]")
+    lines.finish_cell(record, 1.0)
+    assert " ".join(capsys.readouterr().out.split()) == "1/1 COPA seed 0 dhrd[alpha=0.5] failed: no key [rows] (1 s)"
+
+
+def test_variants_differ_in_identity_and_place(tmp_path: Path) -> None:
+    wanted = "dhrd,dhrd[alpha=0.5],dhrd[alpha=0.25],rationale-mtl,rationale-mtl[predict=score]"
+    cells = plan(tmp_path, methods=wanted, tasks="copa", seeds="0").cells
+    assert len({planned.identity for planned in cells}) == len(cells) == 5
+    assert len({record_path(tmp_path, planned.cell) for planned in cells}) == 5
+    assert [planned.method.card.inference for planned in cells][-2:] == ["generate", "score"]
+    # A parameter may change what the card says: how long texts may get does not matter to scoring.
+    assert ["decoding" in planned.parts["budget"] for planned in cells][-2:] == [True, False]

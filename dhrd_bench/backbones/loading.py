@@ -292,11 +292,15 @@ def _first_line(error: Exception) -> str:
 
 def _cached_on_hub(card: BackboneCard) -> str:
     """Return the commit of the hub's copy in the local hub cache, or an empty string."""
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        repos = [repo for repo in scan_cache_dir().repos if repo.repo_id == card.hub_id and repo.repo_type == "model"]
+        repos = [
+            repo
+            for repo in scan_cache_dir(constants.HF_HUB_CACHE).repos
+            if repo.repo_id == card.hub_id and repo.repo_type == "model"
+        ]
     except CacheNotFound:
         return ""
     for revision in (revision for repo in repos for revision in repo.revisions):

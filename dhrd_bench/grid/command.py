@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dhrd_bench.errors import UserError
@@ -44,7 +45,8 @@ def run_command(*, console: Console, dry_run: bool, results: Path, **wanted: Any
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         cell = record.cell
-        console.print(f"[red]failed[/] {cell.task} seed {cell.seed} {cell.method}: {record.error}", soft_wrap=True)
+        what = escape(f"{cell.task} seed {cell.seed} {cell.method}: {record.error}")
+        console.print(f"[red]failed[/] {what}", soft_wrap=True, highlight=False)
     if failed:
         console.print(f"{len(failed)} of {missing} cells failed; the same command tries them again.", highlight=False)
     return 1 if failed else 0
@@ -52,7 +54,7 @@ def run_command(*, console: Console, dry_run: bool, results: Path, **wanted: Any
 
 def _notes(plan: Plan, console: Console) -> None:
     for note in dict.fromkeys(f"{c.cell.task}: {note}" for c in plan.cells for note in c.loaded.notes):
-        console.print(f"[yellow]note[/] {note}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def _check_writable(results: Path) -> None:
@@ -76,7 +78,7 @@ def _show(plan: Plan, console: Console) -> None:
         table.add_row(
             planned.cell.task,
             str(planned.cell.seed),
-            planned.cell.method,
+            escape(planned.cell.method),
             str(len(planned.data.train) // per_row),
             str(len(planned.data.dev) // per_row),
             str(len(planned.test)),

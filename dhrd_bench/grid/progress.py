@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,7 +31,7 @@ def _figures(figures: dict[str, float]) -> str:
 
 def _outcome(record: CellRecord) -> str:
     if record.status == "failed":
-        return f"[red]failed[/]: {record.error}"
+        return f"[red]failed[/]: {escape(record.error or '')}"
     assert record.score is not None
     assert record.timing is not None
     return f"score {record.score:5.1f}   {record.timing.qps:8.2f} examples/s"
@@ -38,7 +39,7 @@ def _outcome(record: CellRecord) -> str:
 
 def _name(planned: PlannedCell) -> str:
     cell = planned.cell
-    return f"{cell.task} seed {cell.seed} {cell.method}"
+    return escape(f"{cell.task} seed {cell.seed} {cell.method}")
 
 
 class Lines:

@@ -99,23 +99,18 @@ def as_table(record: ThroughputRecord) -> Table:
     table = Table(title=title, title_justify="left", show_edge=False)
     latency = record.scenario == "single-stream"
     columns = ["method", "QPS", *(["p50 ms", "p90 ms", "p99 ms"] if latency else [])]
-    columns += [
-        f"ratio to {record.reference or '-'}",
-        f"ratio to {record.baseline or '-'}",
-        "tokens in/out",
-        "of roofline",
-        "",
-    ]
+    columns += [f"to {record.reference or '-'}", f"to {record.baseline or '-'}", "tokens", "roofline", ""]
     for column in columns:
-        table.add_column(column, justify="left" if column in ("method", "") else "right", overflow="fold")
+        table.add_column(column, justify="left" if column in ("method", "") else "right", no_wrap=True)
     for one in record.measurements:
-        percentiles = [_figure(one.percentiles.get(p), 1000) for p in ("p50", "p90", "p99")] if latency else []
+        # Their intervals are in the record: three pairs of brackets more would fit no terminal.
+        percentiles = [f"{one.percentiles[p].value * 1000:.3g}" for p in ("p50", "p90", "p99")] if latency else []
         table.add_row(
             one.method,
             _figure(one.qps),
             *percentiles,
-            "reference" if one.method == record.reference else _figure(one.ratio),
-            "baseline" if one.method == record.baseline else _figure(one.ratio_to_baseline),
+            "1" if one.method == record.reference else _figure(one.ratio),
+            "1" if one.method == record.baseline else _figure(one.ratio_to_baseline),
             f"{one.tokens_in:.0f}/{one.tokens_out:.0f}",
             "" if one.roofline_share is None else f"{one.roofline_share:.0%}",
             one.verdict,
@@ -150,7 +145,7 @@ def _figure(figure: Figure | None, scale: float = 1.0) -> str:
         return ""
     value, low, high = (None if x is None else x * scale for x in (figure.value, figure.low, figure.high))
     assert value is not None
-    digits = 3 if value < 10 else 1
+    digits = 2 if value < 10 else 1 if value < 100 else 0
     if low is None or high is None:
         return f"{value:.{digits}f}"
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -76,7 +76,7 @@ def offline(
         for name in names[turn:] + names[:turn]:
             answers[name](chosen[:2])
             count, seconds = 0, 0.0
-            while seconds < min_seconds:
+            while not count or seconds < min_seconds:
                 seconds += timed[name].visit(answers[name], chosen)
                 count += len(chosen)
             timed[name].blocks.append((float(count), seconds))

@@ -1,0 +1,194 @@
+"""Scenarios, figures, verdicts."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dhrd_bench.backbones import Backbone
+from dhrd_bench.contracts import Example, Prompt
+from dhrd_bench.throughput import figures, scenarios
+from dhrd_bench.throughput.machine import BusyMeter
+from dhrd_bench.throughput.roofline import model_flops, peak_of
+from dhrd_bench.throughput.scenarios import Query
+from dhrd_bench.throughput.schema import ThroughputRecord
+
+STOCK: list[Query] = [[Example(str(i), Prompt("", "", str(i)))] for i in range(50)]
+
+
+def fake(seconds_a_query: float, seen: list[list[str]] | None = None) -> Callable[[Sequence[Query]], tuple[int, int]]:
+    def answer(queries: Sequence[Query]) -> tuple[int, int]:
+        if seen is not None:
+            seen.append([query[0].id for query in queries])
+        time.sleep(seconds_a_query * len(queries))
+        return 10 * len(queries), 2 * len(queries)
+
+    return answer
+
+
+def test_offline_interleaves_and_pairs() -> None:
+    seen: dict[str, list[list[str]]] = {name: [] for name in "abc"}
+    order: list[str] = []
+
+    def watched(name: str) -> Callable[[Sequence[Query]], tuple[int, int]]:
+        inner = fake(0.0005, seen[name])
+
+        def answer(queries: Sequence[Query]) -> tuple[int, int]:
+            order.append(name)
+            return inner(queries)
+
+        return answer
+
+    timed = scenarios.offline(
+        {name: watched(name) for name in "abc"}, STOCK, rounds=6, block=12, min_seconds=0.0, seed=0
+    )
+    turns = [order[i] for i in range(0, len(order), 2)]  # every visit is a warm-up call and a timed one
+    assert turns[:6] == ["a", "b", "c", "b", "c", "a"]
+    assert seen["a"] == seen["b"] == seen["c"], "all methods answer the same blocks"
+    assert all(len(one.blocks) == 6 for one in timed.values())
+    assert timed["a"].queries == 6 * 12
+    assert timed["a"].tokens_in == 10 * timed["a"].queries, "the warm-up is not counted"
+    drawn = [id_ for block in seen["a"][1::2] for id_ in block]
+    assert len(set(drawn[:48])) == 48, "without replacement until the stock runs out"
+
+
+def test_short_visits_repeat_their_block() -> None:
+    timed = scenarios.offline({"a": fake(0.0005)}, STOCK, rounds=2, block=4, min_seconds=0.02, seed=0)
+    assert all(seconds >= 0.02 for _, seconds in timed["a"].blocks)
+    assert all(count % 4 == 0 and count > 4 for count, _ in timed["a"].blocks)
+
+
+def test_a_known_ratio_is_found() -> None:
+    timed = scenarios.offline(
+        {"fast": fake(0.001), "slow": fake(0.004)}, STOCK, rounds=8, block=10, min_seconds=0.0, seed=0
+    )
+    ratio, _ = figures.ratio(timed["fast"].blocks, timed["slow"].blocks, margin=5)
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert ratio.low <= ratio.value <= ratio.high
+    assert 3.0 < ratio.value < 4.5
+    same, within = figures.ratio(timed["fast"].blocks, timed["fast"].blocks, margin=5)
+    assert same.value == pytest.approx(1.0)
+    assert within is None or within.equivalent < 0.05
+
+
+def test_single_stream_counts_each_query() -> None:
+    timed = scenarios.single_stream({"a": fake(0.0005), "b": fake(0.02)}, STOCK, queries=20, max_seconds=0.2, seed=0)
+    assert len(timed["a"].latencies) == 20
+    assert 8 <= len(timed["b"].latencies) <= 16, "a method that has used its time sits out"
+    assert figures.percentile(timed["a"].latencies, 0.5).value == pytest.approx(np.median(timed["a"].latencies))
+
+
+def test_server_latency_has_queueing_in_it() -> None:
+    """An M/D/1 queue without batching: waiting grows with the load as Pollaczek and Khinchine say."""
+    service = 0.002
+    low = scenarios.serve(fake(service), STOCK, rate=0.2 / service, queries=150, batch=1, seed=0)
+    high = scenarios.serve(fake(service), STOCK, rate=0.9 / service, queries=150, batch=1, seed=0)
+    assert low.p50 >= service
+    assert high.p99 > low.p99
+    rate, trials = scenarios.server(
+        fake(service), STOCK, ceiling=1 / service, bound=4 * service, queries=80, batch=1, trials=5, seed=0
+    )
+    assert 0 < rate < 1 / service
+    assert len(trials) == 5
+    assert all((trial.p99 <= 4 * service) == (trial.rate <= rate) for trial in trials)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(1, 50), st.floats(0.1, 9)), min_size=2, max_size=12),
+    st.floats(0.1, 10),
+    st.floats(0.1, 10),
+)
+def test_ratios_are_antisymmetric_and_free_of_units(
+    blocks: list[tuple[float, float]], faster: float, unit: float
+) -> None:
+    other = [(count, seconds * faster) for count, seconds in blocks]
+    forth, _ = figures.ratio(blocks, other, 5)
+    back, _ = figures.ratio(other, blocks, 5)
+    assert forth.value == pytest.approx(faster)
+    assert forth.value * back.value == pytest.approx(1.0)
+    scaled = [(count, seconds * unit) for count, seconds in blocks]
+    assert figures.ratio(scaled, [(c, s * unit) for c, s in other], 5)[0].value == pytest.approx(forth.value)
+    assert figures.qps(scaled).value == pytest.approx(figures.qps(blocks).value / unit)
+
+
+def test_intervals_cover_at_the_nominal_level() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(400):
+        found = figures.log_mean(rng.normal(0.5, 0.2, 10).tolist(), seed=trial)
+        assert found.low is not None
+        assert found.high is not None
+        hits += found.low <= 0.5 <= found.high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_drift() -> None:
+    assert figures.drift([(10, 1.0)] * 9) == pytest.approx(0)
+    assert figures.drift([(10, 1.0)] * 6 + [(10, 2.0)] * 3) == pytest.approx(-0.5)
+
+
+def test_the_busy_meter_sees_others_and_not_ourselves() -> None:
+    meter = BusyMeter()
+    deadline = time.perf_counter() + 0.2
+    while time.perf_counter() < deadline:
+        math.sqrt(2.0)
+    assert 0.0 <= meter.share() <= 1.0
+
+
+def test_flops_count_weights_and_tokens(tiny: Backbone) -> None:
+    blocks = sum(p.numel() for p in tiny.model.model.layers.parameters())
+    assert model_flops(tiny, 10, 0) == 20 * blocks
+    assert model_flops(tiny, 0, 1) == 2 * (blocks + tiny.head_weight.numel())
+    assert peak_of(tiny) > 0
+
+
+def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from dhrd_bench.throughput.command import throughput_command
+
+    monkeypatch.setenv("DHRD_CACHE", str(tmp_path / "cache"))
+    console = Console(record=True, width=120)
+    wanted = {
+        "methods": "pooled,dhrd,cot", "suite": "mini7[prompt=paper]", "tasks": "copa", "backbone": "tiny", "seeds": "0",
+        "budget": "smoke[train_rows=8,dev_rows=2,test_rows=10,epochs=1,tuning=top:1,decoding={max_new_tokens: 4}]",
+    }  # fmt: skip
+    protocol = {"rounds": 3, "block": 5, "queries": 6, "p99_bound": 5.0, "margin": 5.0, "min_seconds": 0.0}
+    for _ in range(2):
+        throughput_command(
+            console=console, scenarios="offline,single-stream,server", results=tmp_path, settings=protocol, **wanted
+        )
+    text = console.export_text()
+    assert text.count("fitted and kept") == 3
+    assert text.count(": loaded") == 3
+    assert "INVALID" in text
+    assert "within 5 %" in text
+    files = sorted(path.name for path in tmp_path.rglob("throughput/COPA/*.json"))
+    assert files == ["offline-0.json", "server-0.json", "single-stream-0.json"]
+    for path in tmp_path.rglob("throughput/COPA/*.json"):
+        record = ThroughputRecord.model_validate(json.loads(path.read_text()))
+        assert record.baseline == "pooled"
+        assert record.reference == "cot"
+        assert {one.method for one in record.measurements} == {"pooled", "dhrd", "cot"}
+        for one in record.measurements:
+            assert one.verdict == "INVALID"
+            assert one.reasons
+            assert one.tokens_in > 0
+        if record.scenario == "offline":
+            # A test row asks one question a candidate, and a query is a row.
+            assert all(count == 5 for one in record.measurements for count, _ in one.blocks)
+            assert all(one.ratio is not None for one in record.measurements if one.method != "cot")
+    # Throughput files are no cell records and do not get in their way.
+    from dhrd_bench.results.store import read_records
+
+    assert read_records(tmp_path) == ([], [])
