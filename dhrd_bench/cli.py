@@ -137,13 +137,12 @@ def throughput(
 ) -> None:
     """Time fitted methods against each other: QPS and ratios with intervals."""
     _include(include)
-    from rich.console import Console
-
+    from dhrd_bench.listing import wide_console
     from dhrd_bench.throughput.command import throughput_command
 
     raise typer.Exit(
         throughput_command(
-            console=Console(),
+            console=wide_console(),
             scenarios=scenarios,
             results=results,
             settings={"rounds": rounds, "block": block, "queries": queries, "p99_bound": p99_bound, "margin": margin},

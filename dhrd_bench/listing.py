@@ -14,6 +14,12 @@ from dhrd_bench import registry
 from dhrd_bench.errors import UserError, did_you_mean
 
 
+def wide_console() -> Console:
+    """Return a console that does not squeeze tables into 80 columns when nobody is looking."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, 120))
+
+
 def show(kind: str, *, as_json: bool) -> None:
     """Print what is registered of `kind`.
 
@@ -33,7 +39,7 @@ def show(kind: str, *, as_json: bool) -> None:
         table.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*row.values())
-    console = Console()
+    console = wide_console()
     console.print(table)
     for origin, error in registry.broken_plugins.items():
         console.print(f"[yellow]not loaded[/] {escape(f'{origin}: {error}')}", soft_wrap=True, highlight=False)

@@ -101,7 +101,7 @@ def as_table(record: ThroughputRecord) -> Table:
     columns = ["method", "QPS", *(["p50 ms", "p90 ms", "p99 ms"] if latency else [])]
     columns += [f"to {record.reference or '-'}", f"to {record.baseline or '-'}", "tokens", "roofline", ""]
     for column in columns:
-        table.add_column(column, justify="left" if column in ("method", "") else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in ("method", "") else "right", overflow="fold")
     for one in record.measurements:
         # Their intervals are in the record: three pairs of brackets more would fit no terminal.
         percentiles = [f"{one.percentiles[p].value * 1000:.3g}" for p in ("p50", "p90", "p99")] if latency else []
