@@ -307,3 +307,12 @@ def test_a_third_party_package(tmp_path: Path) -> None:
     assert "Two methods are called 'dhrd-brief'" in refused.stderr
     assert "brief_plugin/dhrd_brief.py" in refused.stderr
     assert "folder/mine.py" in refused.stderr
+
+
+def test_check_on_the_command_line() -> None:
+    done = dhrd("check", "majority", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {each["status"] for each in json.loads(done.stdout)["outcomes"]} == {"pass"}
+    refused = dhrd("check")
+    assert refused.returncode == 2
+    assert "--all" in refused.stderr
