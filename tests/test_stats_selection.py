@@ -204,6 +204,13 @@ def test_an_unknown_metric_has_a_point_and_no_interval():
     assert any("evaluate:chrf" in note for note in found.notes)
 
 
+def test_a_single_text_has_no_interval():
+    task = fakes.FakeTask("one", 30, per_cluster=30)
+    found = analyse(chosen(fakes.records((task,))), resamples=200)
+    assert all(line.score.low is None for line in found.lines)
+    assert any("one text" in note for note in found.notes)
+
+
 def test_nothing_finished_is_an_error():
     with pytest.raises(UserError, match="No finished cell"):
         chosen([fakes.failed(SMALL[0], THREE[0], 0)])

@@ -108,6 +108,15 @@ def test_sign_flips_of_accuracy_agree_with_mcnemar():
     assert sign_flips({"t": pair_differences(one, [(0, 1)])}, 50_000, 0)["t"][0].p == pytest.approx(exact, abs=0.01)
 
 
+def test_the_number_of_resamples_is_no_floor_and_the_bound_holds():
+    values = np.ones(40)
+    found = sign_flips({"t": values[None]}, 200, 0)["t"][0]
+    assert found.attainable <= found.p < 1 / 201
+    for units in (6, 9, 12):
+        exact = 2.0 ** (1 - units)
+        assert 2 * np.exp(-units / 2) >= exact
+
+
 def test_nothing_discordant_gives_p_of_one():
     found = sign_flips({"a": np.zeros((1, 9)), "b": np.zeros((1, 4))}, 50, 0)
     assert found["a"] == found["b"] == found[SUITE] == [Flips(1.0, 0)]

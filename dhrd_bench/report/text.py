@@ -35,9 +35,9 @@ def as_markdown(document: Document) -> str:
 def _md(text: str) -> str:
     """Escape what Markdown would read as markup."""
     text = html.escape(text, quote=False)
-    for mark in "\\|*_`[]":
+    for mark in "\\|*_`":
         text = text.replace(mark, f"\\{mark}")
-    return text
+    return text.replace("](", "]\\(")
 
 
 def _md_cell(cell: Cell) -> str:

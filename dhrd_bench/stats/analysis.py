@@ -221,6 +221,17 @@ class _Board:
             flags[ahead, behind] = p <= ALPHA
         return flags
 
+    @cached_property
+    def ranks(self) -> list[tuple[int, int]]:
+        """The ranks that the tests leave open, by method."""
+        return rank_intervals(self.better)
+
+    @cached_property
+    def tied(self) -> list[str]:
+        """The letters of the tied sets, by method."""
+        order = np.argsort([-self.suite.mean(m) for m in range(len(self.grid.methods))], kind="stable")
+        return tied_sets(self.better, order)
+
 
 def _correct(boards: Sequence[_Board]) -> None:
     """Correct the suite's tests over all methods (Holm), the tasks' over methods and tasks (BH)."""
@@ -242,38 +253,24 @@ def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Lin
     base, reference = selection.baseline, selection.reference
     against = None if board.base == method else board.base
     versus = None if against is None else _versus(board, method, against, None)
-    ranked = board.ranked
-    if ranked:
-        better = board.better
-        order = np.argsort([-suite.mean(m) for m in range(len(suite.methods))], kind="stable")
-        rank, tied = rank_intervals(better)[method], tied_sets(better, order)[method]
     to_reference = speed.ratio(name, reference, suite.names) if reference not in (None, name) else None
     to_baseline = speed.ratio(name, base, suite.names) if base not in (None, name) else None
-    equivalence: dict[str, Equivalence | None] = {}
-    if margin is not None:
-        if versus is not None and versus.gain is not None:
-            equivalence[f"score as {base}"] = relative_gain_within(versus.gain, margin)
-        if reference not in (None, name, base) and reference in suite.methods:
-            gain = suite.gain(method, suite.methods.index(reference))
-            equivalence[f"score as {reference}"] = None if gain is None else relative_gain_within(gain, margin)
-        if to_baseline is not None:
-            equivalence[f"QPS as {base}"] = ratio_within(to_baseline, margin)
     return Line(
         method=name,
         role=str(cells["role"].iloc[0]),
         inference=inference,
-        ranked=ranked,
+        ranked=board.ranked,
         score=suite.score(method),
         versus=versus,
-        rank=rank if ranked else None,
-        tied=tied if ranked else "",
+        rank=board.ranks[method] if board.ranked else None,
+        tied=board.tied[method] if board.ranked else "",
         iqm=interquartile_mean(suite, method),
         improvement=None if against is None else probability_of_improvement(suite, method, against),
         qps=speed.qps(name, suite.names),
         qps_ratio=to_reference,
         qps_to_baseline=to_baseline,
         unparsable=float(cells["unparsable"].mean()) if inference == "generate" else None,
-        equivalence={claim: found for claim, found in equivalence.items() if found is not None},
+        equivalence={} if margin is None else _equivalence(board, method, to_baseline, margin),
         tasks=tuple(
             TaskLine(
                 task,
@@ -284,6 +281,18 @@ def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Lin
             for t, task in enumerate(suite.names)
         ),
     )
+
+
+def _equivalence(board: _Board, method: int, to_baseline: Estimate | None, margin: float) -> dict[str, Equivalence]:
+    suite, selection = board.suite, board.selection
+    found: dict[str, Equivalence | None] = {}
+    for other in dict.fromkeys((selection.baseline, selection.reference)):
+        if other in suite.methods and other != suite.methods[method]:
+            gain = suite.gain(method, suite.methods.index(other))
+            found[f"score as {other}"] = None if gain is None else relative_gain_within(gain, margin)
+    if to_baseline is not None:
+        found[f"QPS as {selection.baseline}"] = ratio_within(to_baseline, margin)
+    return {claim: test for claim, test in found.items() if test is not None}
 
 
 def _versus(board: _Board, method: int, base: int, task: int | None) -> Versus:
@@ -326,6 +335,9 @@ def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
         notes.append(
             f"No interval or test for {', '.join(unknown)}: this metric is taken from the records as it stands."
         )
+    alone = sorted(task.name for task in selection.grid.tasks if task.n_clusters == 1)
+    if alone:
+        notes.append(f"No interval for {', '.join(alone)}: all its test rows belong to one text.")
     shaky = sorted({line.method for line in lines if line.versus and line.versus.unstable})
     if shaky:
         notes.append(

@@ -32,7 +32,8 @@ class Flips:
     Attributes
     ----------
     p
-        Two-sided, exact where at most 12 clusters are discordant, else ``(1 + count) / (1 + resamples)``.
+        Two-sided, exact where at most 12 clusters are discordant, else ``(1 + count) / (1 + resamples)``,
+        or Hoeffding's bound if that is lower and no resample was as extreme.
     units
         Number of discordant clusters.
     """
@@ -152,7 +153,11 @@ def _flip_test(differences: Floats, sums: Floats) -> Flips:
         for value in moved:
             every = np.concatenate([every + value, every - value])
         return Flips(float(np.mean(np.abs(every) >= seen)), len(moved))
-    return Flips(float((1 + np.sum(np.abs(sums) >= seen)) / (1 + len(sums))), len(moved))
+    count = int(np.sum(np.abs(sums) >= seen))
+    p = (1 + count) / (1 + len(sums))
+    if count == 0:  # Hoeffding's bound of the exact p, so that the number of resamples is no floor
+        p = min(p, 2 * float(np.exp(-(differences.sum() ** 2) / (2 * (moved**2).sum()))))
+    return Flips(p, len(moved))
 
 
 def mcnemar(task: TaskGrid, method: int, other: int) -> tuple[int, int, float] | None:

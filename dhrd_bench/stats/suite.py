@@ -25,7 +25,7 @@ class Scored:
         As in `Replicates`.
     examples
         ``(M, M)`` covariance, over drawn clusters, of the means over seeds; None if a metric cannot be
-        resampled.
+        resampled or there is a single cluster.
     interaction
         ``(M, M)`` covariance over drawn clusters of a seed's deviation from that mean.
     square
@@ -46,7 +46,7 @@ class Scored:
         none = np.zeros((methods, methods))
         centred = one.point - one.point.mean(axis=1, keepdims=True)
         square = centred @ centred.T / (count - 1) if count > 1 else none
-        if one.draws is None:
+        if one.draws is None or one.task.n_clusters == 1:
             return cls(one.task, one.point, one.seeds, None, none, square)
         draws = one.draws - one.draws.mean(axis=2, keepdims=True)
         resamples = draws.shape[2]
