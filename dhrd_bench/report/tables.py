@@ -183,7 +183,7 @@ def leaderboard(analysis: Analysis) -> Table:
         columns += [Column("Unread %")]
     rows = []
     for line in analysis.lines:
-        row = [Cell(_rank(line)), _name(line, base, reference), _score(line, len(_tasks(analysis)))]
+        row = [Cell(_rank(line)), Cell(line.method), _score(line, len(_tasks(analysis)))]
         versus = line.versus
         if base:
             good = bool(versus and versus.test and versus.test.significant)
@@ -246,12 +246,15 @@ def scores_by_task(analysis: Analysis) -> Table:
             for name in names
         ]
         rows.append((Cell(line.method), *cells))
-    metrics = [f"{task.name}: {' and '.join(task.info.metrics)}" for task in analysis.selection.grid.tasks]
+    scored: dict[str, list[str]] = {}
+    for task in analysis.selection.grid.tasks:
+        scored.setdefault(" and ".join(task.info.metrics), []).append(task.name)
+    metrics = [what if len(scored) == 1 else f"{what} for {', '.join(names)}" for what, names in scored.items()]
     return Table(
         "Score by task",
         (Column("Method", "left"), *(Column(name) for name in names)),
         tuple(rows),
-        (f"A task's score is the mean of its metrics ({'; '.join(metrics)}).",),
+        (f"Scored by {'; '.join(metrics)}: mean over metrics and seeds, with its 95 % interval.",),
     )
 
 
@@ -384,10 +387,6 @@ def _score(line: Line, tasks: int) -> Cell:
     if line.rank is None:
         return Cell(f"({number(line.score.value)})", f"{len(line.tasks)} of {_many(tasks, 'task')}")
     return figure(line.score, strong=line.rank[0] == 1)
-
-
-def _name(line: Line, base: str | None, reference: str | None) -> Cell:
-    return Cell(line.method, "", line.method in (base, reference))
 
 
 def _many(count: int, what: str) -> str:

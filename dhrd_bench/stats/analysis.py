@@ -338,6 +338,8 @@ def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
     alone = sorted(task.name for task in selection.grid.tasks if task.n_clusters == 1)
     if alone:
         notes.append(f"No interval for {', '.join(alone)}: all its test rows belong to one text.")
+    if any(line.qps_ratio is not None and line.qps_ratio.low is None for line in lines):
+        notes.append("No interval for a QPS ratio where every cell is one batch of one seed.")
     shaky = sorted({line.method for line in lines if line.versus and line.versus.unstable})
     if shaky:
         notes.append(
