@@ -12,11 +12,11 @@ demo: $(READY)
 	$(BIN)/dhrd-bench report --suite mini7 --results $(RESULTS)/demo
 
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 # Slow tests too; those marked hub, gpu or superglue need what their name says.
 test-all: $(READY)
-	$(BIN)/pytest -m "not hub and not gpu and not superglue"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not hub and not gpu and not superglue"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -24,15 +24,9 @@ class Problem:
 
 def record_path(root: Path, cell: Cell) -> Path:
     """Return where the record of `cell` lives below `root`."""
-    return (
-        root
-        / cell.suite
-        / cell.backbone.replace("/", "--")
-        / cell.budget
-        / cell.method
-        / cell.task
-        / f"seed-{cell.seed}.json"
-    )
+    parts = (cell.suite, cell.backbone, cell.budget, cell.method, cell.task)
+    folder = root.joinpath(*(part.replace("/", "--").replace("..", "--") for part in parts))
+    return folder / f"seed-{cell.seed}.json"
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dhrd_bench.errors import UserError, did_you_mean
 from dhrd_bench.grid.plan import Plan, make_plan
+from dhrd_bench.results.store import record_path as cell_path
 from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.throughput.schema import Figure, Measurement, Scenario, ThroughputRecord
 
@@ -70,9 +71,8 @@ def time_plan(
 
 def record_path(results: Path, record: ThroughputRecord) -> Path:
     """Return where a throughput record lives: beside the records of its budget."""
-    cell = record.cell
-    folder = results / cell.suite / cell.backbone.replace("/", "--") / cell.budget / "throughput" / cell.task
-    return folder / f"{record.scenario}-{cell.seed}.json"
+    folder = cell_path(results, record.cell).parent.parent.parent / "throughput" / record.cell.task
+    return folder / f"{record.scenario}-{record.cell.seed}.json"
 
 
 def read_scenarios(text: str) -> list[Scenario]:
