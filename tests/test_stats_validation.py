@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -100,3 +102,13 @@ def test_intervals_use_the_variance_of_the_suite():
     assert one == student(one.value, found)
     assert found.total == pytest.approx(found.examples + found.seeds)
     assert variance([], floor=2.0).total == 2.0
+
+
+def test_the_page_holds_the_tables_of_a_full_run():
+    page = (Path(__file__).parent.parent / "docs" / "statistics.md").read_text(encoding="utf-8")
+    table = page.partition(BEGIN)[2].partition(END)[0]
+    assert "1000 grids an entry" in table
+    for scenario in SCENARIOS:
+        assert f"| {scenario.name} |" in table
+    coverage = table.partition("**Type-I")[0]
+    assert "↓" not in coverage  # no interval is too short
