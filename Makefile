@@ -29,7 +29,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/run.py
 
 validate-stats: $(READY)
-	$(BIN)/python -m dhrd_bench.stats.validate
+	$(BIN)/python -m dhrd_bench.stats.validate --write docs/statistics.md
 
 leaderboard: $(READY)
 	$(BIN)/dhrd-bench report --suite superglue7 --format markdown --output $(RESULTS)/LEADERBOARD.md

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dhrd_bench.stats.bootstrap import resample
 from dhrd_bench.stats.intervals import bca, percentile
@@ -156,10 +157,11 @@ def _seed_flips(suite: Suite, tasks: Sequence[int]) -> float:
 def _batch(job: tuple[Scenario, tuple[Shape, ...], int, range]) -> dict[Key, list[int]]:
     scenario, shapes, seeds, numbers = job
     total: dict[Key, list[int]] = defaultdict(lambda: [0, 0])
-    for number in numbers:
-        for key, hit in simulate_once(scenario, shapes, seeds, number).items():
-            total[key][0] += hit
-            total[key][1] += 1
+    with threadpool_limits(1):  # the processes share the cores, and the matrices are small
+        for number in numbers:
+            for key, hit in simulate_once(scenario, shapes, seeds, number).items():
+                total[key][0] += hit
+                total[key][1] += 1
     return dict(total)
 
 
