@@ -145,7 +145,7 @@ def test_wilson_is_the_textbook_interval_at_the_binomial_variance():
 
 def test_a_perfect_score_still_has_an_interval():
     task = fakes.FakeTask("perfect", 56)
-    suite = Suite(grid((task,), (fakes.FakeMethod("a", 1.0, role="baseline"), fakes.FakeMethod("b", 1.0))), 300, 0)
+    suite = Suite.of(grid((task,), (fakes.FakeMethod("a", 1.0, role="baseline"), fakes.FakeMethod("b", 1.0))), 300, 0)
     found = suite.score(0)
     assert found.value == 100
     assert found.high == 100

@@ -31,7 +31,7 @@ from dhrd_bench.stats.suite import Suite
 
 def suite(tasks=fakes.SMALL, methods=fakes.THREE, seeds=(0, 1, 2, 3)):
     table = fakes.table(tasks, methods, seeds)
-    return Suite(select(table, groups(table)[0]).grid, 400, 0)
+    return Suite.of(select(table, groups(table)[0]).grid, 400, 0)
 
 
 def flags(count, pairs):

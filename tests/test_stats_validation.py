@@ -95,7 +95,7 @@ def test_simulated_seeds_and_clusters_have_the_shape_asked_for():
 def test_intervals_use_the_variance_of_the_suite():
     from dhrd_bench.stats.simulate import simulate_grid
 
-    suite = Suite(simulate_grid(SMALL, (Skill((0.8,), 0.1),) * 2, 3, np.random.default_rng(0)), 300, 0)
+    suite = Suite.of(simulate_grid(SMALL, (Skill((0.8,), 0.1),) * 2, 3, np.random.default_rng(0)), 300, 0)
     every = list(suite.every)
     one = suite.difference(1, 0)
     found = suite.variance({t: np.array([-1.0, 1.0]) / len(every) for t in every})

@@ -184,7 +184,7 @@ class _Board:
 
     def __init__(self, selection: Selection, grid: Grid, resamples: int, seed: int, only: str | None = None) -> None:
         self.selection, self.grid, self.ranked = selection, grid, only is None
-        self.suite = Suite(grid, resamples, seed)
+        self.suite = Suite.of(grid, resamples, seed)
         self.shown = [m for m, name in enumerate(grid.methods) if only in (None, name)]
         self.base = grid.methods.index(selection.baseline) if selection.baseline in grid.methods else None
         self.pairs = list(itertools.combinations(range(len(grid.methods)), 2))

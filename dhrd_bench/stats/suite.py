@@ -73,11 +73,16 @@ class Scored:
 class Suite:
     """The resampled methods of one grid. Methods and tasks are named by position."""
 
-    def __init__(self, grid: Grid, resamples: int, seed: int) -> None:
-        self.methods = grid.methods
-        self.tasks = [Scored.of(resample(task, resamples, seed)) for task in grid.tasks]
-        self.names = [task.name for task in grid.tasks]
-        self.every = range(len(self.tasks))
+    def __init__(self, methods: Sequence[str], tasks: Sequence[Scored]) -> None:
+        self.methods = tuple(methods)
+        self.tasks = tuple(tasks)
+        self.names = [one.task.name for one in tasks]
+        self.every = range(len(tasks))
+
+    @classmethod
+    def of(cls, grid: Grid, resamples: int, seed: int) -> Suite:
+        """Resample every task of `grid`."""
+        return cls(grid.methods, [Scored.of(resample(task, resamples, seed)) for task in grid.tasks])
 
     def mean(self, method: int, tasks: Sequence[int] | None = None) -> float:
         """Return the mean score of `method` over tasks and seeds."""

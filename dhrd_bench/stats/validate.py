@@ -26,7 +26,7 @@ from dhrd_bench.stats.intervals import bca, percentile
 from dhrd_bench.stats.metrics import cluster_counts, influence
 from dhrd_bench.stats.significance import ALPHA, SUITE, crossed_p, pair_differences, sign_flips
 from dhrd_bench.stats.simulate import SUPERGLUE, Shape, Skill, simulate_grid, truth
-from dhrd_bench.stats.suite import Suite
+from dhrd_bench.stats.suite import Scored, Suite
 
 RESAMPLES = 400
 BEGIN, END = "<!-- validation: begin -->", "<!-- validation: end -->"
@@ -95,7 +95,8 @@ def simulate_once(scenario: Scenario, shapes: Sequence[Shape], seeds: int, numbe
     skills = _skills(scenario)
     rng = np.random.default_rng([number, seeds, sum(map(ord, scenario.name))])
     grid = simulate_grid(tuple(shapes), skills, seeds, rng)
-    suite = Suite(grid, RESAMPLES, number)
+    resampled = [resample(task, RESAMPLES, number) for task in grid.tasks]
+    suite = Suite(grid.methods, [Scored.of(one) for one in resampled])
     true = np.array([[truth(shape, skill) for shape in shapes] for skill in skills])
     found: dict[Key, bool] = {}
 
@@ -103,7 +104,7 @@ def simulate_once(scenario: Scenario, shapes: Sequence[Shape], seeds: int, numbe
         found[scenario.name, seeds, figure, way, task] = bool(hit)
 
     names = [shape.name for shape in shapes]
-    drawn = [level for task in grid.tasks if (level := resample(task, RESAMPLES, number).two_level()) is not None]
+    drawn = [level for one in resampled if (level := one.two_level()) is not None]
     influences = [influence(cluster_counts(task), task.info.metrics).mean(axis=1) for task in grid.tasks]
     parts = {task.name: pair_differences(task, [(2, 0)]) for task in grid.tasks}
     flips = sign_flips(parts, RESAMPLES, number)
