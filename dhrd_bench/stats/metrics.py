@@ -126,10 +126,15 @@ class ClusterCounts:
     predicted: bool
     grouped: bool
 
+    @property
+    def width(self) -> int:
+        """F, the number of `own` counts of a method and seed."""
+        return self.classes * (1 + self.predicted) + self.grouped
+
     def unpack(self, own: Floats, shared: Floats, shape: tuple[int, ...] | None = None) -> Counts:
         """Give weighted sums, ``(R, ...)`` rows of ``weights @ own`` and ``weights @ shared``, their names."""
         k = self.classes
-        own = own.reshape(*own.shape[:-1], *(shape or self.shape), -1)
+        own = own.reshape(*own.shape[:-1], *(shape or self.shape), self.width)
         shared = shared[..., None, None, :]
         none = np.zeros(1)
         return Counts(
@@ -175,7 +180,7 @@ def influence(table: ClusterCounts, names: Sequence[str]) -> Floats:
 
     It sums to 0 over clusters, as no metric changes when all weights do alike.
     """
-    own = table.own.astype(float).reshape(len(table.own), *table.shape, -1)
+    own = table.own.astype(float).reshape(len(table.own), *table.shape, table.width)
     shared = table.shared.astype(float)
     slopes = gradient(table, names, own.sum(0), shared.sum(0))
     return np.asarray(np.einsum("msf,cmsf->msc", slopes[0], own) + np.einsum("msf,cf->msc", slopes[1], shared))
