@@ -142,7 +142,7 @@ class Budget(Card):
     ----------
     train_rows, dev_rows, test_rows
         Row limits; None takes all. dev rows are carved from train, test rows are a seeded sample of
-        whole clusters that is the same for every method and seed.
+        whole groups (rows scored together) that is the same for every method and seed.
     require_rationale
         Train on the rows that have a rationale only, so that all methods see the same rows.
     epochs, batch_size, learning_rate, weight_decay, warmup_steps, max_grad_norm

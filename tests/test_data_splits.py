@@ -47,10 +47,10 @@ def test_splits_keep_their_promises(
     if len(train) >= len(classes):
         assert {by_id[each].label for each in train} == classes
 
-    clusters = test.clusters or test.ids
-    whole = Counter(loaded.test.clusters or loaded.test.ids)
-    assert Counter(clusters) == {cluster: whole[cluster] for cluster in clusters}
-    assert len(test) <= (test_rows or len(loaded.test)) or len(set(clusters)) == 1
+    groups = test.groups or test.ids
+    whole = Counter(loaded.test.groups or loaded.test.ids)
+    assert Counter(groups) == {group: whole[group] for group in groups}
+    assert len(test) <= (test_rows or len(loaded.test)) or len(set(groups)) == 1
     assert test.examples == tuple(each for each in loaded.test.examples if each.id.split(":")[0] in set(test.ids))
     assert all(type(example) is Example for example in test.examples)
 

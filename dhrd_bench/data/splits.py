@@ -21,8 +21,9 @@ def split(loaded: LoadedTask, budget: Budget, seed: int) -> tuple[TaskData, Test
     - dev is carved from train by whole clusters: a cluster has rows in one of them only. It never
       takes more than a third of the rows.
     - train is a sample of what is left, in seeded order.
-    - test is a sample of whole clusters, the same for every seed; the first cluster is taken even if
-      it is larger than `Budget.test_rows`. Rows keep the order of the source.
+    - test is a sample of whole groups (rows scored together), the same for every seed; the first group
+      is taken even if it is larger than `Budget.test_rows`. Groups and not clusters, so that a small
+      sample has rows of many clusters, as intervals need. Rows keep the order of the source.
     - Both samples hold every class that there is, if the limit allows.
 
     Row limits count rows of the suite, also where a row is asked one candidate at a time.
@@ -86,9 +87,9 @@ def _sample(order: Sequence[str], limit: int, sizes: Mapping[str, int], classes:
 def _test_sample(test: TestSplit, limit: int | None, seed: int) -> TestSplit:
     if limit is None or limit >= len(test):
         return test
-    clusters = test.clusters or test.ids
+    units = test.groups or test.ids
     classes: defaultdict[str, set[int]] = defaultdict(set)
-    for cluster, label in zip(clusters, test.labels, strict=True):
-        classes[cluster].add(label)
-    chosen = _sample(seeded_order(clusters, seed), limit, Counter(clusters), classes)
-    return test.take([row for row, cluster in enumerate(clusters) if cluster in chosen])
+    for unit, label in zip(units, test.labels, strict=True):
+        classes[unit].add(label)
+    chosen = _sample(seeded_order(units, seed), limit, Counter(units), classes)
+    return test.take([row for row, unit in enumerate(units) if unit in chosen])
