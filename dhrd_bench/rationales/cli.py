@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,7 +124,7 @@ def audit(
     from rich.console import Console
     from rich.text import Text
 
-    from dhrd_bench.rationales.audit import Thresholds, tables
+    from dhrd_bench.rationales.audit import Thresholds, badge, tables
     from dhrd_bench.rationales.audit import audit as measure
     from dhrd_bench.rationales.store import RationaleStore
     from dhrd_bench.results.store import write_text_atomically
@@ -138,7 +139,8 @@ def audit(
             thresholds=Thresholds(contamination=max_contamination, duplicates=max_duplicates),
             progress=lambda name: status.update(f"auditing {name}"),
         )
-    text = result.model_dump_json(indent=2) + "\n"
+    # The badge travels with the figures: a report prints it without knowing how an audit is made.
+    text = json.dumps(result.model_dump(mode="json") | {"badge": badge(result)}, indent=2) + "\n"
     if output:
         write_text_atomically(output, text)
     if as_json:

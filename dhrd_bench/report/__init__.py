@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -64,6 +65,7 @@ def report(
     from rich.console import Console
 
     from dhrd_bench.report import data, paper, tables, terminal, text
+    from dhrd_bench.report.badges import badges
     from dhrd_bench.results.store import read_records, write_text_atomically
     from dhrd_bench.results.table import long_table
     from dhrd_bench.stats.analysis import analyse
@@ -101,10 +103,14 @@ def report(
     elif format == "csv":
         written = data.as_csv(analyses, compared)
     else:
-        sections = [
-            tables.section(one, [paper.claims_table(claims, one, published)] if published else [])
-            for one, claims in zip(analyses, compared, strict=True)
-        ]
+        sections = []
+        for one, claims in zip(analyses, compared, strict=True):
+            section = tables.section(one, [paper.claims_table(claims, one, published)] if published else [])
+            group = one.selection.group
+            own = (table.cells[["suite", "backbone", "budget"]] == [group.suite, group.backbone, group.budget]).all(
+                axis=1
+            )
+            sections.append(replace(section, notes=(*section.notes, *badges(results, table.cells[own]))))
         document = tables.Document(command, tuple(sections), tuple(notes), tuple(problems))
         if format == "terminal":
             written = terminal.as_text(document) if output else ""

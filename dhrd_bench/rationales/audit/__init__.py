@@ -56,7 +56,7 @@ def audit(
     if store is not None and tasks is None:
         names = [name for name in names if name in store.tasks()]
     result = Audit(
-        suite=suite.name, origin=str(own.folder) if own else "in the suite's rows", thresholds=limits, tasks=[]
+        suite=suite.name, origin=_name(own.folder) if own else "in the suite's rows", thresholds=limits, tasks=[]
     )
     language = read_store_card(own).language if own else "en"
     unreachable = "--without-rows" if without_rows else ""
@@ -94,3 +94,8 @@ def inline(suite: Suite, loaded: LoadedTask | None) -> list[Rationale]:
         for row in loaded.train
         if row.rationale is not None
     ]
+
+
+def _name(folder: Path) -> str:
+    """Name a store by the end of its path: an audit is passed on, the machine's folders are nobody's business."""
+    return "/".join(folder.resolve().parts[-2:])
