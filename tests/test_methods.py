@@ -131,7 +131,11 @@ def slow_loss(
     return sum(weight * torch.stack(losses[term]).mean().item() for term, weight in weights.items())
 
 
-@pytest.mark.parametrize(("name", "params", "weights", "whole"), DEFINITIONS, ids=lambda value: getattr(value, "__name__", None) or str(value))
+@pytest.mark.parametrize(
+    ("name", "params", "weights", "whole"),
+    DEFINITIONS,
+    ids=lambda value: getattr(value, "__name__", None) or str(value),
+)
 def test_loss_is_the_definition(
     name: str, params: dict[str, Any], weights: dict[str, float], whole: Whole, toy: TaskData, context: Context
 ) -> None:
