@@ -277,6 +277,7 @@ def gains_by_task(analysis: Analysis) -> Table:
             test = versus.test
             cell = figure(versus.gain, sign=True, strong=bool(test and test.significant))
             mark = "*" if test and test.significant else "?" if test and not test.decidable else ""
+            mark = mark if versus.gain is not None else ""
             undecided |= mark == "?"
             cells.append(Cell(cell.main + mark, cell.detail, cell.strong))
         rows.append((Cell(line.method), *cells))

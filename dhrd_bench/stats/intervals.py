@@ -124,19 +124,19 @@ def student(value: float, found: Variance) -> Estimate:
     return Estimate(value, value - half, value + half, math.sqrt(found.total), found.df)
 
 
-def wilson(value: float, found: Variance, rows: float) -> Estimate:
+def wilson(value: float, found: Variance, clusters: float) -> Estimate:
     """Return Wilson's interval (1927) for a score of 0-100 at its effective sample size.
 
     Parameters
     ----------
     value, found
         The score and its variance; ``p (1 - p) / variance`` is its effective sample size.
-    rows
+    clusters
         The sample size to take where the score is 0 or 100 and shows no variance.
     """
     share = min(max(value / 100.0, 0.0), 1.0)
     size = 1e4 * share * (1 - share) / found.total if found.total > 0 else 0.0
-    size = size or rows
+    size = size or clusters
     z = quantile(found.df)
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))

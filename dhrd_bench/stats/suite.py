@@ -97,8 +97,8 @@ class Suite:
             return Estimate(value)
         if any("matthews_correlation" in self.tasks[t].task.info.metrics for t in at):
             return student(value, found)
-        rows = len(at) ** 2 / sum(1 / len(self.tasks[t].task.labels) for t in at)
-        return wilson(value, found, rows)
+        clusters = len(at) ** 2 / sum(1 / self.tasks[t].task.n_clusters for t in at)
+        return wilson(value, found, clusters)
 
     def difference(self, method: int, other: int, tasks: Sequence[int] | None = None) -> Estimate:
         """Return `method` less `other` in points."""
@@ -140,8 +140,8 @@ class Suite:
             if part is None:
                 return None
             parts.append(part)
-            if np.count_nonzero(weights) > 1:  # where two methods differ nowhere: as if one example had gone either way
-                floor += 2 * (100.0 * float(np.abs(weights).max()) / len(self.tasks[t].task.labels)) ** 2
+            if np.count_nonzero(weights) > 1:  # where two methods differ nowhere: as if one cluster had gone either way
+                floor += 2 * (100.0 * float(np.abs(weights).max()) / self.tasks[t].task.n_clusters) ** 2
         return variance(parts, floor)
 
     def _unit(self, method: int) -> Floats:
