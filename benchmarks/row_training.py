@@ -40,11 +40,11 @@ WHY_NOT = (RuntimeError, ValueError, ImportError)
 
 @dataclass(frozen=True)
 class Course:
-    """One epoch of a few optimiser steps, on rows in the order in which our loop takes them."""
+    """One epoch of a few optimiser steps on `train`."""
 
     material: Material
     budget: Budget
-    rows: tuple[db.LabeledExample, ...]
+    train: tuple[db.LabeledExample, ...]
 
     @classmethod
     def load(cls, quick: bool) -> Course:
@@ -55,8 +55,13 @@ class Course:
             name="bench", epochs=1, batch_size=batch, max_length=LENGTH, max_rationale=LENGTH, tuning="lora",
             micro_tokens=PACKED,
         )  # fmt: skip
-        order = epoch_batches(len(material.train), batch, material.context(budget).stream("order"), 0)
-        return cls(material, budget, tuple(material.train[i] for part in order for i in part))
+        return cls(material, budget, material.train)
+
+    @property
+    def rows(self) -> list[db.LabeledExample]:
+        """The rows in the order in which our loop takes them, and the peer is given them."""
+        order = epoch_batches(len(self.train), self.batch, self.material.context(self.budget).stream("order"), 0)
+        return [self.train[i] for part in order for i in part]
 
     @property
     def batch(self) -> int:
@@ -65,7 +70,7 @@ class Course:
 
     def part(self, steps: int) -> Course:
         """Return the first steps."""
-        return Course(self.material, self.budget, self.rows[: steps * self.batch])
+        return Course(self.material, self.budget, self.train[: steps * self.batch])
 
     def timed_tokens(self, ids: Sequence[list[int]]) -> float:
         """Return the tokens of all steps but the first, which warms up and is not timed."""
@@ -113,7 +118,7 @@ def train_ours(course: Course, build: Build, weights: Mapping[str, float]) -> St
     """Run our loop over the course."""
     steps = Steps()
     context = course.material.context(course.budget, lambda phase, done, total, figures: steps.end(figures["loss"]))
-    task = TaskData(course.material.card, course.rows, ())
+    task = TaskData(course.material.card, course.train, ())
     fine_tune(task, context, build, weights=weights, head="linear" if "cls" in weights else None)
     return steps
 
