@@ -212,7 +212,7 @@ def pooled_lora(quick: bool) -> Row:
 def splits(course: Course) -> dict[str, tuple[int, int]]:
     """Return ways to split a step's batch into forward passes: (examples, how many)."""
     batch = course.batch
-    return {f"{batch // part} x {part}": (batch // part, part) for part in ((1,) if batch < 16 else (1, 2, 4))}
+    return {f"{batch // part} x {part}": (batch // part, part) for part in ((1,) if batch < 16 else (1, 4))}
 
 
 def classifier_trainer(course: Course, ids: Sequence[list[int]], sizes: tuple[int, int]) -> Trainer:
@@ -262,7 +262,7 @@ def dhrd_step(quick: bool) -> Row:
         course.setting("same loop and packing"),
         "examples/s",
     )
-    row.compare(lambda number: run("one", dhrd.rows), lambda number: run("two", apart), 2 if quick else 5)
+    row.compare(lambda number: run("one", dhrd.rows), lambda number: run("two", apart), 2 if quick else 4)
     row.claims.append(claim("ratio", row.ratios, 1.5))
     row.checks.append(f"loss of the first step: {first['one']:.4f} in one pass, {first['two']:.4f} in two")
     row.profile = profile(lambda: train_ours(course.part(1), dhrd.rows, weights))
