@@ -24,6 +24,12 @@ app.add_typer(rationales_app, name="rationales")
 Include = Annotated[
     list[Path] | None, typer.Option("--include", help="Folder with methods, suites, budgets of your own; repeatable.")
 ]
+Methods = Annotated[str, typer.Option("--methods", help="Comma-separated; settings as in 'NAME[alpha=0.5,beta=1]'.")]
+Suite = Annotated[str, typer.Option("--suite", help="Suite; a prompt as in 'superglue7[prompt=paper]'.")]
+Tasks = Annotated[str | None, typer.Option("--tasks", help="Comma-separated; all tasks of the suite by default.")]
+Backbone = Annotated[str, typer.Option("--backbone", help="Name, hub id or local folder; 'NAME[dtype=float32]'.")]
+Budget = Annotated[str, typer.Option("--budget", help="Named limits; 'NAME[epochs=1]' changes one.")]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="A count (5), a list (0,3,7) or a range (2-4).")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
 DataDir = Annotated[
     Path | None,
@@ -33,14 +39,12 @@ DataDir = Annotated[
 
 @app.command()
 def run(
-    methods: Annotated[str, typer.Option(help="Comma-separated; settings as in 'NAME[alpha=0.5,beta=1]'.")],
-    suite: Annotated[str, typer.Option(help="Suite; a prompt as in 'superglue7[prompt=paper]'.")] = "mini7",
-    tasks: Annotated[str | None, typer.Option(help="Comma-separated; all tasks of the suite by default.")] = None,
-    backbone: Annotated[
-        str, typer.Option(help="Name, hub id or local folder; 'NAME[dtype=float32]'.")
-    ] = "smollm2-135m",
-    budget: Annotated[str, typer.Option(help="Named limits; 'NAME[epochs=1]' changes one.")] = "smoke",
-    seeds: Annotated[str | None, typer.Option(help="A count (5), a list (0,3,7) or a range (2-4).")] = None,
+    methods: Methods,
+    suite: Suite = "mini7",
+    tasks: Tasks = None,
+    backbone: Backbone = "smollm2-135m",
+    budget: Budget = "smoke",
+    seeds: Seeds = None,
     data_dir: DataDir = None,
     rationales: Annotated[
         Path | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
@@ -119,12 +123,12 @@ def report(
 
 @app.command()
 def throughput(
-    methods: Annotated[str, typer.Option(help="Comma-separated; timed against each other.")],
-    suite: Annotated[str, typer.Option(help="Suite.")] = "mini7",
-    tasks: Annotated[str | None, typer.Option(help="Comma-separated; all tasks of the suite by default.")] = None,
-    backbone: Annotated[str, typer.Option(help="Name, hub id or local folder.")] = "smollm2-135m",
-    budget: Annotated[str, typer.Option(help="Budget the methods are fitted under.")] = "smoke",
-    seeds: Annotated[str | None, typer.Option(help="A count, a list or a range.")] = "0",
+    methods: Methods,
+    suite: Suite = "mini7",
+    tasks: Tasks = None,
+    backbone: Backbone = "smollm2-135m",
+    budget: Budget = "smoke",
+    seeds: Seeds = "0",
     scenarios: Annotated[str, typer.Option(help="offline, single-stream, server.")] = "offline",
     rounds: Annotated[int, typer.Option(min=2, help="Rounds in which every method has its turn.")] = 10,
     block: Annotated[int, typer.Option(min=1, help="Examples a turn.")] = 48,

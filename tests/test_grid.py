@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ from dhrd_bench.grid.plan import Plan, make_plan, method_specs, parse_seeds
 from dhrd_bench.grid.progress import Lines
 from dhrd_bench.grid.run import Clock, run_grid
 from dhrd_bench.results.schema import CellRecord
-from dhrd_bench.results.store import find, read_record, read_records, record_path, write_record
+from dhrd_bench.results.store import find, keep_current, read_record, read_records, record_path, write_record
 
 FAST = "smoke[train_rows=8,dev_rows=3,test_rows=8,epochs=1,tuning=top:1,max_length=96]"
 
@@ -139,38 +140,38 @@ def test_a_method_never_sees_test_labels(tmp_path: Path) -> None:
     assert seen
 
 
+METHOD = """
+import dhrd_bench as db
+
+class Mine(db.FineTuned):
+    '{doc}'
+    {comment}
+    card = db.MethodCard(name="mine", summary="s", objective="o", inference="pooled")
+
+    def weights(self):
+        return {{"cls":   {weight}}}
+
+    def rows(self, row, encode):
+        return []
+"""
+
+
 def test_code_fingerprint_ignores_words_and_sees_code(tmp_path: Path) -> None:
-    source = textwrap.dedent(
-        '''
-        import dhrd_bench as db
-
-        class Mine(db.FineTuned):
-            """{doc}"""
-            {comment}
-            card = db.MethodCard(name="mine-{tag}", summary="s", objective="o", inference="pooled")
-
-            def weights(self):
-                return {{"cls": {weight}}}
-
-            def rows(self, row, encode):
-                return []
-
-        db.register(Mine)
-        '''
-    )
-
-    def fingerprint(tag: str, **parts: str) -> str:
-        folder = tmp_path / tag
-        folder.mkdir()
-        # The card's name is part of the code, so the same one is used in a folder of its own and only read back.
-        (folder / "mine.py").write_text(
-            source.format(tag=tag, **parts).replace(f"mine-{tag}", f"mine-{tag[:1]}{tag[1:]}")
-        )
-        registry.include(folder)
-        return code_fingerprint(registry.methods.get(f"mine-{tag}"))
+    def fingerprint(folder: str, **parts: str) -> str:
+        path = tmp_path / folder / "mine.py"
+        path.parent.mkdir()
+        path.write_text(METHOD.format(**parts))
+        spec = importlib.util.spec_from_file_location(f"mine_{folder}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return code_fingerprint(module.Mine)
 
     plain = fingerprint("a", doc="One.", comment="# one", weight="1.0")
-    assert plain != fingerprint("b", doc="One.", comment="# one", weight="2.0")
+    assert fingerprint("b", doc="Another.", comment="", weight="1.0") == plain
+    assert fingerprint("c", doc="One.", comment="# one", weight="2.0") != plain
 
 
 def test_digest_does_not_depend_on_key_order() -> None:
@@ -191,7 +192,6 @@ def test_run_resume_and_superseded_records(tmp_path: Path) -> None:
     (again,) = run_grid(plan(tmp_path), tmp_path, Silent())
     assert outcome(again) == before[path]
     # Another identity in the same place: the old record is kept beside the new one and found again.
-    registry.budgets.add("fast-test", lambda: plan(tmp_path).budget, "test")
     assert find(tmp_path, again.cell, again.identity) is not None
     other = again.model_copy(update={"identity": "f" * 16})
     write_record(tmp_path, other)
@@ -200,6 +200,22 @@ def test_run_resume_and_superseded_records(tmp_path: Path) -> None:
     records, problems = read_records(tmp_path)
     assert len(records) == 8
     assert not problems
+    # Asked for again, the old one is the current one.
+    keep_current(tmp_path, again, again.parts)
+    assert read_record(path) == again
+    assert read_record(path.with_name(f"{path.stem}.{'f' * 12}.json")).identity == "f" * 16
+    assert len(read_records(tmp_path)[0]) == 8
+
+
+def test_decoding_settings_split_no_table(tmp_path: Path) -> None:
+    """Of one budget name with other decoding: the pooled record is reused and fits the same table."""
+    budgets = [FAST.replace("]", f",decoding={{max_new_tokens: {tokens}}}]") for tokens in (5, 9)]
+    short, long = (plan(tmp_path, methods="pooled,cot", seeds="0", budget=budget) for budget in budgets)
+    assert {planned.parts["version"] for planned in (*short.cells, *long.cells)} == {short.cells[0].parts["version"]}
+    for a, b in zip(short.cells, long.cells, strict=True):
+        same = a.method.name == "pooled"
+        assert (a.identity == b.identity) is same
+        assert (a.parts["method_version"] == b.parts["method_version"]) is same
 
 
 def test_records_are_complete(tmp_path: Path) -> None:

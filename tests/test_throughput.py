@@ -137,12 +137,25 @@ def test_drift() -> None:
     assert figures.drift([(10, 1.0)] * 6 + [(10, 2.0)] * 3) == pytest.approx(-0.5)
 
 
-def test_the_busy_meter_sees_others_and_not_ourselves() -> None:
+def test_the_busy_meter_sees_others_and_not_ourselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two processors over ten seconds: 12 s busy, 9 s of it ours, so others had 3 of 20."""
+    readings = iter([(100.0, 40.0, 0.0), (112.0, 49.0, 10.0), (109.0, 49.0, 10.0)])
+    monkeypatch.setattr(BusyMeter, "_read", staticmethod(lambda: next(readings)))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     meter = BusyMeter()
-    deadline = time.perf_counter() + 0.2
+    assert meter.share() == pytest.approx(3 / 20)
+    assert meter.share() == 0.0
+
+
+def test_the_meter_reads_this_machine() -> None:
+    everything, own, wall = BusyMeter._read()
+    deadline = time.perf_counter() + 0.1
     while time.perf_counter() < deadline:
         math.sqrt(2.0)
-    assert 0.0 <= meter.share() <= 1.0
+    later = BusyMeter._read()
+    assert later[1] - own > 0.03
+    assert later[2] - wall >= 0.1
+    assert later[0] >= everything
 
 
 def test_flops_count_weights_and_tokens(tiny: Backbone) -> None:

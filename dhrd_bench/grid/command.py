@@ -14,6 +14,7 @@ from rich.table import Table
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import Plan, make_plan
 from dhrd_bench.grid.progress import show_progress
+from dhrd_bench.results.store import keep_current
 
 
 def run_command(*, console: Console, dry_run: bool, results: Path, **wanted: Any) -> int:
@@ -32,6 +33,9 @@ def run_command(*, console: Console, dry_run: bool, results: Path, **wanted: Any
     _check_writable(results)
     done, missing = len(plan.cells) - len(plan.missing), len(plan.missing)
     console.print(f"{len(plan.cells)} cells: {done} have a record, {missing} to run.", highlight=False)
+    for planned in plan.cells:
+        if planned.record is not None:
+            keep_current(results, planned.record, planned.parts)
     if not missing:
         return 0
     from dhrd_bench.grid.run import run_grid

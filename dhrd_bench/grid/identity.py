@@ -81,32 +81,30 @@ def identity(
             "code": code_fingerprint(method.cls),
         },
         "backbone": backbone,
-        "budget": relevant_budget(budget, method.card),
+        "budget": relevant_budget(budget, generates=method.card.inference == "generate"),
         "seed": seed,
     }
     versions = {
-        "version": digest([parts["harness"], parts["suite"], backbone, _shared_budget(budget)]),
+        # Decoding is the business of the methods that generate: another length is no other table.
+        "version": digest([parts["harness"], parts["suite"], backbone, relevant_budget(budget, generates=False)]),
         "data_version": digest([parts["task"], loaded.rationale_fingerprint]),
-        "method_version": digest(parts["method"]),
+        "method_version": digest([parts["method"], parts["budget"].get("decoding")]),
     }
     return digest(parts), parts | versions
 
 
-def relevant_budget(budget: Budget, card: MethodCard) -> dict[str, Any]:
-    """Return the settings of `budget` that can change what a method with this card does."""
-    values = _shared_budget(budget)
-    if card.inference != "generate":
+def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:
+    """Return the settings of `budget` that can change what a method does that generates text or does not.
+
+    Names and the default number of seeds change nothing, nor does how many rows are decoded at a time.
+    """
+    values = budget.model_dump(mode="json", exclude={"name", "version", "description", "seeds"})
+    del values["decoding"]["batch_size"]
+    if not generates:
         del values["decoding"]
-    else:
-        del values["decoding"]["batch_size"]
     if not budget.tuning.startswith("lora"):
         del values["lora"]
     return values
-
-
-def _shared_budget(budget: Budget) -> dict[str, Any]:
-    """All settings but the names, and how many seeds are run by default."""
-    return budget.model_dump(mode="json", exclude={"name", "version", "description", "seeds"})
 
 
 def code_fingerprint(cls: type[Method]) -> str:

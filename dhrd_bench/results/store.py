@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -101,6 +102,22 @@ def find(root: Path, cell: Cell, identity: str) -> CellRecord | None:
         if record.identity == identity and record.status == "ok":
             return record
     return None
+
+
+def keep_current(root: Path, record: CellRecord, parts: dict[str, Any]) -> None:
+    """Make a record that is reused the current one of its cell, described by today's `parts`.
+
+    It may have been put aside for another identity since; and hashes over its parts that tell which
+    cells go into one table may be formed differently by now. Its identity and outcome stay as they are.
+    """
+    path = record_path(root, record.cell)
+    try:
+        current = read_record(path).identity == record.identity
+    except ValueError:
+        current = False
+    if not current or record.parts != parts:
+        write_record(root, record.model_copy(update={"parts": parts}))
+        path.with_name(f"{path.stem}.{record.identity[:12]}.json").unlink(missing_ok=True)
 
 
 def read_records(root: Path, suite: str | None = None) -> tuple[list[CellRecord], list[Problem]]:
