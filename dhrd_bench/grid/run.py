@@ -132,6 +132,7 @@ def run_cell(
     else:
         _fill(record, planned, predictions, outcome, clock, warmup)
         record.status = "ok"
+        context.train_log["teacher_tokens"] = _teacher_tokens(planned, backbone)
     record.train = context.train_log
     record.finished = datetime.now(UTC).isoformat(timespec="seconds")
     return CellRecord.model_validate(record.model_dump()), predictions
@@ -183,6 +184,18 @@ def _fill(
         test_rows=len(test),
         truncated_test=predictions.truncated,
     )
+
+
+def _teacher_tokens(planned: PlannedCell, backbone: Backbone) -> int:
+    """Count the tokens of the rationales that the method was given, each text once.
+
+    They are the backbone's tokens, not the teacher's own, and the teacher may have written more: texts
+    that were rejected are in no store.
+    """
+    if not planned.method.card.uses_rationales:
+        return 0
+    texts = {row.rationale for row in (*planned.data.train, *planned.data.dev) if row.rationale}
+    return sum(len(backbone.encode(text)) for text in texts)
 
 
 def _describe(error: Exception) -> str:
