@@ -65,6 +65,7 @@ def report(
     from rich.console import Console
 
     from dhrd_bench.report import data, paper, tables, terminal, text
+    from dhrd_bench.report import timed as side_by_side
     from dhrd_bench.report.badges import badges
     from dhrd_bench.results.store import read_records, write_text_atomically
     from dhrd_bench.results.table import long_table
@@ -76,9 +77,11 @@ def report(
     if against is not None:
         published = paper.Reference(paper.find_reference() if against == "paper" else Path(against))
     records, unread = read_records(results)
-    problems = [f"{problem.path}: {problem.reason}" for problem in unread]
-    if not records and problems:
-        raise UserError(f"No record below {results} can be read: {problems[0]}.", "Delete it and run its cell again.")
+    if not records and unread:
+        first = f"{unread[0].path}: {unread[0].reason}"
+        raise UserError(f"No record below {results} can be read: {first}.", "Delete it and run its cell again.")
+    runs, unread_runs = side_by_side.read_timed(results)
+    problems = [f"{problem.path}: {problem.reason}" for problem in (*unread, *unread_runs)]
     table = long_table(records)
     analyses, empty = [], []
     for group in groups(table, suite, backbone, budget):
@@ -92,6 +95,7 @@ def report(
         raise empty[0][1]
     compared = [paper.compare(one, published) if published else [] for one in analyses]
     notes = [f"{' · '.join((group.suite, group.backbone, group.budget))}: {error}" for group, error in empty]
+    timed = [side_by_side.timed(runs, one.selection, tasks, methods) for one in analyses]
     command = _command(
         results=results, suite=suite, backbone=backbone, budget=budget, tasks=tasks, methods=methods,
         baseline=baseline, reference=reference, format=None if format == "terminal" else format, output=output,
@@ -99,13 +103,15 @@ def report(
     )  # fmt: skip
     screen = console or Console()
     if format == "json":
-        written = data.as_json(analyses, compared, command, notes, problems)
+        written = data.as_json(analyses, compared, timed, command, notes, problems)
     elif format == "csv":
-        written = data.as_csv(analyses, compared)
+        written = data.as_csv(analyses, compared, timed)
     else:
         sections = []
-        for one, claims in zip(analyses, compared, strict=True):
-            section = tables.section(one, [paper.claims_table(claims, one, published)] if published else [])
+        for one, claims, found in zip(analyses, compared, timed, strict=True):
+            extra = [side_by_side.timed_table(found)] if found else []
+            extra += [paper.claims_table(claims, one, published)] if published else []
+            section = tables.section(one, extra)
             group = one.selection.group
             own = (table.cells[["suite", "backbone", "budget"]] == [group.suite, group.backbone, group.budget]).all(
                 axis=1

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dhrd_bench.report.paper import Comparison
+from dhrd_bench.report.timed import Timed, timed_rows
 from dhrd_bench.stats.analysis import Analysis, Versus
 from dhrd_bench.stats.equivalence import Equivalence
 from dhrd_bench.stats.intervals import Estimate
@@ -25,13 +27,14 @@ FIELDS = (
 def as_json(
     analyses: Sequence[Analysis],
     comparisons: Sequence[Sequence[Comparison]],
+    timed: Sequence[Sequence[Timed]],
     command: str,
     notes: Sequence[str],
     problems: Sequence[str],
 ) -> str:
     """Return all figures as JSON; an undefined one is null."""
     boards = []
-    for analysis, compared in zip(analyses, comparisons, strict=True):
+    for analysis, compared, runs in zip(analyses, comparisons, timed, strict=True):
         selection = analysis.selection
         boards.append(
             {
@@ -51,7 +54,9 @@ def as_json(
                     for task in selection.grid.tasks
                 },
                 "methods": [_plain(line) for line in analysis.lines],
+                "points": [_plain(point) for point in analysis.points],
                 "critical_difference": _plain(analysis.critical),
+                "timed": [_plain(one) for one in runs],
                 "claims": [_plain(one) for one in compared],
                 "notes": list(analysis.notes),
             }
@@ -72,14 +77,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def as_csv(analyses: Sequence[Analysis], comparisons: Sequence[Sequence[Comparison]]) -> str:
+def as_csv(
+    analyses: Sequence[Analysis], comparisons: Sequence[Sequence[Comparison]], timed: Sequence[Sequence[Timed]]
+) -> str:
     """Return all figures in long form, one a line; ``task`` is empty for the suite."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, FIELDS, restval="", lineterminator="\n")
     writer.writeheader()
-    for analysis, compared in zip(analyses, comparisons, strict=True):
+    for analysis, compared, runs in zip(analyses, comparisons, timed, strict=True):
         group = dataclasses.asdict(analysis.selection.group)
-        for row in _rows(analysis, compared):
+        for row in itertools.chain(_rows(analysis, compared), timed_rows(runs)):
             writer.writerow(group | {key: "" if value is None else value for key, value in row.items()})
     return stream.getvalue()
 
@@ -96,18 +103,27 @@ def _rows(analysis: Analysis, compared: Sequence[Comparison]) -> Iterator[dict[s
             yield own | {"figure": "probability_of_improvement"} | _estimate(line.improvement)
         if analysis.critical is not None and line.method in analysis.critical.ranks:
             yield own | {"figure": "mean_rank", "value": analysis.critical.ranks[line.method]}
-        yield own | {"figure": "qps", "value": line.qps}
+        yield own | {"figure": "qps"} | _estimate(line.qps)
         for name, found in (("qps_ratio", line.qps_ratio), ("qps_to_baseline", line.qps_to_baseline)):
             if found is not None:
                 yield own | {"figure": name} | _estimate(found)
         if line.unparsable is not None:
             yield own | {"figure": "unparsable", "value": line.unparsable}
+        for name, cost in line.costs.items():
+            if cost.mean is not None:
+                yield own | {"figure": f"cost: {name}", "value": cost.mean}
+            if cost.per_point is not None or cost.said:
+                yield own | {"figure": f"cost a point: {name}", "decision": cost.said} | _estimate(cost.per_point)
         for claim, test in line.equivalence.items():
             yield own | {"figure": f"equivalence: {claim}"} | _equivalence(test)
         for task in line.tasks:
             at = own | {"task": task.task}
             yield at | {"figure": "score"} | _estimate(task.score)
             yield from _versus(at, task.versus)
+    for point in analysis.points:
+        if point.on_front is not None:
+            said = "on the front" if point.on_front else "dominated"
+            yield {"method": point.method, "figure": "front_probability", "value": point.probability, "decision": said}
     for one in compared:
         yield {"method": one.method, "figure": f"claim: {one.id}", "decision": one.verdict} | _estimate(one.ours)
 

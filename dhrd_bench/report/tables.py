@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dhrd_bench.stats.analysis import Analysis, Line, Versus
+from dhrd_bench.stats.cost import COSTS, Cost
 from dhrd_bench.stats.intervals import Estimate
+from dhrd_bench.stats.pareto import Point
 
 MINUS = "−"
 NONE = "–"
@@ -47,6 +49,8 @@ class Table:
         Whether a terminal leaves it out.
     rule
         Row before which a line is drawn.
+    points
+        What a page draws below it.
     """
 
     title: str
@@ -55,6 +59,7 @@ class Table:
     caption: tuple[str, ...] = ()
     detail: bool = False
     rule: int | None = None
+    points: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,9 +129,14 @@ def figure(estimate: Estimate | None, places: int = 1, sign: bool = False, stron
 
 def ratio(estimate: Estimate | None) -> Cell:
     """Return a ratio as a cell."""
+    return pace(estimate, "×")
+
+
+def pace(estimate: Estimate | None, unit: str = "") -> Cell:
+    """Return a positive figure, such as a QPS or a ratio (`unit` is then a times sign), as a cell."""
     if estimate is None:
         return Cell(NONE)
-    main = f"{speed(estimate.value)}×"
+    main = f"{speed(estimate.value)}{unit}"
     if estimate.low is None or estimate.high is None:
         return Cell(main)
     return Cell(main, f"[{speed(estimate.low)}, {speed(estimate.high)}]")
@@ -159,6 +169,7 @@ def section(analysis: Analysis, extra: Sequence[Table] = ()) -> Section:
     tables = [leaderboard(analysis), scores_by_task(analysis)]
     if any(line.versus for line in analysis.lines):
         tables.append(gains_by_task(analysis))
+    tables.append(accuracy_and_throughput(analysis))
     if analysis.margin is not None:
         tables.append(equivalences(analysis))
     tables += extra
@@ -195,7 +206,7 @@ def leaderboard(analysis: Analysis) -> Table:
         row.append(Cell(line.tied or NONE))
         if base:
             row.append(Cell(number(versus.detectable) if versus and versus.detectable is not None else NONE))
-        row.append(Cell(speed(line.qps) if line.qps else NONE))
+        row.append(Cell(speed(line.qps.value) if line.qps else NONE))
         if reference:
             row.append(Cell("reference") if line.method == reference else ratio(line.qps_ratio))
         if writes:
@@ -304,6 +315,50 @@ def gains_by_task(analysis: Analysis) -> Table:
         tuple(caption),
         rule=len(rows),
     )
+
+
+def accuracy_and_throughput(analysis: Analysis) -> Table:
+    """Return which ranked methods are on the Pareto front, and what their training cost."""
+    base = analysis.selection.baseline
+    columns = [Column("Method", "left"), Column("Score"), Column("QPS"), Column("Front", "left"), Column("P(front)")]
+    for head in ("Train tokens", "Train seconds", "Teacher tokens"):
+        columns += [Column(head), *([Column(f"{head} a point")] if base else [])]
+    lines = {line.method: line for line in analysis.lines}
+    rows = []
+    for point in analysis.points:
+        row = [Cell(point.method), figure(point.score), pace(point.qps)]
+        row.append(Cell({True: "yes", False: "no", None: NONE}[point.on_front], strong=bool(point.on_front)))
+        row.append(Cell(NONE if point.probability is None else _share(point.probability)))
+        for name in COSTS:
+            cost = lines[point.method].costs[name]
+            row.append(Cell(NONE if cost.mean is None else "0" if cost.mean == 0 else speed(cost.mean)))
+            if base:
+                row.append(Cell("baseline") if point.method == base else _a_point(cost))
+        rows.append(tuple(row))
+    caption = [
+        "Front: no other method has a score and a QPS that are both at least as high, one of them higher. P(front): "
+        "share of joint draws of all scores and QPS in which that is so. QPS: of the runs that were scored, which were "
+        "not timed side by side."
+    ]
+    idle = [point.method for point in analysis.points if point.qps is None]
+    if idle:
+        caption.append(f"{', '.join(idle)}: no backbone at test time, so no QPS to compare; left out of the front.")
+    caption.append("Train, teacher: means per cell; teacher tokens are those of the rationales handed to the method.")
+    if base:
+        caption.append(
+            f"A point: cost beyond that of {base} for each point gained; the interval is that of the points. No gain "
+            "shown: the 95 % interval of the difference reaches 0."
+        )
+    return Table("Accuracy and throughput", tuple(columns), tuple(rows), tuple(caption), points=analysis.points)
+
+
+def _share(probability: float) -> str:
+    """Return a share of draws, which is never certain."""
+    return "<0.01" if probability < 0.01 else ">0.99" if probability > 0.99 else f"{probability:.2f}"
+
+
+def _a_point(cost: Cost) -> Cell:
+    return Cell(cost.said) if cost.said else pace(cost.per_point)
 
 
 def equivalences(analysis: Analysis) -> Table:

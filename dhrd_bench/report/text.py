@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 
+from dhrd_bench.report.picture import STYLE, as_svg
 from dhrd_bench.report.tables import Cell, Document, Section, Table
 
 
@@ -81,7 +82,7 @@ def as_html(document: Document) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>dhrd-bench leaderboard</title>\n<style>{_STYLE}</style>\n<h1>Leaderboard</h1>\n"
+        f"<title>dhrd-bench leaderboard</title>\n<style>{_STYLE}{STYLE}</style>\n<h1>Leaderboard</h1>\n"
         + "\n".join(body)
         + "\n</html>\n"
     )
@@ -93,10 +94,11 @@ def _html_section(section: Section) -> str:
         parts.append(f"<h3>{html.escape(table.title)}</h3>")
         parts.append(_html_table(table))
         parts += [f"<p class=caption>{html.escape(line)}</p>" for line in table.caption]
+        parts.append(as_svg(table.points))
     if section.notes:
         items = "".join(f"<li>{html.escape(note)}</li>" for note in section.notes)
         parts.append(f"<h3>Left out, and to be read with it</h3><ul>{items}</ul>")
-    return "\n".join(parts)
+    return "\n".join(filter(None, parts))
 
 
 def _html_table(table: Table) -> str:

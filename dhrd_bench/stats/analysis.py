@@ -9,10 +9,12 @@ from functools import cached_property
 
 import numpy as np
 
+from dhrd_bench.stats.cost import COSTS, Cost, cost, mean_costs
 from dhrd_bench.stats.design import Grid, Selection
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.metrics import known
+from dhrd_bench.stats.pareto import Point, points
 from dhrd_bench.stats.power import Needed, detectable, needed
 from dhrd_bench.stats.ranking import (
     CriticalDifference,
@@ -109,6 +111,8 @@ class Line:
         Share of answers that could not be read, None where the method writes none.
     equivalence
         By name, the claims tested against the user's margin.
+    costs
+        By name, what its training cost, on the cells that its score is over.
     """
 
     method: str
@@ -121,11 +125,12 @@ class Line:
     tied: str
     iqm: Estimate
     improvement: Estimate | None
-    qps: float | None
+    qps: Estimate | None
     qps_ratio: Estimate | None
     qps_to_baseline: Estimate | None
     unparsable: float | None
     equivalence: dict[str, Equivalence]
+    costs: dict[str, Cost]
     tasks: tuple[TaskLine, ...]
 
 
@@ -133,13 +138,15 @@ class Line:
 class Analysis:
     """All figures of one leaderboard, best method first, partial ones last.
 
-    `suite` and `speed` give further figures of the ranked methods.
+    `suite` and `speed` give further figures of the ranked methods; `points` are their places in the picture
+    of score and throughput, in the order of the lines.
     """
 
     selection: Selection
     suite: Suite
     speed: Speed
     lines: tuple[Line, ...]
+    points: tuple[Point, ...]
     critical: CriticalDifference | None
     resamples: int
     seed: int
@@ -165,9 +172,10 @@ def analyse(selection: Selection, *, resamples: int = 10_000, seed: int = 0, mar
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
     notes = [*selection.notes, *_cautions(selection, lines)]
     main = boards[0].suite
-    return Analysis(
-        selection, main, speed, tuple(lines), critical_difference(main), resamples, seed, margin, tuple(notes)
-    )
+    placed = points(main, speed, [line.method for line in lines if line.inference != "none"], seed)
+    placed = tuple(placed[main.methods.index(line.method)] for line in lines if line.ranked)
+    critical = critical_difference(main)
+    return Analysis(selection, main, speed, tuple(lines), placed, critical, resamples, seed, margin, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,13 @@ class _Board:
         self.flips = sign_flips(able, resamples, seed)
         if len(able) < len(grid.tasks):
             self.flips.pop(SUITE, None)
+
+    @cached_property
+    def costs(self) -> dict[str, dict[str, float | None]]:
+        """Each method's mean costs on the cells of the grid."""
+        cells = self.selection.cells
+        within = {(task.name, seed) for task in self.grid.tasks for seed in task.seeds}
+        return mean_costs(cells[[key in within for key in zip(cells["task"], cells["seed"], strict=True)]])
 
     def compared(self) -> list[int]:
         """Return the methods that are tested against the baseline."""
@@ -270,6 +285,7 @@ def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Lin
         qps_ratio=to_reference,
         qps_to_baseline=to_baseline,
         unparsable=float(cells["unparsable"].mean()) if inference == "generate" else None,
+        costs=_costs(board, method, versus),
         equivalence={} if margin is None else _equivalence(board, method, to_baseline, margin),
         tasks=tuple(
             TaskLine(
@@ -281,6 +297,12 @@ def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Lin
             for t, task in enumerate(suite.names)
         ),
     )
+
+
+def _costs(board: _Board, method: int, versus: Versus | None) -> dict[str, Cost]:
+    own = board.costs[board.grid.methods[method]]
+    its = board.costs[board.grid.methods[board.base]] if board.base is not None else {}
+    return {name: cost(own[name], its.get(name), versus.difference if versus else None) for name in COSTS}
 
 
 def _equivalence(board: _Board, method: int, to_baseline: Estimate | None, margin: float) -> dict[str, Equivalence]:

@@ -118,6 +118,12 @@ def variance(parts: Sequence[Part], floor: float = 0.0) -> Variance:
     return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > 0 else math.inf)
 
 
+def covariance_of(matrix: Floats) -> Floats:
+    """Return the nearest matrix that can be a covariance: what `variance` does to one figure, for all at once."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
 def student(value: float, found: Variance) -> Estimate:
     """Return the interval ``value -+ t * se``."""
     half = quantile(found.df) * math.sqrt(found.total)

@@ -1,8 +1,8 @@
-"""Throughput ratios with intervals.
+"""Throughput and its ratios, with intervals.
 
 QPS of a method is all examples over all seconds of its cells; the ratio of two methods is taken over
 the cells that both have, so it is the ratio of the seconds they need for the same examples. The
-interval is that of its logarithm. Its variance is that of a bootstrap over blocks of laps (timed batches)
+intervals are those of the logarithms. Their variance is that of a bootstrap over blocks of laps (timed batches)
 within cells, and between seeds as in `dhrd_bench.stats.intervals.variance`: laps are nested in cells, so
 what is called interaction there is the laps' own variance here.
 """
@@ -10,14 +10,15 @@ what is called interaction there is the laps' own variance here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from dhrd_bench.stats.intervals import Estimate, Part, quantile, variance
+from dhrd_bench.stats.design import Floats
+from dhrd_bench.stats.intervals import Estimate, Part, covariance_of, quantile, variance
 
 BLOCKS = 20
 """Consecutive laps of a cell are merged into at most so many blocks, as neighbours are alike."""
@@ -60,11 +61,17 @@ class Speed:
             run = _Run(float(examples), float(seconds), tuple(laps) or ((float(examples), float(seconds)),))
             self.cells.setdefault(method, {})[task, int(number)] = run
 
-    def qps(self, method: str, tasks: Sequence[str]) -> float | None:
-        """Return examples per second of `method` over its cells of `tasks`, None if nothing was timed."""
-        runs = [run for (task, _), run in self.cells.get(method, {}).items() if task in tasks]
-        seconds = sum(run.seconds for run in runs)
-        return sum(run.examples for run in runs) / seconds if seconds > 0 else None
+    def qps(self, method: str, tasks: Sequence[str]) -> Estimate | None:
+        """Return examples per second of `method` over its cells of `tasks`, None if nothing was timed.
+
+        The estimate's `se` and `df` are those of the logarithm, as in `ratio`.
+        """
+        own = {key: run for key, run in self.cells.get(method, {}).items() if key[0] in tasks}
+        seconds = sum(run.seconds for run in own.values())
+        if seconds <= 0:
+            return None
+        value = math.log(sum(run.examples for run in own.values()) / seconds)
+        return self._estimate(value, {method: 1}, list(own))
 
     def ratio(self, method: str, other: str, tasks: Sequence[str]) -> Estimate | None:
         """Return QPS of `method` over that of `other`, on the (task, seed) cells that both have.
@@ -72,19 +79,46 @@ class Speed:
         The estimate's `se` and `df` are those of the logarithm. There is no interval where every cell
         is a single lap of a single seed; None if no cell is shared.
         """
-        own, its = self.cells.get(method, {}), self.cells.get(other, {})
-        shared = [key for key in own if key in its and key[0] in tasks]
+        shared = self._shared((method, other), tasks)
         if not shared:
             return None
-        mine, theirs = (sum(side[key].seconds for key in shared) for side in (own, its))
-        value = math.log(theirs / mine)
-        parts = []
+        mine, theirs = (sum(self.cells[side][key].seconds for key in shared) for side in (method, other))
+        return self._estimate(math.log(theirs / mine), {method: 1, other: -1}, shared)
+
+    def covariance(self, methods: Sequence[str], tasks: Sequence[str]) -> Floats:
+        """Return the ``(M, M)`` covariance of the logarithms of QPS, on the cells that all `methods` have.
+
+        The laps of two methods are independent; what a seed does to both is shared. The variance that
+        it gives a ratio is that of `ratio`, or more where seeds vary less than laps would have it.
+        """
+        shared = self._shared(methods, tasks)
+        total = np.array([[sum(self.cells[m][key].seconds for key in shared)] for m in methods])
+        found = np.zeros((len(methods), len(methods)))
         for task in dict.fromkeys(task for task, _ in shared):
-            runs = [(own[key], its[key]) for key in shared if key[0] == task]
+            runs = [[self.cells[m][key] for key in shared if key[0] == task] for m in methods]
+            count = len(runs[0])
+            seeds = count * np.array([[run.seconds for run in own] for own in runs]) / total
+            laps = (count**2 * np.array([[run.spread[0] for run in own] for own in runs]) / total**2).mean(axis=1)
+            blocks = np.array([min(run.spread[1] for run in own) for own in runs])
+            found += np.diag(laps / count * blocks / np.maximum(blocks - 1, 1))
+            if count > 1:
+                found += covariance_of(np.atleast_2d(np.cov(seeds)) - np.diag(laps)) / count
+        return found
+
+    def _shared(self, methods: Sequence[str], tasks: Sequence[str]) -> list[tuple[str, int]]:
+        sides = [self.cells.get(method, {}) for method in methods]
+        return [key for key in sides[0] if key[0] in tasks and all(key in side for side in sides)]
+
+    def _estimate(self, value: float, signs: Mapping[str, int], keys: Sequence[tuple[str, int]]) -> Estimate:
+        """Return the estimate whose logarithm is `value`, a sum of logarithms of QPS with these `signs`."""
+        total = {m: sum(self.cells[m][key].seconds for key in keys) for m in signs}
+        parts = []
+        for task in dict.fromkeys(task for task, _ in keys):
+            runs = [{m: self.cells[m][key] for m in signs} for key in keys if key[0] == task]
             count = len(runs)
-            seeds = [count * (two.seconds / theirs - one.seconds / mine) for one, two in runs]
-            laps = [count**2 * (two.spread[0] / theirs**2 + one.spread[0] / mine**2) for one, two in runs]
-            blocks = min(min(one.spread[1], two.spread[1]) for one, two in runs)
+            seeds = [count * sum(-signs[m] * run.seconds / total[m] for m, run in one.items()) for one in runs]
+            laps = [count**2 * sum(run.spread[0] / total[m] ** 2 for m, run in one.items()) for one in runs]
+            blocks = min(run.spread[1] for one in runs for run in one.values())
             within = float(np.mean(laps))
             parts.append(
                 Part(count, blocks, within / count, within, float(np.var(seeds, ddof=1)) if count > 1 else 0.0)

@@ -23,9 +23,11 @@ class Scored:
     ----------
     task, point, seeds
         As in `Replicates`.
-    examples
-        ``(M, M)`` covariance, over drawn clusters, of the means over seeds; None if a metric cannot be
+    drawn
+        ``(M, R)`` means over seeds on the drawn clusters, less their own mean; None if a metric cannot be
         resampled or there is a single cluster.
+    examples
+        ``(M, M)`` covariance of `drawn`; None likewise.
     interaction
         ``(M, M)`` covariance over drawn clusters of a seed's deviation from that mean.
     square
@@ -35,6 +37,7 @@ class Scored:
     task: TaskGrid
     point: Floats
     seeds: Floats
+    drawn: Floats | None
     examples: Floats | None
     interaction: Floats
     square: Floats
@@ -47,13 +50,13 @@ class Scored:
         centred = one.point - one.point.mean(axis=1, keepdims=True)
         square = centred @ centred.T / (count - 1) if count > 1 else none
         if one.draws is None or one.task.n_clusters == 1:
-            return cls(one.task, one.point, one.seeds, None, none, square)
+            return cls(one.task, one.point, one.seeds, None, None, none, square)
         draws = one.draws - one.draws.mean(axis=2, keepdims=True)
         resamples = draws.shape[2]
         mean = draws.mean(axis=1)
         apart = (draws - mean[:, None]).reshape(methods, -1)
         interaction = apart @ apart.T / (resamples * (count - 1)) if count > 1 else none
-        return cls(one.task, one.point, one.seeds, mean @ mean.T / resamples, interaction, square)
+        return cls(one.task, one.point, one.seeds, mean, mean @ mean.T / resamples, interaction, square)
 
     def part(self, weights: Floats) -> Part | None:
         """Return the share that a contrast with ``(M,)`` `weights` has in a figure."""

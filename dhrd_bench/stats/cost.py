@@ -1,0 +1,65 @@
+"""What training costs, and what a point gained over the baseline costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dhrd_bench.stats.intervals import Estimate
+
+COSTS = ("tokens", "seconds", "teacher_tokens")
+"""What a record's ``train`` says training cost."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One cost of one method.
+
+    Attributes
+    ----------
+    mean
+        Per cell; None if a record does not tell.
+    per_point
+        Extra cost over the baseline for each point gained.
+    said
+        Why there is no `per_point`: ``no gain shown``, ``no extra cost``; empty where nothing can be said.
+    """
+
+    mean: float | None
+    per_point: Estimate | None = None
+    said: str = ""
+
+
+def mean_costs(cells: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """Return each method's mean costs over `cells`."""
+    return {
+        str(method): {name: _mean([train.get(name) for train in own]) for name in COSTS}
+        for method, own in cells.groupby("method")["train"]
+    }
+
+
+def cost(own: float | None, its: float | None, gained: Estimate | None) -> Cost:
+    """Return a cost `own` beside the baseline's.
+
+    Parameters
+    ----------
+    gained
+        The difference in points, None for the baseline itself. The interval is that of the points: what
+        a cell costs is taken as it is. A gain whose interval reaches 0 has no finite cost a point.
+    """
+    if own is None or its is None or gained is None:
+        return Cost(own)
+    if gained.low is None or gained.high is None or gained.low <= 0:
+        return Cost(own, said="no gain shown")
+    extra = own - its
+    if extra <= 0:
+        return Cost(own, said="no extra cost")
+    return Cost(own, Estimate(extra / gained.value, extra / gained.high, extra / gained.low))
+
+
+def _mean(values: Sequence[object]) -> float | None:
+    known = [float(value) for value in values if isinstance(value, int | float)]
+    return float(np.mean(known)) if known and len(known) == len(values) else None

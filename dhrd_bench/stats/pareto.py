@@ -1,0 +1,122 @@
+"""The Pareto front of score and throughput, and how sure it is.
+
+A method is on the front if no other has a score and a QPS that are both at least as high, one of them
+higher. How sure that is, is the share of joint draws of all methods' scores and QPS in which it is on
+the front. Replicates of the two-level bootstrap have not the variance of the scores
+(`dhrd_bench.stats.intervals`), so a draw is put together from the parts that the intervals are made of;
+docs/statistics.md has the formulas.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dhrd_bench.contracts import derive_seed
+from dhrd_bench.stats.design import Floats
+from dhrd_bench.stats.intervals import Estimate, covariance_of
+from dhrd_bench.stats.speed import Speed
+from dhrd_bench.stats.suite import Suite
+
+
+@dataclass(frozen=True)
+class Point:
+    """One ranked method in the picture of score and throughput.
+
+    Attributes
+    ----------
+    qps, on_front
+        None for a method that takes no part, as it has no backbone at test time.
+    probability
+        Of being on the front; None likewise, and where a score cannot be resampled.
+    """
+
+    method: str
+    score: Estimate
+    qps: Estimate | None
+    on_front: bool | None
+    probability: float | None
+
+
+def front(scores: Floats, qps: Floats) -> npt.NDArray[np.bool_]:
+    """Return which methods are on the front; methods are the first axis, any other is draws."""
+    off = [
+        ((scores >= score) & (qps >= pace) & ((scores > score) | (qps > pace))).any(axis=0)
+        for score, pace in zip(scores, qps, strict=True)
+    ]
+    return ~np.array(off, dtype=bool)
+
+
+def points(suite: Suite, speed: Speed, taking_part: Sequence[str], seed: int) -> tuple[Point, ...]:
+    """Place the methods of `suite`; only those `taking_part` can be on the front or keep others off it."""
+    scores = [suite.score(m) for m in range(len(suite.methods))]
+    qps = [speed.qps(name, suite.names) if name in taking_part else None for name in suite.methods]
+    # The draws are made in this order, so that the methods' names have no say in them.
+    placed = sorted((scores[m].value, found.value, m) for m, found in enumerate(qps) if found is not None)
+    at = [m for *_, m in placed]
+    on_front: dict[int, bool] = {}
+    probability: dict[int, float] = {}
+    if at:
+        score, pace = (np.array([[one[column]] for one in placed]) for column in (0, 1))
+        on_front = dict(zip(at, front(score, pace)[:, 0].tolist(), strict=True))
+        rng = np.random.default_rng(derive_seed("front", str(seed)))
+        deviations = score_deviations(suite, at, rng)
+        if deviations is not None:
+            df = min(found.df or math.inf for found in qps if found is not None)
+            covariance = speed.covariance([suite.methods[m] for m in at], suite.names)
+            factors = np.exp(_normal(covariance, deviations.shape[1], rng) * _heavy(df, deviations.shape[1], rng))
+            share = front(score + deviations, pace * factors).mean(axis=1)
+            probability = dict(zip(at, share.tolist(), strict=True))
+    return tuple(
+        Point(name, scores[m], qps[m], on_front.get(m), probability.get(m)) for m, name in enumerate(suite.methods)
+    )
+
+
+def score_deviations(suite: Suite, at: Sequence[int], rng: np.random.Generator) -> Floats | None:
+    """Return ``(M, R)`` draws of what the suite scores of the methods `at` may be off by.
+
+    The shared draws of clusters, widened as in `variance`, plus normal draws with the covariance that
+    comes from the seeds; all of it by one Student factor a draw, with the lowest degrees of freedom of
+    any two methods' difference, so that no difference is drawn with less spread than its interval has.
+    None if a metric cannot be resampled.
+    """
+    methods, tasks = np.array(at), len(suite.tasks)
+    found, half_floor = np.zeros((len(at), 1)), 0.0
+    examples, between = (np.zeros((len(at),) * 2) for _ in range(2))
+    for task in suite.tasks:
+        if task.drawn is None or task.examples is None:
+            return None
+        clusters, (_, seeds) = task.task.n_clusters, task.point.shape
+        widening = clusters / (clusters - 1) / tasks**2
+        found = found + task.drawn[methods] * math.sqrt(widening)
+        block = np.ix_(methods, methods)
+        examples += task.examples[block] * widening
+        if seeds > 1:
+            between += covariance_of(task.square[block] - task.interaction[block]) / seeds / tasks**2
+        half_floor += (100.0 / clusters / tasks) ** 2
+    resamples = found.shape[1]
+    found = found + _normal(between, resamples, rng)
+    # Two methods that differ on no example: as if one cluster a task had gone either way.
+    sd = np.sqrt(np.diag(examples))
+    apart = sd[:, None] ** 2 + sd[None] ** 2 - 2 * examples
+    twin = ((apart <= 1e-12 * (sd[:, None] + sd[None]) ** 2) & ~np.eye(len(at), dtype=bool)).any(axis=1)
+    found = found + twin[:, None] * math.sqrt(half_floor) * rng.standard_normal((len(at), resamples))
+    pairs = [suite.difference(i, j).df or math.inf for i, j in itertools.combinations(at, 2)]
+    return np.asarray(found * _heavy(min(pairs, default=math.inf), resamples, rng))
+
+
+def _normal(covariance: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """Draw ``(M, R)`` normal deviations."""
+    values, vectors = np.linalg.eigh(covariance)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return np.asarray(root @ rng.standard_normal((len(covariance), resamples)))
+
+
+def _heavy(df: float, resamples: int, rng: np.random.Generator) -> Floats:
+    """Draw ``(R,)`` factors that turn normal deviations into Student's t with `df` degrees of freedom."""
+    return np.ones(resamples) if math.isinf(df) else np.sqrt(df / rng.chisquare(df, resamples))
