@@ -13,6 +13,7 @@ import numpy as np
 from dhrd_bench.results.schema import Cell, CellRecord, Data, MethodInfo, Rows, TaskInfo, Timing
 from dhrd_bench.results.store import record_path
 from dhrd_bench.results.table import LongTable, long_table
+from dhrd_bench.throughput.schema import Figure, Measurement, ThroughputRecord
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,38 @@ def record(task: FakeTask, method: FakeMethod, seed: int, **changes: Any) -> Cel
         "finished": "2026-01-01T00:00:00Z",
     }  # fmt: skip
     return CellRecord(**(fields | changes))
+
+
+def throughput(
+    task: FakeTask, methods: Sequence[FakeMethod] = THREE, scenario: str = "offline", seed: int = 0, **changes: Any
+) -> ThroughputRecord:
+    """Return the record of a throughput run; `changes` replace its fields."""
+    roles = {method.role: method for method in methods}
+
+    def ratio(method: FakeMethod, role: str) -> Figure | None:
+        if role not in roles or roles[role] is method:
+            return None
+        value = method.qps / roles[role].qps
+        return Figure(value=value, low=0.98 * value, high=1.02 * value)
+
+    measurements = [
+        Measurement(
+            method=method.name, identity=f"{method.name}-{task.name}-{seed}", inference=method.inference,
+            engine="transformers", batch_policy="by length",
+            qps=Figure(value=method.qps, low=0.9 * method.qps, high=1.1 * method.qps),
+            ratio=ratio(method, "reference"), ratio_to_baseline=ratio(method, "baseline"),
+            equivalent_p=0.01 if ratio(method, "baseline") else None,
+        )
+        for method in methods
+    ]  # fmt: skip
+    names = {role: method.name for role, method in roles.items()}
+    fields: dict[str, Any] = {
+        "scenario": scenario,
+        "cell": Cell(suite="fake", task=task.name, method=methods[0].name, backbone="tiny", budget="smoke", seed=seed),
+        "baseline": names.get("baseline"), "reference": names.get("reference"), "margin": 5.0, "examples": task.rows,
+        "peak_flops": 1e9, "other_load": 0.0, "measurements": measurements, "environment": {}, "finished": "2026",
+    }  # fmt: skip
+    return ThroughputRecord(**(fields | changes))
 
 
 def failed(task: FakeTask, method: FakeMethod, seed: int, error: str = "out of memory") -> CellRecord:

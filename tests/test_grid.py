@@ -108,6 +108,18 @@ def test_identity_holds_what_matters_and_nothing_else(tmp_path: Path) -> None:
     assert [a == b for a, b in zip(base, changed, strict=True)] == [True, False] * 4
 
 
+def test_records_count_the_tokens_of_the_rationales_that_a_method_was_given(tmp_path: Path) -> None:
+    from dhrd_bench.backbones import load
+
+    wanted = plan(tmp_path, seeds="0", tasks="rte")
+    counted = {one.cell.method: one.train["teacher_tokens"] for one in run_grid(wanted, tmp_path, Silent())}
+    data = wanted.cells[0].data
+    texts = {row.rationale for row in (*data.train, *data.dev) if row.rationale}
+    assert len(texts) > 5
+    encoded = load(wanted.backbone).tokenizer(sorted(texts), add_special_tokens=False)["input_ids"]
+    assert counted == {"pooled": 0, "dhrd": sum(map(len, encoded))}
+
+
 def test_decoding_matters_to_generating_methods_only(tmp_path: Path) -> None:
     longer = "smoke[decoding={max_new_tokens: 9}]"
     for name, same in (("pooled", True), ("cot", False)):

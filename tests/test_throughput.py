@@ -202,6 +202,10 @@ def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert all(count == 5 for one in record.measurements for count, _ in one.blocks)
             assert all(one.ratio is not None for one in record.measurements if one.method != "cot")
     # Throughput files are no cell records and do not get in their way.
+    from dhrd_bench.report.timed import read_timed
     from dhrd_bench.results.store import read_records
 
     assert read_records(tmp_path) == ([], [])
+    records, problems = read_timed(tmp_path)
+    assert [record.scenario for record in records] == ["offline", "server", "single-stream"]
+    assert problems == []

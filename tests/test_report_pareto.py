@@ -1,0 +1,242 @@
+"""Accuracy against throughput in a report, from the command line to every form."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import fakes
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from dhrd_bench.cli import app
+from dhrd_bench.report import report as make_report
+from dhrd_bench.report.picture import as_svg
+from dhrd_bench.stats.intervals import Estimate
+from dhrd_bench.stats.pareto import Point
+from dhrd_bench.throughput.command import record_path
+
+IDLE = fakes.FakeMethod("idle", 0.5, inference="none", qps=1e6)
+FORMS = ("terminal", "markdown", "html", "latex")
+
+
+def report(root, *options, code=0):
+    done = CliRunner().invoke(app, ["report", "--results", str(root), "--resamples", "200", *options])
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def write_run(root, record):
+    path = record_path(root, record)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(record.model_dump_json())
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    trained = {
+        "base": {"tokens": 1000, "seconds": 2.0, "teacher_tokens": 0},
+        "better": {"tokens": 3000, "seconds": 2.0, "teacher_tokens": 600},
+        "slow": {"tokens": 3000, "seconds": 9.0},
+        "idle": {},
+    }
+    made = fakes.records(methods=(*fakes.THREE, IDLE))
+    fakes.write(root, [one.model_copy(update={"train": trained[one.cell.method]}) for one in made])
+    for scenario in ("offline", "server"):
+        write_run(root, fakes.throughput(fakes.SMALL[1], scenario=scenario))
+    return root
+
+
+def rows_of(markdown, title):
+    """Return a Markdown table as dicts by its first column."""
+    lines = markdown.split(f"### {title}\n\n")[1].split("\n\n")[0].splitlines()
+    head, _, *body = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [dict(zip(head, row, strict=True)) for row in body]
+
+
+def test_the_table_says_who_is_on_the_front_and_what_a_point_costs(results):
+    text = report(results, "--format", "markdown")
+    rows = {row["Method"]: row for row in rows_of(text, "Accuracy and throughput")}
+    assert rows["better"]["Front"] == "**yes**"
+    assert rows["slow"]["Front"] == "no"
+    assert rows["slow"]["P(front)"] == "&lt;0.01"
+    assert re.fullmatch(r"\d+(\.\d+)? \[.*, .*\]", rows["base"]["QPS"])
+    assert rows["better"]["Teacher tokens"] == "600"
+    assert re.fullmatch(r"\d+ \[\d+(\.\d+)?, [\d,]+\]", rows["better"]["Train tokens a point"])
+    assert rows["better"]["Train seconds a point"] == "no extra cost"
+    assert rows["slow"]["Train tokens a point"] == "no gain shown"
+    assert rows["slow"]["Teacher tokens"] == rows["slow"]["Teacher tokens a point"] == "–", (
+        "an old record tells nothing"
+    )
+    assert rows["idle"]["QPS"] == rows["idle"]["Front"] == rows["idle"]["P(front)"] == "–"
+    assert "idle: no backbone at test time" in text
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_shows_both_tables(results, form):
+    text = report(results, "--format", form)
+    for words in ("Accuracy and throughput", "no gain shown", "Timed side by side", "INVALID: not to be quoted"):
+        assert words in " ".join(text.split())
+
+
+def test_data_hold_the_figures_of_both_tables(results):
+    board = json.loads(report(results, "--format", "json"))["leaderboards"][0]
+    points = {point["method"]: point for point in board["points"]}
+    lines = {line["method"]: line for line in board["methods"]}
+    rows = {
+        (row["method"], row["task"], row["figure"]): row
+        for row in csv.DictReader(io.StringIO(report(results, "--format", "csv")))
+    }
+    better = rows["better", "", "front_probability"]
+    assert float(better["value"]) == points["better"]["probability"]
+    assert better["decision"] == "on the front"
+    assert points["idle"]["on_front"] is None
+    assert ("idle", "", "front_probability") not in rows
+    per_point = lines["better"]["costs"]["teacher_tokens"]["per_point"]
+    row = rows["better", "", "cost a point: teacher_tokens"]
+    assert [float(row[key]) for key in ("value", "low", "high")] == [per_point[key] for key in ("value", "low", "high")]
+    difference = lines["better"]["versus"]["difference"]
+    assert per_point["value"] == pytest.approx(600 / difference["value"])
+    assert per_point["high"] == pytest.approx(600 / difference["low"])
+    assert rows["slow", "", "cost a point: tokens"]["decision"] == "no gain shown"
+    qps = rows["base", "", "qps"]
+    assert float(qps["low"]) < float(qps["value"]) < float(qps["high"])
+    runs = {(one["method"], one["scenario"]): one for one in board["timed"]}
+    assert len(runs) == 6
+    assert runs["better", "offline"]["ratio_to_baseline"]["value"] == 1.0
+    timed = rows["better", "beta", "timed ratio_to_baseline: offline, seed 0"]
+    assert (float(timed["value"]), float(timed["p"]), timed["decision"]) == (1.0, 0.01, "VALID")
+
+
+class Picture(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.texts, self.inside = [], [], False
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = self.inside or tag == "svg"
+        if self.inside:
+            self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "svg"
+
+    def handle_data(self, data):
+        if self.inside and data.strip():
+            self.texts.append(data)
+
+
+def test_a_page_draws_the_picture_and_needs_nothing_else(results):
+    page = report(results, "--format", "html")
+    picture = Picture()
+    picture.feed(page)
+    tags = [tag for tag, _ in picture.tags]
+    assert tags.count("svg") == 1
+    assert tags.count("circle") == 3
+    assert not {"script", "image", "use", "a", "style", "foreignobject"} & set(tags)
+    assert not any(name.startswith("on") or "href" in name for _, attrs in picture.tags for name in attrs)
+    assert {"base", "better", "slow"} <= set(picture.texts)
+    assert "idle" not in picture.texts
+    assert "http" not in page
+
+
+def drawn(*points):
+    picture = Picture()
+    picture.feed(as_svg(points))
+    return picture
+
+
+@pytest.mark.parametrize(
+    "qps",
+    [
+        [Estimate(100.0)],
+        [Estimate(100.0, 90.0, 110.0), Estimate(100.0, 90.0, 110.0)],
+        [Estimate(1e-3, 1e-30, 1e30), Estimate(1e5, 9e4, 1.1e5)],
+    ],
+)
+def test_all_of_the_picture_is_inside_its_frame(qps):
+    picture = drawn(*(Point(f"m{i}", Estimate(80.0 + i, 70.0, 90.0), one, True, 0.5) for i, one in enumerate(qps)))
+    frame = next(attrs for tag, attrs in picture.tags if tag == "svg")["viewbox"].split()
+    for tag, attrs in picture.tags:
+        for name, size in (("x", 2), ("y", 3)):
+            for key in (name, f"{name}1", f"{name}2", f"c{name}"):
+                if key in attrs:
+                    assert 0 <= float(attrs[key]) <= float(frame[size]), (tag, attrs)
+    names = [(float(a["x"]), float(a["y"])) for tag, a in picture.tags if tag == "text" and a["class"] == "name"]
+    assert len(set(names)) == len(qps), "names do not lie upon each other"
+
+
+def test_names_in_the_picture_are_escaped_and_without_points_there_is_none():
+    name = '"><script>alert(1)</script>&'
+    picture = drawn(Point(name, Estimate(80.0), Estimate(10.0), True, None))
+    assert name in picture.texts
+    assert "script" not in [tag for tag, _ in picture.tags]
+    assert as_svg([Point("idle", Estimate(50.0), None, None, None)]) == as_svg([]) == ""
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_both_tables_fit_a_terminal(results, width):
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=True, color_system=None)
+    make_report(results, console=console, resamples=200)
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    assert any(line.startswith("Timed side by side") for line in lines)
+    assert "…" not in stream.getvalue()
+
+
+# ---------------------------------------------------------------- timed side by side
+
+
+def test_runs_of_the_group_are_shown_as_they_were_named(results, tmp_path):
+    root = fakes.write(tmp_path, fakes.records())
+    write_run(root, fakes.throughput(fakes.SMALL[1]))
+    other = fakes.throughput(fakes.SMALL[0])
+    other.cell.budget = "laptop"
+    write_run(root, other)
+    bad = fakes.throughput(fakes.SMALL[2], seed=1)
+    bad.measurements[1].verdict, bad.measurements[1].reasons = "INVALID", ["busy machine: others used 40%"]
+    bad.measurements[1].identity = "an older one"
+    write_run(root, bad)
+    text = report(root, "--format", "markdown")
+    rows = rows_of(text, "Timed side by side")
+    assert [(row["Task"], row["Scenario"], row["Seed"]) for row in rows] == [("beta", "offline", "0")] * 3 + [
+        ("gamma", "offline", "1")
+    ] * 3
+    by = {(row["Method"], row["Task"]): row for row in rows}
+    assert by["better", "beta"]["p equal"] == "**0.010** ±5 %"
+    assert by["better", "beta"]["To reference"] == "50.0× [49.0, 51.0]"
+    assert by["base", "beta"]["To baseline"] == "baseline"
+    assert by["slow", "beta"]["To reference"] == "reference"
+    assert by["better", "gamma"]["Verdict"] == "INVALID busy machine: others used 40%"
+    assert "Timed with another version than was scored: better on gamma, seed 1." in text
+    only = rows_of(report(root, "--format", "markdown", "--tasks", "beta", "--methods", "better"), "Timed side by side")
+    assert [(row["Method"], row["Task"]) for row in only] == [("better", "beta")]
+    assert "Timed side by side" not in report(root, "--format", "markdown", "--tasks", "alpha")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "whole file"),
+        ('{"scenario": "offline"}', "Field required"),
+        (fakes.throughput(fakes.SMALL[0], schema_version="9.0.0").model_dump_json(), "9.0.0"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_named_and_the_rest_reported(tmp_path, text, said):
+    root = fakes.write(tmp_path, fakes.records())
+    path = write_run(root, fakes.throughput(fakes.SMALL[1]))
+    path.with_name("offline-7.json").write_text(text)
+    path.with_name("notes.json").write_text("{")
+    shown = report(root, "--format", "markdown", code=2)
+    assert "Timed side by side" in shown
+    problem = shown.split("could not be read")[1]
+    assert "offline-7.json" in problem
+    assert said in problem
+    assert "notes.json" not in problem
