@@ -158,10 +158,11 @@ def drawn(*points):
         [Estimate(100.0)],
         [Estimate(100.0, 90.0, 110.0), Estimate(100.0, 90.0, 110.0)],
         [Estimate(1e-3, 1e-30, 1e30), Estimate(1e5, 9e4, 1.1e5)],
+        [Estimate(100.0)] * 20,
     ],
 )
 def test_all_of_the_picture_is_inside_its_frame(qps):
-    picture = drawn(*(Point(f"m{i}", Estimate(80.0 + i, 70.0, 90.0), one, True, 0.5) for i, one in enumerate(qps)))
+    picture = drawn(*(Point(f"m{i}", Estimate(72.0 + i % 3, 70.0, 90.0), one, True, 0.5) for i, one in enumerate(qps)))
     frame = next(attrs for tag, attrs in picture.tags if tag == "svg")["viewbox"].split()
     for tag, attrs in picture.tags:
         for name, size in (("x", 2), ("y", 3)):

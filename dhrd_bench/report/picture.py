@@ -57,10 +57,10 @@ def as_svg(points: Sequence[Point]) -> str:
         low_end, high_end = _interval(point.score)
         parts.append(_line(at, y(low_end), at, y(high_end)))
         parts.append(f'<circle class="{"on" if point.on_front else "off"}" cx="{at:.1f}" cy="{up:.1f}" r="4"/>')
-        # Names of methods that lie together go below each other.
+        # Names of methods that lie together go below each other, in the lower half above.
         where = up - 5
         while any(abs(where - other) < _LINE and abs(at - its) < _RIGHT for its, other in taken):
-            where += 1
+            where += 1 if up < _HEIGHT / 2 else -1
         taken.append((at, where))
         parts.append(_text(at + 7, where, point.method))
     return "\n".join([*parts, "</svg>"])

@@ -118,9 +118,14 @@ def variance(parts: Sequence[Part], floor: float = 0.0) -> Variance:
     return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > 0 else math.inf)
 
 
-def covariance_of(matrix: Floats) -> Floats:
-    """Return the nearest matrix that can be a covariance: what `variance` does to one figure, for all at once."""
-    values, vectors = np.linalg.eigh(matrix)
+def covariance_of_differences(matrix: Floats) -> Floats:
+    """Return a covariance under which no difference of two methods varies less than under `matrix`, nor below 0.
+
+    It does for all differences at once what `variance` does for one figure, and exactly so for two
+    methods. What moves all methods alike is taken out first, as it would leak into the differences.
+    """
+    rows = matrix - matrix.mean(axis=0)
+    values, vectors = np.linalg.eigh(rows - rows.mean(axis=1, keepdims=True))
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 

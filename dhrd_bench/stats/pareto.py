@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from dhrd_bench.contracts import derive_seed
 from dhrd_bench.stats.design import Floats
-from dhrd_bench.stats.intervals import Estimate, covariance_of
+from dhrd_bench.stats.intervals import Estimate, covariance_of_differences
 from dhrd_bench.stats.speed import Speed
 from dhrd_bench.stats.suite import Suite
 
@@ -81,8 +81,9 @@ def score_deviations(suite: Suite, at: Sequence[int], rng: np.random.Generator) 
     """Return ``(M, R)`` draws of what the suite scores of the methods `at` may be off by.
 
     The shared draws of clusters, widened as in `variance`, plus normal draws with the covariance that
-    comes from the seeds; all of it by one Student factor a draw, with the lowest degrees of freedom of
-    any two methods' difference, so that no difference is drawn with less spread than its interval has.
+    comes from the seeds, less what moves all methods alike and so changes no front. All of it is
+    multiplied by one Student factor a draw, with the lowest degrees of freedom of any two methods'
+    difference, so that no difference is drawn with less spread than its interval has.
     None if a metric cannot be resampled.
     """
     methods, tasks = np.array(at), len(suite.tasks)
@@ -97,7 +98,7 @@ def score_deviations(suite: Suite, at: Sequence[int], rng: np.random.Generator) 
         block = np.ix_(methods, methods)
         examples += task.examples[block] * widening
         if seeds > 1:
-            between += covariance_of(task.square[block] - task.interaction[block]) / seeds / tasks**2
+            between += covariance_of_differences(task.square[block] - task.interaction[block]) / seeds / tasks**2
         half_floor += (100.0 / clusters / tasks) ** 2
     resamples = found.shape[1]
     found = found + _normal(between, resamples, rng)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from dhrd_bench.stats.design import Floats
-from dhrd_bench.stats.intervals import Estimate, Part, covariance_of, quantile, variance
+from dhrd_bench.stats.intervals import Estimate, Part, covariance_of_differences, quantile, variance
 
 BLOCKS = 20
 """Consecutive laps of a cell are merged into at most so many blocks, as neighbours are alike."""
@@ -88,8 +88,8 @@ class Speed:
     def covariance(self, methods: Sequence[str], tasks: Sequence[str]) -> Floats:
         """Return the ``(M, M)`` covariance of the logarithms of QPS, on the cells that all `methods` have.
 
-        The laps of two methods are independent; what a seed does to both is shared. The variance that
-        it gives a ratio is that of `ratio`, or more where seeds vary less than laps would have it.
+        The laps of two methods are independent; what a seed does to all of them alike is left out. The
+        variance that it gives a ratio is that of `ratio`, or more for some of three or more methods.
         """
         shared = self._shared(methods, tasks)
         total = np.array([[sum(self.cells[m][key].seconds for key in shared)] for m in methods])
@@ -102,7 +102,7 @@ class Speed:
             blocks = np.array([min(run.spread[1] for run in own) for own in runs])
             found += np.diag(laps / count * blocks / np.maximum(blocks - 1, 1))
             if count > 1:
-                found += covariance_of(np.atleast_2d(np.cov(seeds)) - np.diag(laps)) / count
+                found += covariance_of_differences(np.atleast_2d(np.cov(seeds)) - np.diag(laps)) / count
         return found
 
     def _shared(self, methods: Sequence[str], tasks: Sequence[str]) -> list[tuple[str, int]]:
