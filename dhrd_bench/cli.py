@@ -98,6 +98,9 @@ def report(
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
 ) -> None:
     """Print the leaderboard of the records, with intervals and tests."""
+    import gc
+
+    gc.disable()  # a thousand records are a million small objects that live to the end: looking for waste is waste
     from dhrd_bench.cards import split_references
     from dhrd_bench.report import report as make_report
 

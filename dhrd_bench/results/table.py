@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dhrd_bench.results.schema import CellRecord, Rows, TaskInfo
 
+Codes = npt.NDArray[np.int64]
 CELL = ["suite", "backbone", "budget", "method", "task", "seed"]
 
 
@@ -22,7 +24,7 @@ class LongTable:
     ----------
     rows
         One line a (cell, test row): `CELL` columns, then ``example``, ``cluster``, ``group``,
-        ``label``, ``prediction``. Only cells with status ``ok``. The `CELL` columns are categorical.
+        ``label``, ``prediction``. Only cells with status ``ok``. All names are categorical.
     cells
         One line a cell, failed ones too: `CELL` columns, then ``status``, ``error``, ``identity``,
         ``version``, ``data_version``, ``method_version`` (hashes that all cells of a table, of a task
@@ -84,10 +86,34 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
     # Names are stored once and pointed at: a full grid has a million rows.
     columns: dict[str, object] = {name: pd.Categorical(frame[name]).take(repeats) for name in CELL} if cells else {}
     columns |= {
-        "example": list(chain.from_iterable(rows.id for rows in finished)),
-        "cluster": list(chain.from_iterable(rows.cluster or rows.id for rows in finished)),
-        "group": list(chain.from_iterable(rows.group or rows.id for rows in finished)),
-        "label": np.fromiter(chain.from_iterable(rows.label for rows in finished), dtype=np.int64),
-        "prediction": np.fromiter(chain.from_iterable(rows.prediction for rows in finished), dtype=np.int64),
+        "example": _named([rows.id for rows in finished]),
+        "cluster": _named([rows.cluster or rows.id for rows in finished]),
+        "group": _named([rows.group or rows.id for rows in finished]),
+        "label": _joined([rows.label for rows in finished]),
+        "prediction": _joined([rows.prediction for rows in finished]),
     }
     return LongTable(rows=pd.DataFrame(columns), cells=frame, tasks=tasks)
+
+
+def _named(columns: Sequence[list[str]]) -> Any:
+    """Join columns of names end to end; the cells of a task mostly repeat one column, which is coded once."""
+    codes: dict[str, int] = {}
+    seen: dict[tuple[str, ...], list[tuple[list[str], Codes]]] = {}
+    parts: list[Codes] = []
+    for column in columns:
+        alike = seen.setdefault((*column[:1], *column[-1:], str(len(column))), [])
+        coded = next((its for other, its in alike if other == column), None)
+        if coded is None:
+            coded = np.array([codes.setdefault(name, len(codes)) for name in column], dtype=np.int64)
+            alike.append((column, coded))
+        parts.append(coded)
+    # In alphabetical order, so that nothing depends on the order of the records.
+    names = sorted(codes)
+    place = np.zeros(len(names), dtype=np.int64)
+    place[[codes[name] for name in names]] = np.arange(len(names))
+    joined = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+    return pd.Categorical.from_codes(place[joined], categories=names)
+
+
+def _joined(columns: Sequence[list[int]]) -> Codes:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(np.array(column, dtype=np.int64) for column in columns)])

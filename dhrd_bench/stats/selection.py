@@ -144,6 +144,8 @@ def _one_version(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         ("data_version", ["task"], "data, prompt or rationales"),
         ("method_version", ["method"], "method"),
     ):
+        if cells[column].nunique() < 2:
+            continue
         kept = []
         for _, own in cells.groupby(by):
             sizes = own.groupby(column).agg(cells=("status", "size"), newest=("finished", "max"))

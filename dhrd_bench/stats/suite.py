@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +86,10 @@ class Suite:
     @classmethod
     def of(cls, grid: Grid, resamples: int, seed: int) -> Suite:
         """Resample every task of `grid`."""
-        return cls(grid.methods, [Scored.of(resample(task, resamples, seed)) for task in grid.tasks])
+        # Tasks share nothing, and NumPy leaves the interpreter to others while it counts.
+        with ThreadPoolExecutor() as pool:
+            tasks = list(pool.map(lambda task: Scored.of(resample(task, resamples, seed)), grid.tasks))
+        return cls(grid.methods, tasks)
 
     def mean(self, method: int, tasks: Sequence[int] | None = None) -> float:
         """Return the mean score of `method` over tasks and seeds."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget
+from dhrd_bench.training.dropout import Dropout
 
 
 class Tuning:
@@ -93,7 +94,12 @@ def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return get_peft_model(backbone.model, config)
+        adapted = get_peft_model(backbone.model, config)
+    if backbone.device.type == "cpu":
+        for module in adapted.modules():
+            if hasattr(module, "lora_dropout") and config.lora_dropout:
+                module.lora_dropout["default"] = Dropout(config.lora_dropout)
+    return adapted
 
 
 def merge_lora(backbone: Backbone, adapters: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
