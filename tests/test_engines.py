@@ -172,6 +172,9 @@ def test_one_llm_at_a_time_with_the_weights_in_place(vllm: type[LLM], other: Bac
     states()
     list(engine.log_likelihoods(sequences, [[5], [6]]))
     assert vllm.made == ["pooling", "generate"], "made anew for another runner, not for another call"
+    for calls in (1, 2):
+        engine.continuations(sequences, Decoding(max_new_tokens=2), Stop((), 0), [0] * 3)
+        assert [llm.resets for llm in vllm.alive] == [calls], "no call finds its prompts read by the one before"
     other.load_weights(changed, second)
     assert not vllm.alive, "the device is free as soon as other weights come"
     torch.testing.assert_close(states(), 2 * plain, rtol=1e-4, atol=1e-5)

@@ -9,7 +9,7 @@ import sys
 import weakref
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -44,9 +44,9 @@ class PoolerConfig:
 
 
 class LLM:
-    alive: weakref.WeakSet[LLM] = weakref.WeakSet()
-    made: list[str] = []
-    requests = 0
+    alive: ClassVar[weakref.WeakSet[LLM]] = weakref.WeakSet()
+    made: ClassVar[list[str]] = []
+    requests: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -65,12 +65,12 @@ class LLM:
         self.runner, self.pooler, self.caching = runner, pooler_config, enable_prefix_caching
         self.model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(model)
-        self.cached = False
+        self.resets = 0
         LLM.alive.add(self)
         LLM.made.append(runner)
 
     def reset_prefix_cache(self, reset_running_requests: bool = False, reset_connector: bool = False) -> bool:
-        self.cached = False
+        self.resets += 1
         return True
 
     @torch.inference_mode()

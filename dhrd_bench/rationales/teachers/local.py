@@ -34,7 +34,11 @@ class LocalTeacher:
             "max_new_tokens": settings.max_new_tokens,
             "temperature": settings.temperature,
             "dtype": self._card.dtype,
-        } | ({"top_p": settings.top_p} if settings.temperature else {})
+        }
+        if settings.temperature:
+            self.parameters["top_p"] = settings.top_p
+        if self._card.engine != "transformers":
+            self.parameters["engine"] = self._card.engine
         self.stopped: str | None = None
 
     def stop(self) -> None:
