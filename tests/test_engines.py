@@ -240,7 +240,7 @@ def test_the_commands_end_to_end(vllm: type[LLM], tmp_path: Path) -> None:
         }
         quick = ["--methods", "pooled,cot,majority", "--tasks", "rte", "--rounds", "2", "--block", "2"]
         timed = CliRunner().invoke(app, ["throughput", *common, *quick, "--results", str(results)])
-        assert timed.exit_code == 1, timed.output  # too few queries to be quoted
+        assert timed.exit_code in (0, 1), timed.output  # how quotable the figures are is the machine's affair
         (path,) = results.rglob("throughput/RTE/offline-0.json")
         record = json.loads(path.read_text())
         assert record["environment"]["engine"].startswith(label)
