@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -67,8 +67,14 @@ class Reference:
             values = {key: yaml.safe_load(value) for key, value in self.options}
             return type(card).model_validate(card.model_dump() | values)
         except (ValidationError, yaml.YAMLError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise UserError(f"{what} {self}: {reason}.") from error
+            hint, reason = "", str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                reason = first["msg"]
+                if first["type"] == "literal_error" and len(first["loc"]) == 1:
+                    choices = get_args(known[str(first["loc"][0])].annotation)
+                    hint = did_you_mean(str(first["input"]), [str(choice) for choice in choices])
+            raise UserError(f"{what} {self}: {reason}.", hint) from error
 
 
 def split_references(text: str) -> list[str]:

@@ -51,17 +51,28 @@ def run(
     ] = None,
     results: Results = Path("results"),
     include: Include = None,
+    throughput: Annotated[
+        str | None, typer.Option(help="Then time what was fitted: offline, single-stream, server.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,
 ) -> None:
     """Run the cells that have no record yet: methods x tasks x seeds."""
     _include(include)
+    from functools import partial
+
     from rich.console import Console
 
     from dhrd_bench.grid.command import run_command
 
+    command, console = run_command, Console()
+    if throughput is not None:
+        from dhrd_bench.listing import wide_console
+        from dhrd_bench.throughput.command import run_and_time
+
+        command, console = partial(run_and_time, scenarios=throughput), console if dry_run else wide_console()
     raise typer.Exit(
-        run_command(
-            console=Console(),
+        command(
+            console=console,
             dry_run=dry_run,
             methods=methods,
             suite=suite,

@@ -12,7 +12,8 @@ from dhrd_bench.backbones.loading import Backbone as Loaded
 from dhrd_bench.backbones.loading import fast_bfloat16, how_to_get, locate, settle
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.errors import UserError
-from dhrd_bench.inference.decode import Stop, decode
+from dhrd_bench.inference.decode import decode
+from dhrd_bench.inference.engine import Stop
 
 
 @pytest.fixture

@@ -52,6 +52,8 @@ def test_help_is_quick_and_light() -> None:
         (["--budget", "smoke[epoch=1]"], ["epoch", "epochs"]),
         (["--budget", "smoke[epochs=none]"], ["epochs"]),
         (["--backbone", "smollm"], ["smollm", "smollm2-135m"]),
+        (["--backbone", "tiny[engine=vlm]"], ["vlm", "vllm"]),
+        (["--throughput", "offlin"], ["offlin", "offline"]),
         (["--methods", ""], ["No method"]),
         (["--methods", "dhrd[alpha=x]"], ["alpha"]),
         (["--seeds", "one"], ["seeds"]),

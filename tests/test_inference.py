@@ -17,7 +17,8 @@ from dhrd_bench import Fitted, registry, score_labels
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import UNPARSABLE, Context, Decoding, TaskCard, TaskData
 from dhrd_bench.inference.answers import parse_answer, parse_free_answer, vote
-from dhrd_bench.inference.decode import Stop, _choose, decode
+from dhrd_bench.inference.decode import _choose, decode
+from dhrd_bench.inference.engine import Continuation, Stop
 from dhrd_bench.inference.generation import chat_turn, generate
 from dhrd_bench.training import Encoder
 
@@ -164,8 +165,6 @@ class Scripted:
         self.prompts: list[list[int]] = []
 
     def __call__(self, backbone: Backbone, prompts: list[list[int]], decoding: Decoding, *rest: Any) -> list[Any]:
-        from dhrd_bench.inference.decode import Continuation
-
         self.decoding, self.prompts = decoding, prompts
         ids = [backbone.encode(text) for text in self.texts]
         return [Continuation(each, len(each)) for each in ids]
@@ -181,7 +180,7 @@ def test_self_consistency_takes_the_majority(toy: TaskData, context: Context, mo
         "\nWell",
     ]
     script = Scripted(context.backbone, texts)
-    monkeypatch.setattr("dhrd_bench.inference.generation.decode", script)
+    monkeypatch.setattr("dhrd_bench.inference.transformers.decode", script)
     examples = [row.example for row in toy.train[:2]]
     predicted = generate(Fitted(toy.card), examples, context, lead=toy.card.reason, samples=3)
     assert predicted.labels == [1, 0]
@@ -200,7 +199,7 @@ def test_named_decodings(
     name: Any, settings: tuple[float, float, int], toy: TaskData, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Scripted(context.backbone, [""])
-    monkeypatch.setattr("dhrd_bench.inference.generation.decode", script)
+    monkeypatch.setattr("dhrd_bench.inference.transformers.decode", script)
     generate(Fitted(toy.card), [toy.train[0].example], context, decoding=name)
     assert script.decoding is not None
     assert (script.decoding.temperature, script.decoding.top_p, script.decoding.max_new_tokens) == settings
@@ -210,7 +209,7 @@ def test_an_answer_read_without_its_marker_has_a_margin(
     toy: TaskData, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "dhrd_bench.inference.generation.decode", Scripted(context.backbone, ["final answer is no", "hm"])
+        "dhrd_bench.inference.transformers.decode", Scripted(context.backbone, ["final answer is no", "hm"])
     )
     examples = [row.example for row in toy.train[:2]]
     predicted = generate(Fitted(toy.card), examples, context, read=parse_free_answer)
@@ -243,7 +242,7 @@ def test_the_prompted_method_asks_in_a_chat_turn(
     chatty: Backbone, toy: TaskData, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = Scripted(chatty, ["**Final answer:** Yes."])
-    monkeypatch.setattr("dhrd_bench.inference.generation.decode", script)
+    monkeypatch.setattr("dhrd_bench.inference.transformers.decode", script)
     made = registry.methods.get("cot-zeroshot")()
     card = toy.card.model_copy(update={"instruction": "Think, then answer."})
     made.fit(TaskData(card, (), ()), context)

@@ -6,17 +6,25 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner, Result
 
+from dhrd_bench import FineTuned
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.contracts import Example, Prompt
+from dhrd_bench.cli import app
+from dhrd_bench.contracts import Context, Example, Prompt, TaskData
+from dhrd_bench.errors import UserError
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter
+from dhrd_bench.throughput.measure import Protocol
+from dhrd_bench.throughput.progress import QUIET_SECONDS, show_timings
 from dhrd_bench.throughput.roofline import model_flops, peak_of
 from dhrd_bench.throughput.scenarios import Query
 from dhrd_bench.throughput.schema import ThroughputRecord
@@ -166,8 +174,6 @@ def test_flops_count_weights_and_tokens(tiny: Backbone) -> None:
 
 
 def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rich.console import Console
-
     from dhrd_bench.throughput.command import throughput_command
 
     monkeypatch.setenv("DHRD_CACHE", str(tmp_path / "cache"))
@@ -209,3 +215,129 @@ def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     records, problems = read_timed(tmp_path)
     assert [record.scenario for record in records] == ["offline", "server", "single-stream"]
     assert problems == []
+
+
+# ---------------------------------------------------------------- the second stage of run
+
+
+@pytest.fixture
+def fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What is fitted, by method and seed; timings are short and the cache is the test's own."""
+    seen: list[tuple[str, int]] = []
+    fit = FineTuned.fit
+
+    def counted(self: FineTuned, task: TaskData, context: Context) -> None:
+        seen.append((self.card.name, context.seed))
+        fit(self, task, context)
+
+    monkeypatch.setattr(FineTuned, "fit", counted)
+    monkeypatch.setenv("DHRD_CACHE", str(tmp_path / "cache"))
+    quick = partial(Protocol, rounds=3, block=4, queries=8, min_seconds=0.0)
+    monkeypatch.setattr("dhrd_bench.throughput.measure.Protocol", quick)
+    return seen
+
+
+def run(results: Path, *arguments: str) -> Result:
+    budget = "smoke[train_rows=8,dev_rows=2,test_rows=6,epochs=1,tuning=top:1,decoding={max_new_tokens: 4}]"
+    wanted = ["--methods", "pooled,cot", "--backbone", "tiny", "--budget", budget, "--tasks", "rte", "--seeds", "2"]
+    return CliRunner().invoke(app, ["run", *wanted, "--results", str(results), *arguments])
+
+
+def records_of(results: Path) -> dict[str, ThroughputRecord]:
+    paths = results.rglob("throughput/RTE/*.json")
+    return {path.stem: ThroughputRecord.model_validate_json(path.read_text()) for path in paths}
+
+
+def test_run_times_what_it_has_fitted_and_fits_nothing_twice(fits: list[tuple[str, int]], tmp_path: Path) -> None:
+    done = run(tmp_path, "--throughput", "single-stream,offline")
+    assert done.exit_code == 1, done.output  # so few queries are no figure to quote
+    assert fits == [("pooled", 0), ("cot", 0), ("pooled", 1), ("cot", 1)]
+    assert done.output.count(": loaded") == 4
+    assert "INVALID" in done.output
+    assert "RTE, tiny" in done.output
+    records = records_of(tmp_path)
+    assert set(records) == {"offline-0", "offline-1", "single-stream-0", "single-stream-1"}
+    for record in records.values():
+        assert [one.method for one in record.measurements] == ["pooled", "cot"]
+        assert record.measurements[0].ratio is not None
+    assert "1/4  RTE seed 0 offline" in done.output
+    assert "about 0:0" in done.output
+
+    again = run(tmp_path, "--throughput", "offline")
+    assert "4 have a record, 0 to run" in again.output
+    assert len(fits) == 4, "what was kept is loaded"
+
+    kept = sorted((tmp_path / "cache" / "fitted").iterdir())
+    assert len(kept) == 4
+    for folder in kept:
+        (folder / "complete").unlink()
+    once_more = run(tmp_path, "--throughput", "offline")
+    assert sorted(fits[4:]) == sorted(fits[:4]), "a record without its fitted method is fitted once more"
+    assert once_more.output.count("fitted and kept") == 4
+
+
+def test_run_alone_keeps_nothing(fits: list[tuple[str, int]], tmp_path: Path) -> None:
+    assert run(tmp_path).exit_code == 0
+    assert len(fits) == 4
+    assert not (tmp_path / "cache" / "fitted").exists()
+    assert not records_of(tmp_path)
+
+
+def test_a_dry_run_times_nothing_and_a_wrong_scenario_is_told_first(
+    fits: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    dry = run(tmp_path, "--throughput", "offline", "--dry-run")
+    assert dry.exit_code == 0
+    assert "4 of 4 cells to run" in dry.output
+    assert not records_of(tmp_path)
+    fits.clear()  # a dry run fits a little to estimate the time
+    wrong = run(tmp_path, "--throughput", "offlin")
+    assert isinstance(wrong.exception, UserError)
+    assert "Did you mean 'offline'" in str(wrong.exception)
+    assert not fits
+
+
+def test_cells_that_failed_are_left_out(
+    fits: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = FineTuned.fit
+
+    def failing(self: FineTuned, task: TaskData, context: Context) -> None:
+        counted(self, task, context)
+        if self.card.name == "cot":
+            raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(FineTuned, "fit", failing)
+    done = run(tmp_path, "--throughput", "offline")
+    assert done.exit_code == 1
+    assert "out of luck" in done.output
+    assert len(fits) == 4
+    assert [one.method for record in records_of(tmp_path).values() for one in record.measurements] == ["pooled"] * 2
+
+
+def test_a_long_timing_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(record=True, width=100, force_terminal=False)
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    with show_timings(console, 2) as progress:
+        progress.begin("RTE seed 0 offline")
+        for done in range(1, 5):
+            now += 0.8 * QUIET_SECONDS
+            progress.step(done, 4)
+        progress.end()
+    lines = console.export_text().splitlines()
+    assert lines == [
+        "RTE seed 0 offline: 2/4, about 0:00:48 left",
+        "1/2  RTE seed 0 offline  (96 s, about 0:01:36 left)",
+    ]
+
+
+def test_a_terminal_shows_bars() -> None:
+    console = Console(record=True, width=120, force_terminal=True, force_interactive=True)
+    with show_timings(console, 1) as progress:
+        progress.begin("RTE seed 0 offline")
+        progress.step(1, 3)
+        progress.end()
+    text = console.export_text()
+    assert "1/1  RTE seed 0 offline" in text
+    assert "timings" in text

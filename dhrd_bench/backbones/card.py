@@ -43,6 +43,8 @@ class BackboneCard(Card):
         ``auto`` is bfloat16 where the device multiplies it in hardware, else float32.
     device
         ``auto`` is CUDA if there is one, else the CPU.
+    engine
+        What runs inference; training always runs on the transformers model.
     trust_remote_code
         Whether code of the hub repository may run; never unless the user says so.
     """
@@ -56,6 +58,7 @@ class BackboneCard(Card):
     parameters: str = ""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
+    engine: Literal["transformers", "vllm"] = "transformers"
     trust_remote_code: bool = False
 
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import platformdirs
 import torch
@@ -22,6 +22,13 @@ from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Holder(Protocol):
+    """Something that may hold a copy of the backbone's weights: an inference engine."""
+
+    def release(self) -> None:
+        """Let go of the copy."""
 
 
 class Backbone:
@@ -37,6 +44,8 @@ class Backbone:
         Its tokenizer; `pad_id` is never the end-of-text token.
     revision
         Hub commit, or a fingerprint of the local weights.
+    engine
+        The engine that inference runs on, made when it is first needed (`dhrd_bench.inference.engine`).
     """
 
     def __init__(self, card: BackboneCard, model: Any, tokenizer: Any, revision: str) -> None:
@@ -49,6 +58,7 @@ class Backbone:
         self._originals: dict[str, Tensor] = {}
         self.frozen_states: dict[tuple[int, tuple[int, ...]], Tensor] = {}
         self.loaded_weights: object | None = None
+        self.engine: Holder | None = None
         model.requires_grad_(False)
         model.eval()
         model.set_attn_implementation(PACKED)
@@ -126,6 +136,8 @@ class Backbone:
 
     def reset(self) -> None:
         """Restore the weights as they were loaded, frozen and in the compute dtype."""
+        if self.engine is not None:
+            self.engine.release()
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
             for name, original in self._originals.items():
@@ -150,6 +162,9 @@ def load(card: BackboneCard) -> Backbone:
     card = settle(card)
     key = card.model_dump_json()
     if key not in _loaded:
+        for other in _loaded.values():
+            if other.engine is not None:
+                other.engine.release()
         _loaded.clear()  # one backbone at a time: two would not fit beside each other at 8B
         _loaded[key] = _load(card)
     return _loaded[key]

@@ -251,7 +251,7 @@ def _harness(subject: Subject, task: Trial) -> list[int]:
         budget=subject.budget.name, seed=0,
     )  # fmt: skip
     planned = PlannedCell(cell, "conformance", {}, subject.spec, loaded, task.data, split, None)
-    record, _ = run_cell(planned, subject.backbone, subject.budget, _NoProgress())
+    record, *_ = run_cell(planned, subject.backbone, subject.budget, _NoProgress())
     ensure(record.status == "ok", f"the harness recorded a failure: {record.error}")
     assert record.rows is not None
     return record.rows.prediction

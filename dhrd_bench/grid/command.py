@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dhrd_bench.contracts import Method
 from dhrd_bench.errors import UserError
-from dhrd_bench.grid.plan import Plan, make_plan
+from dhrd_bench.grid.plan import Plan, PlannedCell, make_plan
 from dhrd_bench.grid.progress import show_progress
 from dhrd_bench.results.store import keep_current
 
 
-def run_command(*, console: Console, dry_run: bool, results: Path, **wanted: Any) -> int:
-    """Plan, run what is missing, say how it went.
+def run_command(
+    *,
+    console: Console,
+    dry_run: bool,
+    results: Path,
+    keep: Callable[[Method, PlannedCell], object] = lambda method, planned: None,
+    **wanted: Any,
+) -> int:
+    """Plan, run what is missing, say how it went; `keep` is given each fitted method.
 
     Returns
     -------
@@ -42,7 +51,7 @@ def run_command(*, console: Console, dry_run: bool, results: Path, **wanted: Any
 
     try:
         with show_progress(console, missing) as progress:
-            records = run_grid(plan, results, progress)
+            records = run_grid(plan, results, progress, keep)
     except KeyboardInterrupt:
         console.print("Interrupted. Finished cells are kept; the same command goes on with the missing ones.")
         return 130

@@ -9,7 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("dhrd-bench", "torch", "transformers", "peft", "tokenizers", "datasets", "numpy", "scipy", "scikit-learn")
+PACKAGES = (
+    "dhrd-bench",
+    "torch",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "datasets",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "vllm",
+)
 
 
 def environment(device: str, dtype: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from dhrd_bench.backbones import Backbone, load
 from dhrd_bench.contracts import Budget, Context, Example, LabeledExample, Prompt, TaskCard, TaskData
 from dhrd_bench.data.suite import LoadedTask
 from dhrd_bench.grid.plan import Plan, PlannedCell
-from dhrd_bench.inference.decode import Stop, decode
+from dhrd_bench.inference.decode import decode
+from dhrd_bench.inference.engine import Stop
 from dhrd_bench.training.encode import Encoder, Row
 from dhrd_bench.training.loop import fine_tune
 

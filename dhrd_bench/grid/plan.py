@@ -86,6 +86,8 @@ def make_plan(
     options = suite_ref.apply(SuiteOptions(), "Suite")
     seed_list = parse_seeds(seeds, budget_card.seeds)
     backbone_parts = {"revision": locate(backbone_card).revision, "dtype": backbone_card.dtype}
+    if backbone_card.engine != "transformers":  # the reference goes without saying, so its identities stay
+        backbone_parts["engine"] = backbone_card.engine
     names = found.resolve_tasks([] if tasks == "" else tasks.split(",") if tasks else None)
     cells: list[PlannedCell] = []
     for task in names:

@@ -42,6 +42,25 @@ def _name(planned: PlannedCell) -> str:
     return escape(f"{cell.task} seed {cell.seed} {cell.method}")
 
 
+def time_left(started: float, done: int, total: int) -> str:
+    """Return ", about H:MM:SS left" if `done` of `total` equal parts took the time since `started`."""
+    left = (time.perf_counter() - started) / done * (total - done)
+    return f", about {timedelta(seconds=round(left))} left" if done < total else ""
+
+
+def progress_bars(console: Console) -> Progress:
+    """Return bars with name, count, time left and a field ``figures``; they vanish when done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    return Progress(*columns, console=console, transient=True)
+
+
 class Lines:
     """One line a cell, with the time left; for logs and pipes."""
 
@@ -60,8 +79,7 @@ class Lines:
     def finish_cell(self, record: CellRecord, seconds: float) -> None:
         """Print the cell's line."""
         self.done += 1
-        left = (time.perf_counter() - self.started) / self.done * (self.total - self.done)
-        eta = f", about {timedelta(seconds=round(left))} left" if self.done < self.total else ""
+        eta = time_left(self.started, self.done, self.total)
         self.console.print(
             f"{self.done}/{self.total}  {self.name:<32} {_outcome(record)}  ({seconds:.0f} s{eta})",
             highlight=False,
@@ -101,13 +119,5 @@ def show_progress(console: Console, total: int) -> Iterator[Lines]:
     if not console.is_terminal:
         yield Lines(console, total)
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
+    with progress_bars(console) as bars:
         yield Bars(console, total, bars)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from dhrd_bench.backbones import Backbone, load
-from dhrd_bench.contracts import Budget, Context, Predictions
+from dhrd_bench.contracts import Budget, Context, Method, Predictions
 from dhrd_bench.data.scoring import Outcome, score
 from dhrd_bench.grid.environment import environment
 from dhrd_bench.grid.plan import Plan, PlannedCell
+from dhrd_bench.inference.engine import engine_of
 from dhrd_bench.results.schema import CellRecord, Data, MethodInfo, TaskInfo, Timing
 from dhrd_bench.results.store import write_record, write_text_atomically
 
@@ -63,8 +65,15 @@ class Clock:
             self.laps[-1] = (count, seconds + rest)
 
 
-def run_grid(plan: Plan, results: Path, progress: Progress) -> list[CellRecord]:
+def run_grid(
+    plan: Plan,
+    results: Path,
+    progress: Progress,
+    keep: Callable[[Method, PlannedCell], object] = lambda method, planned: None,
+) -> list[CellRecord]:
     """Run the missing cells of `plan` and write their records below `results`.
+
+    `keep` is given each fitted method once its record is on disk.
 
     A cell that fails leaves a record with its error and the others go on. Everything finished is on
     disk before the next cell begins, so an interrupt costs the current cell only.
@@ -78,7 +87,8 @@ def run_grid(plan: Plan, results: Path, progress: Progress) -> list[CellRecord]:
     if not plan.missing:
         return records
     backbone = load(plan.backbone)
-    surroundings = environment(str(backbone.device), plan.backbone.dtype)
+    engine = engine_of(backbone)  # before hours of work: this machine may not have it
+    surroundings = environment(str(backbone.device), plan.backbone.dtype) | {"engine": engine.label}
     task = ""
     for planned in plan.missing:
         if planned.cell.task != task:
@@ -86,11 +96,13 @@ def run_grid(plan: Plan, results: Path, progress: Progress) -> list[CellRecord]:
             task = planned.cell.task
         progress.start_cell(planned)
         started = time.perf_counter()
-        record, predictions = run_cell(planned, backbone, plan.budget, progress)
+        record, predictions, method = run_cell(planned, backbone, plan.budget, progress)
         record.environment = surroundings
         path = write_record(results, record)
         if predictions is not None and predictions.texts is not None:
             _write_texts(path, planned, predictions)
+        if method is not None:
+            keep(method, planned)
         records.append(record)
         progress.finish_cell(record, time.perf_counter() - started)
     backbone.reset()
@@ -99,8 +111,14 @@ def run_grid(plan: Plan, results: Path, progress: Progress) -> list[CellRecord]:
 
 def run_cell(
     planned: PlannedCell, backbone: Backbone, budget: Budget, progress: Progress
-) -> tuple[CellRecord, Predictions | None]:
-    """Fit, predict against the clock, and score one cell; an exception becomes a failed record."""
+) -> tuple[CellRecord, Predictions | None, Method | None]:
+    """Fit, predict against the clock, and score one cell; an exception becomes a failed record.
+
+    Returns
+    -------
+    record, predictions, method
+        Of a cell that failed there is no method.
+    """
     record = CellRecord.model_construct(
         identity=planned.identity,
         parts=planned.parts,
@@ -111,7 +129,7 @@ def run_cell(
     )
     clock = Clock()
     context = Context(backbone, budget, planned.loaded.card.name, planned.cell.seed, progress.step, clock.lap)
-    predictions = None
+    predictions = method = None
     backbone.reset()
     try:
         method = planned.method.cls(planned.method.cls.Params.model_validate(planned.method.params))
@@ -128,14 +146,14 @@ def run_cell(
         clock.stop(len(planned.test.examples))
         outcome = score(planned.loaded.card, planned.test, predictions)
     except Exception as error:
-        record.error = _describe(error)
+        record.error, method = _describe(error), None
     else:
         _fill(record, planned, predictions, outcome, clock, warmup)
         record.status = "ok"
         context.train_log["teacher_tokens"] = _teacher_tokens(planned, backbone)
     record.train = context.train_log
     record.finished = datetime.now(UTC).isoformat(timespec="seconds")
-    return CellRecord.model_validate(record.model_dump()), predictions
+    return CellRecord.model_validate(record.model_dump()), predictions, method
 
 
 def _silent(phase: str, done: int, total: int, figures: dict[str, float]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.packed import step_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Decoding
+from dhrd_bench.inference.engine import Continuation, Stop
 from dhrd_bench.training.batches import packs
 
 REFILL = 8
@@ -22,41 +22,6 @@ REFILL = 8
 READ_TOKENS = 1024
 REPORT = 8
 """Finished prompts between two reports; each report is a lap of the harness's clock."""
-
-
-@dataclass(slots=True)
-class Continuation:
-    """What was generated after one prompt.
-
-    Attributes
-    ----------
-    ids
-        Generated tokens, the end of text left out.
-    steps
-        Tokens generated, the end of text included.
-    marker_end
-        Where the marker ends in `ids`, once it has been generated.
-    after_marker
-        Log-probabilities of the watched tokens right behind it.
-    """
-
-    ids: list[int] = field(default_factory=list)
-    steps: int = 0
-    marker_end: int | None = None
-    after_marker: list[float] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """When a row is done: at the end of text, or `after` tokens behind the first of `markers`.
-
-    An empty marker stands where generation begins; without markers only the end of text stops a row.
-    `watch` are tokens whose log-probability is noted right behind the marker.
-    """
-
-    markers: tuple[tuple[int, ...], ...]
-    after: int
-    watch: tuple[int, ...] = ()
 
 
 @torch.inference_mode()
@@ -194,9 +159,7 @@ def _take(result: Continuation, token: int, logits: Tensor, stop: Stop, eos: int
     """Add `token`, chosen from `logits`, to `result`; return whether the row goes on."""
     result.steps += 1
     length = len(result.ids)
-    if result.marker_end is None and any(
-        tuple(result.ids[length - len(m) :]) == m for m in stop.markers if len(m) <= length
-    ):
+    if result.marker_end is None and stop.found(result.ids):
         result.marker_end = length
         result.after_marker = torch.log_softmax(logits.float(), dim=-1)[list(stop.watch)].tolist()
     if token == eos:

@@ -9,7 +9,7 @@ from typing import Literal
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import UNPARSABLE, Context, Decoding, Example, Predictions, TaskCard, derive_seed
 from dhrd_bench.inference.answers import parse_answer, vote
-from dhrd_bench.inference.decode import Continuation, Stop, decode
+from dhrd_bench.inference.engine import Continuation, Stop, engine_of
 from dhrd_bench.training.encode import Encoder
 from dhrd_bench.training.fitted import Fitted
 
@@ -83,7 +83,7 @@ def generate(
         context.progress("predict", done, len(examples), {"tokens a row": tokens / rows})
 
     seeds = [derive_seed(str(context.stream("decode")), str(prompt)) for prompt in prompts]
-    results = decode(backbone, prompts, settings, stop, seeds, samples, finished)
+    results = engine_of(backbone).continuations(prompts, settings, stop, seeds, samples, finished)
     texts = [lead + backbone.decode(result.ids) for result in results]
     labels = [read(text, card) for text in texts]
     scores = [_scores(*pair, len(card.answers)) for pair in zip(results, labels, strict=True)]

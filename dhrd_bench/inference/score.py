@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
 from dhrd_bench.contracts import Context, Example, Predictions
-from dhrd_bench.inference.classification import PACK_TOKENS
-from dhrd_bench.training.batches import packs
+from dhrd_bench.inference.engine import engine_of
 from dhrd_bench.training.encode import Encoder
 from dhrd_bench.training.fitted import Fitted
 
 
-@torch.inference_mode()
 def score_labels(
     fitted: Fitted, examples: Sequence[Example], context: Context, *, prefix: str = "", suffix: str = ""
 ) -> Predictions:
@@ -25,9 +20,8 @@ def score_labels(
     and a mean would favour long answers whose end follows from their beginning. Where one answer is
     the beginning of another, the end of text counts as part of all of them.
 
-    All answers of a row share one pass over its input. An answer of one token is read off the input's
-    last position; the further tokens of longer ones follow the input as branches that do not see each
-    other. Nothing is padded, and a row's result does not depend on its neighbours.
+    An answer of one token costs no more than reading the input. A row's result does not depend on its
+    neighbours.
 
     Parameters
     ----------
@@ -45,29 +39,23 @@ def score_labels(
     Predictions
         Labels and ``(n, K)`` log-probabilities.
     """
-    backbone = context.backbone
-    encoder = fitted.activate(backbone, context.budget)
+    encoder = fitted.activate(context.backbone, context.budget)
     answers = _answers(encoder)
-    branches = tuple(len(answer) - 1 for answer in answers if len(answer) > 1)
-    tail = [token for answer in answers for token in answer[:-1]]
+    tail = sum(len(answer) - 1 for answer in answers)  # tokens read beside the prompt: all but each answer's last
     marker = encoder.answer_marker()
     prompts = [encoder.input(example, prefix, suffix) + marker for example in examples]
     scores: list[list[float]] = [[]] * len(prompts)
     done = 0
-    for pack in packs([len(prompt) + len(tail) for prompt in prompts], PACK_TOKENS):
-        ids = torch.tensor([token for i in pack for token in prompts[i] + tail], device=backbone.device)
-        lengths = [len(prompts[i]) + len(tail) for i in pack]
-        hidden = backbone.hidden(ids, lengths, branches=branches)
-        ends = [states[-len(tail) - 1 :] for states in torch.split(hidden, lengths)]
-        for i, row in zip(pack, _log_likelihoods(torch.stack(ends), backbone.head_weight, answers), strict=True):
+    for places, table in engine_of(context.backbone).log_likelihoods(prompts, answers):
+        for i, row in zip(places, table, strict=True):
             scores[i] = row
-        done += len(pack)
-        context.lap(len(pack))
+        done += len(places)
+        context.lap(len(places))
         context.progress("predict", done, len(prompts), {})
     return Predictions(
         labels=[max(range(len(row)), key=row.__getitem__) for row in scores],
         scores=scores,
-        tokens_in=[len(prompt) + len(tail) for prompt in prompts],
+        tokens_in=[len(prompt) + tail for prompt in prompts],
         tokens_out=[0] * len(prompts),
         truncated=len(encoder.truncated),
     )
@@ -78,30 +66,3 @@ def _answers(encoder: Encoder) -> list[list[int]]:
     answers = [encoder.answer_word(label) for label in range(len(encoder.card.answers))]
     nested = any(a != b and b[: len(a)] == a for a in answers for b in answers)
     return [[*answer, encoder.backbone.eos_id] for answer in answers] if nested else answers
-
-
-def _log_likelihoods(states: Tensor, head: Tensor, answers: Sequence[list[int]]) -> list[list[float]]:
-    """Return the log-probability of each answer, ``(n, K)``.
-
-    Parameters
-    ----------
-    states
-        ``(n, 1 + B, d)``: each input's last state and those of its branches, one after the other.
-    head
-        ``(V, d)`` LM head.
-    answers
-        Tokens of each answer; each but its last has a state in its branch.
-    """
-    positions, tokens, owners = [], [], []
-    start = 1
-    for number, answer in enumerate(answers):
-        positions += [0, *range(start, start + len(answer) - 1)]
-        tokens += answer
-        owners += [number] * len(answer)
-        start += len(answer) - 1
-    log_probabilities = torch.log_softmax((states @ head.T).float(), dim=-1)[:, positions, tokens]
-    totals = log_probabilities.new_zeros(len(states), len(answers))
-    table: list[list[float]] = totals.index_add_(
-        1, torch.tensor(owners, device=states.device), log_probabilities
-    ).tolist()
-    return table

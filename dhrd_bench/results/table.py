@@ -112,7 +112,7 @@ def _named(columns: Sequence[list[str]]) -> Any:
     place = np.zeros(len(names), dtype=np.int64)
     place[[codes[name] for name in names]] = np.arange(len(names))
     joined = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
-    return pd.Categorical.from_codes(place[joined], categories=names)
+    return pd.Categorical.from_codes(place[joined], categories=pd.Index(names, dtype=object))
 
 
 def _joined(columns: Sequence[list[int]]) -> Codes:

@@ -1,11 +1,13 @@
-"""The ``throughput`` command."""
+"""The ``throughput`` command, and ``run --throughput``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +17,12 @@ from dhrd_bench.grid.plan import Plan, make_plan
 from dhrd_bench.results.store import record_path as cell_path
 from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.throughput.schema import Figure, Measurement, Scenario, ThroughputRecord
+
+if TYPE_CHECKING:
+    from dhrd_bench.throughput.measure import Protocol
+
+INTERRUPTED = 130
+"""Exit code of a command that was interrupted."""
 
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
 
@@ -29,12 +37,40 @@ def throughput_command(
     int
         0 if every figure is VALID, else 1.
     """
+    chosen = read_scenarios(scenarios)
+    return _time_and_tell(make_plan(results=results, **wanted), chosen, results, settings, console)
+
+
+def run_and_time(*, console: Console, dry_run: bool, scenarios: str, results: Path, **wanted: Any) -> int:
+    """Run the missing cells of a plan, keep what they fitted, then time it.
+
+    Cells that had a record but whose fitted method was not kept are fitted once more; cells that
+    failed are left out.
+
+    Returns
+    -------
+    int
+        What `run` returns if that is not 0, else what `throughput_command` does.
+    """
+    from dhrd_bench.grid.command import run_command
+    from dhrd_bench.throughput.fitted import save_fitted
+
+    chosen = read_scenarios(scenarios)  # a typing error is told before hours of work
+    code = run_command(console=console, dry_run=dry_run, results=results, keep=save_fitted, **wanted)
+    if dry_run or code == INTERRUPTED:
+        return code
+    plan = make_plan(results=results, **wanted)  # anew: it knows which cells have a record by now
+    ready = replace(plan, cells=tuple(planned for planned in plan.cells if planned.record is not None))
+    return _time_and_tell(ready, chosen, results, {}, console) or code
+
+
+def _time_and_tell(
+    plan: Plan, scenarios: Sequence[Scenario], results: Path, settings: dict[str, Any], console: Console
+) -> int:
     from dhrd_bench.throughput.measure import Protocol
 
-    chosen = read_scenarios(scenarios)
-    plan = make_plan(results=results, **wanted)
     valid = True
-    for record in time_plan(plan, chosen, results, Protocol(**settings), console):
+    for record in time_plan(plan, scenarios, results, Protocol(**settings), console):
         console.print(as_table(record))
         for one in record.measurements:
             for reason in one.reasons:
@@ -45,28 +81,39 @@ def throughput_command(
 
 
 def time_plan(
-    plan: Plan, scenarios: Sequence[Scenario], results: Path, protocol: Any, console: Console
+    plan: Plan, scenarios: Sequence[Scenario], results: Path, protocol: Protocol, console: Console
 ) -> Iterator[ThroughputRecord]:
     """Fit what has not been kept, then time; records are written below `results` as they come."""
     from dhrd_bench.backbones import load
+    from dhrd_bench.inference.engine import engine_of
     from dhrd_bench.throughput.fitted import obtain_fitted
     from dhrd_bench.throughput.measure import measure
+    from dhrd_bench.throughput.progress import show_timings
 
+    if not plan.cells:
+        return
     backbone = load(plan.backbone)
-    for (task, seed), group in groupby(plan.cells, key=lambda planned: (planned.cell.task, planned.cell.seed)):
-        fitted = {}
-        for planned in group:
-            method, loaded = obtain_fitted(planned, backbone, plan.budget)
-            console.print(
-                f"{task} seed {seed} {planned.cell.method}: {'loaded' if loaded else 'fitted and kept'}",
-                highlight=False,
-            )
-            fitted[planned.cell.method] = (planned, method)
-        backbone.frozen_states.clear()
-        for scenario in scenarios:
-            record = measure(scenario, fitted, backbone, plan.budget, protocol)
-            write_text_atomically(record_path(results, record), record.model_dump_json(indent=1) + "\n")
-            yield record
+    engine_of(backbone)  # before the first fit: this machine may not have it
+    groups = [list(group) for _, group in groupby(plan.cells, key=lambda one: (one.cell.task, one.cell.seed))]
+    with show_timings(console, len(groups) * len(scenarios)) as progress:
+        for group in groups:
+            name = f"{group[0].cell.task} seed {group[0].cell.seed}"
+            fitted = {}
+            for planned in group:
+                progress.begin(f"{name} {planned.cell.method}")
+                method, loaded = obtain_fitted(
+                    planned, backbone, plan.budget, lambda phase, done, total, figures: progress.step(done, total)
+                )
+                progress.say(f"{name} {planned.cell.method}: {'loaded' if loaded else 'fitted and kept'}")
+                fitted[planned.cell.method] = (planned, method)
+            backbone.frozen_states.clear()
+            for scenario in scenarios:
+                steps = {"offline": protocol.rounds, "single-stream": protocol.queries, "server": len(fitted)}[scenario]
+                progress.begin(f"{name} {scenario}")
+                record = measure(scenario, fitted, backbone, plan.budget, protocol, partial(progress.step, total=steps))
+                write_text_atomically(record_path(results, record), record.model_dump_json(indent=1) + "\n")
+                progress.end()
+                yield record
 
 
 def record_path(results: Path, record: ThroughputRecord) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dhrd_bench.backbones import Backbone
@@ -27,7 +28,12 @@ def save_fitted(method: Method, planned: PlannedCell) -> Path:
     return folder
 
 
-def obtain_fitted(planned: PlannedCell, backbone: Backbone, budget: Budget) -> tuple[Method, bool]:
+def obtain_fitted(
+    planned: PlannedCell,
+    backbone: Backbone,
+    budget: Budget,
+    progress: Callable[[str, int, int, dict[str, float]], None] = lambda phase, done, total, figures: None,
+) -> tuple[Method, bool]:
     """Load the fitted method of a cell; fit and keep it if it has not been kept before.
 
     Returns
@@ -37,9 +43,10 @@ def obtain_fitted(planned: PlannedCell, backbone: Backbone, budget: Budget) -> t
         it had been there already.
     """
     folder = folder_of(planned)
-    context = Context(backbone, budget, planned.loaded.card.name, planned.cell.seed)
+    context = Context(backbone, budget, planned.loaded.card.name, planned.cell.seed, progress)
     present = (folder / COMPLETE).exists()
     if not present:
+        backbone.reset()
         fresh = _new(planned)
         fresh.fit(planned.data, context)
         save_fitted(fresh, planned)

@@ -10,6 +10,7 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, Context, Method
 from dhrd_bench.grid.environment import environment
 from dhrd_bench.grid.plan import PlannedCell
+from dhrd_bench.inference.engine import Engine, engine_of
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter
 from dhrd_bench.throughput.roofline import model_flops, peak_of, synchronise
@@ -80,7 +81,7 @@ def measure(
         peak_flops=peak,
         other_load=others,
         measurements=measurements,
-        environment=environment(str(backbone.device), backbone.card.dtype),
+        environment=environment(str(backbone.device), backbone.card.dtype) | {"engine": engine_of(backbone).label},
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -133,13 +134,13 @@ def _measurement(
     protocol: Protocol,
 ) -> Measurement:
     own = timed[name]
-    card = planned.method.card
+    card, engine = planned.method.card, engine_of(backbone)
     found = Measurement(
         method=name,
         identity=planned.identity,
         inference=card.inference,
-        engine="transformers" if card.inference != "none" else "none",
-        batch_policy=_batch_policy(scenario, card.inference, protocol),
+        engine=engine.label if card.inference != "none" else "none",
+        batch_policy=_batch_policy(scenario, card.inference, protocol, engine),
         qps=Figure(value=rates[name][0]) if rates else figures.qps(own.blocks),
         tokens_in=own.tokens_in / own.queries,
         tokens_out=own.tokens_out / own.queries,
@@ -170,13 +171,15 @@ def _measurement(
     return found
 
 
-def _batch_policy(scenario: Scenario, inference: str, protocol: Protocol) -> str:
+def _batch_policy(scenario: Scenario, inference: str, protocol: Protocol, engine: Engine) -> str:
     if inference == "none":
         return "none"
     if scenario == "single-stream":
         return "one example"
     if scenario == "server":
         return f"what is waiting, at most {protocol.server_batch}"
+    if engine.batching:
+        return engine.batching
     return "by length, without padding" if inference != "generate" else "by length, rows that are done leave"
 
 

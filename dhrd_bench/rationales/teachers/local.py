@@ -34,7 +34,11 @@ class LocalTeacher:
             "max_new_tokens": settings.max_new_tokens,
             "temperature": settings.temperature,
             "dtype": self._card.dtype,
-        } | ({"top_p": settings.top_p} if settings.temperature else {})
+        }
+        if settings.temperature:
+            self.parameters["top_p"] = settings.top_p
+        if self._card.engine != "transformers":
+            self.parameters["engine"] = self._card.engine
         self.stopped: str | None = None
 
     def stop(self) -> None:
@@ -50,14 +54,14 @@ class LocalTeacher:
 
     def _batch(self, asks: list[Ask]) -> list[Reply]:
         from dhrd_bench.backbones import load
-        from dhrd_bench.inference.decode import Stop, decode
+        from dhrd_bench.inference.engine import Stop, engine_of
 
         backbone = load(self._card)
         prompts = [_encode(backbone, ask) for ask in asks]
         # A second sample of the same rows must not repeat the first.
         seeds = [derive_seed("teacher", str(ask.sample), ask.user) for ask in asks]
         started = time.perf_counter()
-        results = decode(backbone, prompts, self._decoding, Stop((), 0), seeds)
+        results = engine_of(backbone).continuations(prompts, self._decoding, Stop((), 0), seeds)
         seconds = (time.perf_counter() - started) / len(asks)
         return [
             Reply(

@@ -1,0 +1,95 @@
+"""The reference engine: the backbone itself, on packed sequences and the slot cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import transformers
+from torch import Tensor
+
+from dhrd_bench.contracts import Decoding
+from dhrd_bench.inference.decode import decode
+from dhrd_bench.inference.engine import Continuation, Engine, Stop
+from dhrd_bench.training.batches import packs
+
+PACK_TOKENS = 1024
+"""Tokens a forward pass. More bring nothing on a CPU; each pack is also one lap of the harness's clock."""
+
+
+class Transformers(Engine):
+    """Hugging Face's model with this project's attention. Nothing is padded, and no row depends on another."""
+
+    name = "transformers"
+
+    @property
+    def version(self) -> str:
+        """Version of the package."""
+        return str(transformers.__version__)
+
+    @torch.inference_mode()
+    def pooled(self, sequences: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
+        """Pack the sequences by length; see `Engine.pooled`."""
+        device = self.backbone.device
+        for pack in packs([len(ids) for ids in sequences], PACK_TOKENS):
+            lengths = [len(sequences[i]) for i in pack]
+            ids = torch.tensor([token for i in pack for token in sequences[i]], device=device)
+            last = torch.tensor(lengths, device=device).cumsum(0) - 1
+            yield pack, self.backbone.hidden(ids, lengths)[last]
+
+    @torch.inference_mode()
+    def log_likelihoods(
+        self, prompts: Sequence[list[int]], answers: Sequence[list[int]]
+    ) -> Iterator[tuple[list[int], list[list[float]]]]:
+        """Read all answers of a prompt in one pass over it.
+
+        An answer of one token is read off the prompt's last position; the further tokens of longer ones
+        follow the prompt as branches that do not see each other.
+        """
+        branches = tuple(len(answer) - 1 for answer in answers if len(answer) > 1)
+        tail = [token for answer in answers for token in answer[:-1]]
+        for pack in packs([len(prompt) + len(tail) for prompt in prompts], PACK_TOKENS):
+            ids = torch.tensor([token for i in pack for token in prompts[i] + tail], device=self.backbone.device)
+            lengths = [len(prompts[i]) + len(tail) for i in pack]
+            hidden = self.backbone.hidden(ids, lengths, branches=branches)
+            ends = [states[-len(tail) - 1 :] for states in torch.split(hidden, lengths)]
+            yield pack, _log_likelihoods(torch.stack(ends), self.backbone.head_weight, answers)
+
+    def continuations(
+        self,
+        prompts: Sequence[list[int]],
+        decoding: Decoding,
+        stop: Stop,
+        seeds: Sequence[int],
+        samples: int = 1,
+        finished: Callable[[int, int], None] = lambda prompts, tokens: None,
+    ) -> list[Continuation]:
+        """Decode with a KV cache whose slots are refilled as rows finish; see `decode`."""
+        return decode(self.backbone, prompts, decoding, stop, seeds, samples, finished)
+
+
+def _log_likelihoods(states: Tensor, head: Tensor, answers: Sequence[list[int]]) -> list[list[float]]:
+    """Return the log-probability of each answer, ``(n, K)``.
+
+    Parameters
+    ----------
+    states
+        ``(n, 1 + B, d)``: each input's last state and those of its branches, one after the other.
+    head
+        ``(V, d)`` LM head.
+    answers
+        Tokens of each answer; each but its last has a state in its branch.
+    """
+    positions, tokens, owners = [], [], []
+    start = 1
+    for number, answer in enumerate(answers):
+        positions += [0, *range(start, start + len(answer) - 1)]
+        tokens += answer
+        owners += [number] * len(answer)
+        start += len(answer) - 1
+    log_probabilities = torch.log_softmax((states @ head.T).float(), dim=-1)[:, positions, tokens]
+    totals = log_probabilities.new_zeros(len(states), len(answers))
+    table: list[list[float]] = totals.index_add_(
+        1, torch.tensor(owners, device=states.device), log_probabilities
+    ).tolist()
+    return table
