@@ -39,7 +39,7 @@ def share_of_equal(ours: Sequence[object], theirs: Sequence[object]) -> str:
 
 def pooled_inference(quick: bool) -> Row:
     """Pooled classification against `pipeline("text-classification")`, both with the same head."""
-    material = Material.load(train=1, test=12 if quick else 128)
+    material = Material.load(train=1, test=12 if quick else 96)
     fitted = db.Fitted(material.card, head_kind="linear", head=linear_head(material))
     texts = [example.prompt.text for example in material.test]
     tokenizer = AutoTokenizer.from_pretrained(material.folder)
@@ -85,7 +85,7 @@ def pooled_inference(quick: bool) -> Row:
         return work
 
     ours(-1)
-    row.compare(ours_against_roofline, lambda number: peer(best), 2 if quick else 6)
+    row.compare(ours_against_roofline, lambda number: peer(best), 2 if quick else 4)
     row.claims += [claim("ratio", row.ratios, 1.5), claim("share of the matmul roofline", shares, 0.6, style="share")]
     row.checks.append(share_of_equal(answers["ours"], answers["peer"]))
     row.profile = profile(lambda: ours(-1))
@@ -169,7 +169,7 @@ def label_scoring(quick: bool) -> Row:
     count = len(material.test) if quick else 48
     best = best_of(row, sizes, lambda size: peer(size, count), ERRORS)
     ours(-1)
-    row.compare(ours, lambda number: peer(best), 2 if quick else 6)
+    row.compare(ours, lambda number: peer(best), 2 if quick else 4)
     row.claims.append(claim("ratio", row.ratios, 2.0))
     row.checks.append(share_of_equal(answers["ours"], answers["peer"]))
     row.profile = profile(lambda: ours(-1))
@@ -188,7 +188,7 @@ def cot_decoding(quick: bool) -> Row:
     smoke = registry.budgets.get("smoke")
     budget = smoke.model_copy(update={"max_length": LENGTH, "epochs": 1 if quick else smoke.epochs})
     rows = 16 if quick else 64
-    material = Material.load(train=rows, test=8 if quick else 96)
+    material = Material.load(train=rows, test=8 if quick else 64)
     cot = method("cot")
     say("fine-tuning the model that both sides decode")
     cot.fit(TaskData(material.card, material.train, ()), material.context(budget))
@@ -223,12 +223,12 @@ def cot_decoding(quick: bool) -> Row:
         f"weights (cot fine-tuned on {rows} rows), {budget.decoding.batch_size} rows at a time on our side",
         "examples/s",
     )
-    sizes = {f"batch {size}": size for size in ((4,) if quick else (16, 32, 48, 96))}
+    sizes = {f"batch {size}": size for size in ((4,) if quick else (16, 32, 64))}
     count = len(prompts) if quick else 48
     best = best_of(row, sizes, lambda size: peer(size, max(count, size)), ERRORS)
     own = budget.decoding.batch_size
     ours(own, 8)
-    row.compare(lambda number: ours(own), lambda number: peer(best), 2 if quick else 4)
+    row.compare(lambda number: ours(own), lambda number: peer(best), 2 if quick else 3)
     row.claims.append(claim("ratio", row.ratios, 2.0))
     read = partial(map, lambda text: db.inference.parse_answer(text, material.card))
     row.checks.append(share_of_equal(list(read(texts["ours"])), list(read(texts["peer"]))))

@@ -48,8 +48,8 @@ class Course:
 
     @classmethod
     def load(cls, quick: bool) -> Course:
-        """Return four steps of 16 rows, or two of 4."""
-        batch, steps = (4, 2) if quick else (16, 4)
+        """Return three steps of 16 rows, or two of 4."""
+        batch, steps = (4, 2) if quick else (16, 3)
         material = Material.load(train=batch * steps, test=1)
         budget = Budget(
             name="bench", epochs=1, batch_size=batch, max_length=LENGTH, max_rationale=LENGTH, tuning="lora",
@@ -198,7 +198,7 @@ def pooled_lora(quick: bool) -> Row:
     row.compare(
         lambda number: train_ours(course, pooled.rows, {"cls": 1.0}).work(tokens),
         lambda number: peer(best),
-        2 if quick else 6,
+        2 if quick else 4,
     )
     row.claims.append(claim("ratio", row.ratios, 1.5))
     row.profile = profile(lambda: train_ours(course.part(1), pooled.rows, {"cls": 1.0}))
@@ -262,7 +262,7 @@ def dhrd_step(quick: bool) -> Row:
         course.setting("same loop and packing"),
         "examples/s",
     )
-    row.compare(lambda number: run("one", dhrd.rows), lambda number: run("two", apart), 2 if quick else 4)
+    row.compare(lambda number: run("one", dhrd.rows), lambda number: run("two", apart), 2 if quick else 3)
     row.claims.append(claim("ratio", row.ratios, 1.5))
     row.checks.append(f"loss of the first step: {first['one']:.4f} in one pass, {first['two']:.4f} in two")
     row.profile = profile(lambda: train_ours(course.part(1), dhrd.rows, weights))
@@ -314,7 +314,7 @@ def sft(quick: bool) -> Row:
     # Two steps are enough to see which is best; packs hold several rows.
     tries = {name: len(ids) if "packing" in options else 2 * course.batch for name, options in settings.items()}
     best = best_of(row, {name: name for name in settings}, lambda name: peer(name, tries[name]), WHY_NOT)
-    row.compare(ours, lambda number: peer(best), 2 if quick else 5)
+    row.compare(ours, lambda number: peer(best), 2 if quick else 3)
     row.claims.append(claim("ratio", row.ratios, 1.2))
     row.checks.append("loss of the first step: " + "; ".join(f"{loss:.4f} {name}" for name, loss in first.items()))
     row.profile = profile(lambda: train_ours(course.part(1), cot.rows, {"lm": 1.0}))

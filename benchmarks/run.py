@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -62,7 +63,9 @@ def measure_apart(name: str, quick: bool, folder: Path) -> bool:
     print(f"{name} ...", file=sys.stderr, flush=True)
     part = folder / f"{name}.tmp"
     command = [sys.executable, str(Path(__file__).resolve()), "--only", name, "--child", str(part)]
-    done = subprocess.run(command + ["--quick"] * quick, check=False)
+    # As the command line has it; it holds for both sides.
+    surroundings = os.environ | {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+    done = subprocess.run(command + ["--quick"] * quick, env=surroundings, check=False)
     if done.returncode == 0:
         rows = read(folder)
         rows[name] = json.loads(part.read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ from dhrd_bench.contracts import Budget, Context, TaskData
 from dhrd_bench.inference import classify
 from dhrd_bench.training import Encoder
 from dhrd_bench.training.batches import epoch_batches, packs
+from dhrd_bench.training.dropout import Dropout
 from dhrd_bench.training.encode import Row as EncodedRow
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.loop import _Trainer
@@ -141,9 +142,63 @@ def test_frozen_states_are_the_computed_ones(toy: TaskData, context: Context) ->
     backbone = context.backbone
     direct = backbone.hidden(torch.tensor([t for row in rows for t in row.ids]), [len(row.ids) for row in rows], 0, 2)
     first = input_states(backbone, rows, 2, 64)
-    assert len(backbone.frozen_states) == len({tuple(row.ids) for row in rows})
+    inputs = {tuple(row.ids[: row.input_length]) for row in rows}
+    assert {ids for _, ids in backbone.frozen_states} == {tuple(row.ids) for row in rows} | inputs
     torch.testing.assert_close(first, direct, rtol=1e-5, atol=1e-6)
     assert torch.equal(input_states(backbone, rows, 2, 64), first)
+
+
+def test_an_input_finds_its_states_in_those_of_the_sequence_it_begins(toy: TaskData, context: Context) -> None:
+    """x is a prefix of [x, r, y]: what was computed for a method with rationales serves one without."""
+    backbone = context.backbone
+    whole, alone = ([row for rows in trainer(name, toy, context).train for row in rows] for name in ("dhrd", "pooled"))
+    assert all(len(a.ids) < len(w.ids) for a, w in zip(alone, whole, strict=True))
+    direct = input_states(backbone, alone, 2, 64)
+    backbone.frozen_states.clear()
+    input_states(backbone, whole, 2, 64)
+    computed = len(backbone.frozen_states)
+    found = input_states(backbone, alone, 2, 64)
+    assert len(backbone.frozen_states) == computed, "nothing was computed for the inputs"
+    torch.testing.assert_close(found, direct, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(p: float) -> None:
+    dropout = Dropout(p)
+    states = torch.ones(400, 501, requires_grad=True)  # an odd count: raw numbers are cut in four
+    torch.manual_seed(0)
+    out = dropout(states)
+    dropped = float((out == 0).float().mean())
+    assert dropped == pytest.approx(p, abs=5 * (p * (1 - p) / out.numel()) ** 0.5)
+    assert out.max().item() == pytest.approx(1 / (1 - p), rel=1e-4)
+    assert float(out.mean()) == pytest.approx(1.0, abs=0.01)
+    (gradient,) = torch.autograd.grad(out.sum(), states)
+    assert torch.equal(gradient, out.detach()), "the mask of the way back is that of the way there"
+    assert not torch.equal(dropout(states), out), "each call has a mask of its own"
+    torch.manual_seed(0)
+    assert torch.equal(Dropout(p)(states), out)
+    dropout.eval()
+    assert dropout(states) is states
+    assert dropout.train()(states.bfloat16()).dtype == torch.bfloat16
+
+
+def test_lora_without_dropout_trains_as_peft_does(toy: TaskData, context: Context) -> None:
+    """Loss and gradients of a step equal those with peft's own dropout module in place of ours."""
+    budget = context.budget.model_copy(update={"tuning": "lora"})
+    context.budget = budget.model_copy(update={"lora": budget.lora.model_copy(update={"dropout": 0.0})})
+    context_of_ours = replace(context, budget=budget)
+    found = []
+    for here in (context, context_of_ours):
+        made = trainer("dhrd", toy, here)
+        kinds = {type(m) for m in here.backbone.model.modules() if "dropout" in type(m).__name__.lower()}
+        assert (Dropout in kinds) == (here is context_of_ours)
+        made._dropout(False)
+        loss = made._step([row for rows in made.train for row in rows])
+        found.append((loss, [p.grad.clone() for p in made.parameters if p.grad is not None]))
+        made.tuning.close()
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("count", [1, 5, 700])

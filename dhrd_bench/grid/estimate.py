@@ -39,15 +39,20 @@ def estimate_seconds(plan: Plan) -> list[float]:
     rates = calibrate(backbone, plan.budget)
     tasks = {planned.cell.task: planned.loaded for planned in plan.missing}
     tokens = {task: _lengths(loaded, backbone, plan.budget) for task, loaded in tasks.items()}
-    seen: set[tuple[str, int]] = set()
+    seen: set[tuple[str, str, bool]] = set()
     return [
         0.0 if planned.record else _cell(planned, *tokens[planned.cell.task], plan.budget, rates, seen)
         for planned in plan.cells
     ]
 
 
-def _cell(planned: PlannedCell, x: float, r: float, budget: Budget, rates: Rates, seen: set[tuple[str, int]]) -> float:
-    """Return the expected seconds of a cell with inputs of `x` tokens and `r` of rationale and answer."""
+def _cell(
+    planned: PlannedCell, x: float, r: float, budget: Budget, rates: Rates, seen: set[tuple[str, str, bool]]
+) -> float:
+    """Return the expected seconds of a cell with inputs of `x` tokens and `r` of rationale and answer.
+
+    `seen` holds the sequences whose frozen states are kept by then: task, row, whether with its rationale.
+    """
     card = planned.method.card
     if card.inference == "none":
         return 0.0
@@ -59,10 +64,11 @@ def _cell(planned: PlannedCell, x: float, r: float, budget: Budget, rates: Rates
         seconds += rows * length * rates.train + dev * budget.epochs * length * rates.train / 3
         if card.uses_rationales:
             seconds += rows * length * rates.lm
-        key = (planned.cell.task, int(length))
-        # The frozen blocks see a sequence once; later seeds and methods find its states.
-        seconds += (0.0 if key in seen else 1.0) * (train + dev) * length * rates.frozen
-        seen.add(key)
+        for row in (*planned.data.train, *planned.data.dev):
+            whole, alone = ((planned.cell.task, row.example.id, rationale) for rationale in (True, False))
+            if whole not in seen and (card.uses_rationales or alone not in seen):
+                seconds += length * rates.frozen
+            seen |= {alone, whole} if card.uses_rationales else {alone}
     seconds += test * x * rates.forward
     if card.inference == "generate":
         seconds += test * min(budget.decoding.max_new_tokens, r if r else budget.decoding.max_new_tokens) * rates.decode
@@ -122,4 +128,5 @@ def calibrate(backbone: Backbone, budget: Budget) -> Rates:
     decode(backbone, [ids] * batch, few, Stop((), 99), [0] * batch)
     generating = max(1e-6, (time.perf_counter() - started - batch * 128 * forward) / (12 * batch))
     backbone.frozen_states.clear()
-    return Rates(forward, max(0.0, first - train), train, max(0.0, with_lm - train), generating)
+    frozen = max(0.0, first - train) if budget.tuning.startswith(("top", "head")) else 0.0
+    return Rates(forward, frozen, train, max(0.0, with_lm - train), generating)
