@@ -142,24 +142,9 @@ def test_frozen_states_are_the_computed_ones(toy: TaskData, context: Context) ->
     backbone = context.backbone
     direct = backbone.hidden(torch.tensor([t for row in rows for t in row.ids]), [len(row.ids) for row in rows], 0, 2)
     first = input_states(backbone, rows, 2, 64)
-    inputs = {tuple(row.ids[: row.input_length]) for row in rows}
-    assert {ids for _, ids in backbone.frozen_states} == {tuple(row.ids) for row in rows} | inputs
+    assert len(backbone.frozen_states) == len({tuple(row.ids) for row in rows})
     torch.testing.assert_close(first, direct, rtol=1e-5, atol=1e-6)
     assert torch.equal(input_states(backbone, rows, 2, 64), first)
-
-
-def test_an_input_finds_its_states_in_those_of_the_sequence_it_begins(toy: TaskData, context: Context) -> None:
-    """x is a prefix of [x, r, y]: what was computed for a method with rationales serves one without."""
-    backbone = context.backbone
-    whole, alone = ([row for rows in trainer(name, toy, context).train for row in rows] for name in ("dhrd", "pooled"))
-    assert all(len(a.ids) < len(w.ids) for a, w in zip(alone, whole, strict=True))
-    direct = input_states(backbone, alone, 2, 64)
-    backbone.frozen_states.clear()
-    input_states(backbone, whole, 2, 64)
-    computed = len(backbone.frozen_states)
-    found = input_states(backbone, alone, 2, 64)
-    assert len(backbone.frozen_states) == computed, "nothing was computed for the inputs"
-    torch.testing.assert_close(found, direct, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
@@ -171,7 +156,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p: float) -> None:
     dropped = float((out == 0).float().mean())
     assert dropped == pytest.approx(p, abs=5 * (p * (1 - p) / out.numel()) ** 0.5)
     assert out.max().item() == pytest.approx(1 / (1 - p), rel=1e-4)
-    assert float(out.mean()) == pytest.approx(1.0, abs=0.01)
+    assert float(out.detach().mean()) == pytest.approx(1.0, abs=0.01)
     (gradient,) = torch.autograd.grad(out.sum(), states)
     assert torch.equal(gradient, out.detach()), "the mask of the way back is that of the way there"
     assert not torch.equal(dropout(states), out), "each call has a mask of its own"

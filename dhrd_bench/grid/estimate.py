@@ -65,10 +65,9 @@ def _cell(
         if card.uses_rationales:
             seconds += rows * length * rates.lm
         for row in (*planned.data.train, *planned.data.dev):
-            whole, alone = ((planned.cell.task, row.example.id, rationale) for rationale in (True, False))
-            if whole not in seen and (card.uses_rationales or alone not in seen):
-                seconds += length * rates.frozen
-            seen |= {alone, whole} if card.uses_rationales else {alone}
+            sequence = (planned.cell.task, row.example.id, card.uses_rationales)
+            seconds += 0.0 if sequence in seen else length * rates.frozen
+            seen.add(sequence)
     seconds += test * x * rates.forward
     if card.inference == "generate":
         seconds += test * min(budget.decoding.max_new_tokens, r if r else budget.decoding.max_new_tokens) * rates.decode

@@ -44,8 +44,7 @@ class Plan:
     """All cells of a run, in the order they are run: by task, then seed, then method.
 
     Methods that share training sequences thus follow each other, and what the frozen blocks make of
-    a task's sequences is needed for one task at a time. Methods that read rationales come first: their
-    sequences begin with those of the others.
+    a task's sequences is needed for one task at a time.
     """
 
     suite: Suite
@@ -95,7 +94,7 @@ def make_plan(
         loaded = found.load(task, prompt=options.prompt, data_dir=data_dir, rationales=rationales)
         for seed in seed_list:
             data, test = split(loaded, budget_card, seed)
-            for spec in sorted(specs, key=lambda spec: not spec.card.uses_rationales):
+            for spec in specs:
                 cell = Cell(
                     suite=str(suite_ref), task=task, method=spec.name, backbone=_backbone_name(backbone),
                     budget=str(budget_ref), seed=seed,

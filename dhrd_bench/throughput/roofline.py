@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from functools import cache
 
@@ -16,7 +15,7 @@ ROWS = 1024
 
 @cache
 def peak_flops(device: str, dtype: torch.dtype, width: int, inner: int, repeats: int = 15) -> float:
-    """Return FLOP/s of a matrix product of the backbone's MLP shape; the median of `repeats`."""
+    """Return FLOP/s of a product of the backbone's MLP shape: the best of `repeats`, as a roofline is a bound."""
     a = torch.randn(ROWS, width, device=device).to(dtype)
     b = torch.randn(inner, width, device=device).to(dtype)
     times = []
@@ -26,7 +25,7 @@ def peak_flops(device: str, dtype: torch.dtype, width: int, inner: int, repeats:
             torch.nn.functional.linear(a, b)
             synchronise(device)
             times.append(time.perf_counter() - started)
-    return 2 * ROWS * width * inner / statistics.median(times[3:])
+    return 2 * ROWS * width * inner / min(times)
 
 
 def peak_of(backbone: Backbone) -> float:
