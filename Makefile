@@ -8,7 +8,7 @@ RESULTS ?= results
 .PHONY: demo test test-all lint bench validate-stats leaderboard clean
 
 demo: $(READY)
-	$(BIN)/dhrd-bench run --methods pooled,dhrd,cot --suite mini7 --tasks rte,copa --budget smoke --seeds 2 --results $(RESULTS)/demo
+	$(BIN)/dhrd-bench run --methods pooled,dhrd,cot --suite mini7 --tasks rte,copa --budget 'smoke[train_rows=32,test_rows=32]' --seeds 2 --results $(RESULTS)/demo
 	$(BIN)/dhrd-bench report --suite mini7 --results $(RESULTS)/demo
 
 test: $(READY)
