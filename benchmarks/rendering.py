@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 BUSY = 0.1
@@ -18,13 +18,15 @@ dhrd-bench is faster.
 """
 
 
-def markdown(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the whole document."""
+def markdown(rows: Mapping[str, Mapping[str, Any]], missing: Sequence[str] = ()) -> str:
+    """Return the whole document; rows that are `missing` are named."""
     table = [
         "| row | dhrd-bench | peer | | measured | target | reached |",
         "|---|---|---|---|---|---|---|",
         *(line for name, row in rows.items() for line in lines(name, row)),
     ]
+    if missing:
+        table += ["", f"Not measured yet: {', '.join(missing)}."]
     sections = [section(name, row) for name, row in rows.items()]
     return "\n".join([HEAD, *table, "", "## Machine", "", machines(rows), *sections])
 

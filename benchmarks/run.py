@@ -118,7 +118,8 @@ def render(folder: Path) -> None:
     """Write RESULTS.md from the rows measured so far."""
     from rendering import markdown
 
-    (folder / "RESULTS.md").write_text(markdown(read(folder)), encoding="utf-8")
+    rows = read(folder)
+    (folder / "RESULTS.md").write_text(markdown(rows, [name for name in ROWS if name not in rows]), encoding="utf-8")
     print(f"Wrote {folder / 'RESULTS.md'}", file=sys.stderr)
 
 

@@ -247,8 +247,7 @@ def _include(folders: list[Path] | None) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
-    # Threads that wait by spinning take the processor from whom they wait for as soon as anything else runs:
-    # beside one busy process, runs on two cores took 1.6 times as long. Alone, waiting asleep costs nothing.
+    # Threads that wait by spinning take the processor from whom they wait for as soon as anything else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app()

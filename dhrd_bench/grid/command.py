@@ -18,6 +18,9 @@ from dhrd_bench.grid.plan import Plan, PlannedCell, make_plan
 from dhrd_bench.grid.progress import show_progress
 from dhrd_bench.results.store import keep_current
 
+INTERRUPTED = 130
+"""Exit code of a command that was interrupted, as a shell has it."""
+
 
 def run_command(
     *,
@@ -54,7 +57,7 @@ def run_command(
             records = run_grid(plan, results, progress, keep)
     except KeyboardInterrupt:
         console.print("Interrupted. Finished cells are kept; the same command goes on with the missing ones.")
-        return 130
+        return INTERRUPTED
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         cell = record.cell

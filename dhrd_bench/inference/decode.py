@@ -38,27 +38,7 @@ def decode(
 
     At most ``decoding.batch_size`` rows are under way. A row that is done leaves at once, and as soon as
     some have left, the next prompts are read into their slots; nothing is padded. The samples of a
-    prompt are read once. What is sampled for a prompt depends on its seed and not on its neighbours.
-
-    Parameters
-    ----------
-    prompts
-        Token ids.
-    decoding
-        Limits and sampling; temperature 0 is greedy.
-    stop
-        When a row is done.
-    seeds
-        One a prompt, of its sampling.
-    samples
-        Continuations a prompt.
-    finished
-        Called now and then with the prompts and tokens that were finished since.
-
-    Returns
-    -------
-    list of Continuation
-        In the order of `prompts`; those of a prompt follow each other.
+    prompt are read once. Parameters and result are those of `Engine.continuations`.
     """
     return _Decoder(backbone, prompts, decoding, stop, seeds, samples, finished).run()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +94,7 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
     return LongTable(rows=pd.DataFrame(columns), cells=frame, tasks=tasks)
 
 
-def _named(columns: Sequence[list[str]]) -> Any:
+def _named(columns: Sequence[list[str]]) -> pd.Categorical:
     """Join columns of names end to end; the cells of a task mostly repeat one column, which is coded once."""
     codes: dict[str, int] = {}
     seen: dict[tuple[str, ...], list[tuple[list[str], Codes]]] = {}

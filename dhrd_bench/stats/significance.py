@@ -9,7 +9,6 @@ comparison's p is the larger of the two. With one seed only the first question c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,9 +118,7 @@ def sign_flips(differences: Mapping[str, Floats], resamples: int, seed: int) -> 
     dict
         By task, and for the `SUITE` of them all, the tests of the P pairs.
     """
-    with ThreadPoolExecutor() as pool:
-        sums = pool.map(lambda task: _flipped(differences[task], task, resamples, seed), differences)
-        flipped = dict(zip(differences, sums, strict=True))
+    flipped = {task: _flipped(part, task, resamples, seed) for task, part in differences.items()}
     found = {
         task: [_flip_test(part[p], flipped[task][:, p]) for p in range(len(part))] for task, part in differences.items()
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,10 +85,7 @@ class Suite:
     @classmethod
     def of(cls, grid: Grid, resamples: int, seed: int) -> Suite:
         """Resample every task of `grid`."""
-        # Tasks share nothing, and NumPy leaves the interpreter to others while it counts.
-        with ThreadPoolExecutor() as pool:
-            tasks = list(pool.map(lambda task: Scored.of(resample(task, resamples, seed)), grid.tasks))
-        return cls(grid.methods, tasks)
+        return cls(grid.methods, [Scored.of(resample(task, resamples, seed)) for task in grid.tasks])
 
     def mean(self, method: int, tasks: Sequence[int] | None = None) -> float:
         """Return the mean score of `method` over tasks and seeds."""

@@ -21,9 +21,6 @@ from dhrd_bench.throughput.schema import Figure, Measurement, Scenario, Throughp
 if TYPE_CHECKING:
     from dhrd_bench.throughput.measure import Protocol
 
-INTERRUPTED = 130
-"""Exit code of a command that was interrupted."""
-
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
 
 
@@ -52,7 +49,7 @@ def run_and_time(*, console: Console, dry_run: bool, scenarios: str, results: Pa
     int
         What `run` returns if that is not 0, else what `throughput_command` does.
     """
-    from dhrd_bench.grid.command import run_command
+    from dhrd_bench.grid.command import INTERRUPTED, run_command
     from dhrd_bench.throughput.fitted import save_fitted
 
     chosen = read_scenarios(scenarios)  # a typing error is told before hours of work

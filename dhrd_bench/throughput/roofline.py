@@ -20,7 +20,7 @@ def peak_flops(device: str, dtype: torch.dtype, width: int, inner: int, repeats:
     b = torch.randn(inner, width, device=device).to(dtype)
     times = []
     with torch.inference_mode():
-        for _ in range(repeats + 3):
+        for _ in range(repeats):
             started = time.perf_counter()
             torch.nn.functional.linear(a, b)
             synchronise(device)

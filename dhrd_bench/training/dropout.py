@@ -12,10 +12,10 @@ _LEVELS = 1 << 16
 class Dropout(nn.Module):
     """Inverted dropout with masks from 16 random bits an element.
 
-    PyTorch draws a double an element on the CPU, one after the other, which is a sixth of a LoRA step.
-    The share dropped is `p` rounded to 1/65,536, and what is kept is scaled by exactly the share kept,
-    so the expected output is the input. The masks follow ``torch.manual_seed``: the first one drawn
-    takes its seed from there.
+    PyTorch draws a double an element on the CPU, one after the other, a good part of a LoRA step. The
+    share dropped is `p` rounded to 1/65,536, and what is kept is scaled by exactly the share kept, so the
+    expected output is the input. The masks follow ``torch.manual_seed``: the first one drawn takes its
+    seed from there.
 
     Parameters
     ----------

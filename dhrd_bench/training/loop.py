@@ -286,4 +286,4 @@ def _adamw(parameters: list[nn.Parameter], learning_rate: float, decay: float) -
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)

@@ -95,10 +95,10 @@ def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         adapted = get_peft_model(backbone.model, config)
-    if backbone.device.type == "cpu":
+    if backbone.device.type == "cpu" and budget.lora.dropout:
         for module in adapted.modules():
-            if hasattr(module, "lora_dropout") and config.lora_dropout:
-                module.lora_dropout["default"] = Dropout(config.lora_dropout)
+            if hasattr(module, "lora_dropout"):
+                module.lora_dropout["default"] = Dropout(budget.lora.dropout)
     return adapted
 
 
