@@ -49,7 +49,7 @@ def lines(name: str, row: Mapping[str, Any]) -> list[str]:
 def written(rates: list[float], unit: str) -> str:
     """Return the median rate with its unit."""
     rate = statistics.median(rates)
-    return f"{1 / rate:.3g} s" if unit == "s" else f"{rate:,.{0 if rate >= 100 else 2}f} {unit}"
+    return f"{1 / rate:.3g} s" if unit == "s" else f"{rate:,.{0 if rate >= 100 else 2 if rate >= 1 else 4}f} {unit}"
 
 
 def styled(value: float, style: str) -> str:
