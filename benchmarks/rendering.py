@@ -28,6 +28,8 @@ def markdown(rows: Mapping[str, Mapping[str, Any]], missing: Sequence[str] = ())
     if missing:
         table += ["", f"Not measured yet: {', '.join(missing)}."]
     sections = [section(name, row) for name, row in rows.items()]
+    minutes = sum(row["seconds"] for row in rows.values()) / 60
+    table += ["", f"Measuring all rows took {minutes:.0f} minutes."]
     return "\n".join([HEAD, *table, "", "## Machine", "", machines(rows), *sections])
 
 

@@ -48,8 +48,8 @@ class Course:
 
     @classmethod
     def load(cls, quick: bool) -> Course:
-        """Return three steps of 16 rows, or two of 4."""
-        batch, steps = (4, 2) if quick else (16, 3)
+        """Return four steps of 8 rows, or two of 4."""
+        batch, steps = (4, 2) if quick else (8, 4)
         material = Material.load(train=batch * steps, test=1)
         budget = Budget(
             name="bench", epochs=1, batch_size=batch, max_length=LENGTH, max_rationale=LENGTH, tuning="lora",
@@ -198,7 +198,7 @@ def pooled_lora(quick: bool) -> Row:
     row.compare(
         lambda number: train_ours(course, pooled.rows, {"cls": 1.0}).work(tokens),
         lambda number: peer(best),
-        2 if quick else 4,
+        2 if quick else 3,
     )
     row.claims.append(claim("ratio", row.ratios, 1.5))
     row.profile = profile(lambda: train_ours(course.part(1), pooled.rows, {"cls": 1.0}))
@@ -212,7 +212,7 @@ def pooled_lora(quick: bool) -> Row:
 def splits(course: Course) -> dict[str, tuple[int, int]]:
     """Return ways to split a step's batch into forward passes: (examples, how many)."""
     batch = course.batch
-    return {f"{batch // part} x {part}": (batch // part, part) for part in ((1,) if batch < 16 else (1, 4))}
+    return {f"{batch // part} x {part}": (batch // part, part) for part in ((1,) if batch < 8 else (1, 2))}
 
 
 def classifier_trainer(course: Course, ids: Sequence[list[int]], sizes: tuple[int, int]) -> Trainer:
@@ -307,8 +307,8 @@ def sft(quick: bool) -> Row:
     )
     settings: dict[str, dict[str, Any]] = {}
     for name, sizes in splits(course).items():
-        settings[f"padding, {name}"] = {"sizes": sizes}
         settings[f"padding-free, {name}"] = {"sizes": sizes, "padding_free": True}
+    settings[f"padding, {name}"] = {"sizes": sizes}
     packs = 1 if quick else 2
     settings[f"packed to {PACKED}, 1 x {packs}"] = {"sizes": (1, packs), "packing": True, "max_length": PACKED}
     # Two steps are enough to see which is best; packs hold several rows.

@@ -65,7 +65,8 @@ def git_revision() -> dict[str, Any] | None:
     if not (folder / ".git").exists():
         return None
     # Records and what is made of them are outcomes, not causes: they do not make a checkout dirty.
-    unchanged = ["--", ".", ":(exclude)results", ":(exclude)LEADERBOARD.md"]
+    outcomes = ("results", "LEADERBOARD.md", "benchmarks/results.json", "benchmarks/RESULTS.md")
+    unchanged = ["--", ".", *(f":(exclude){path}" for path in outcomes)]
     commit = _git(folder, "rev-parse", "HEAD")
     dirty = _git(folder, "status", "--porcelain", *unchanged)
     return {"commit": commit, "dirty": bool(dirty)} if commit else None
