@@ -58,6 +58,9 @@ def claim(what: str, values: Sequence[float], target: float, *, at_least: bool =
     return Claim(what, statistics.median(values), min(values), max(values), target, at_least, style)
 
 
+PROFILED = "torch.profiler, share of wall-clock time"
+
+
 @dataclass
 class Row:
     """One row of the table.
@@ -76,8 +79,8 @@ class Row:
         The peer's settings and the rate each gave; the best one is the peer of the rounds.
     checks
         What shows that both sides did the same work.
-    profile
-        Where our time goes, if an operator profile says anything here.
+    profile, profiled
+        Where our time goes, in shares, and of what and how that was found.
     limit
         What stops a target that is not reached.
     """
@@ -92,6 +95,7 @@ class Row:
     tried: dict[str, str] = field(default_factory=dict)
     checks: list[str] = field(default_factory=list)
     profile: dict[str, float] = field(default_factory=dict)
+    profiled: str = PROFILED
     limit: str = ""
 
     @property

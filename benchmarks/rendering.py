@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from measuring import PROFILED
+
 BUSY = 0.1
 """Share of the processors that others may use before a row says so."""
 
@@ -100,7 +102,7 @@ def section(name: str, row: Mapping[str, Any]) -> str:
         shares = " | ".join(f"{share:.0%}" for share in row["profile"].values())
         parts += [
             "",
-            "Where our time goes (torch.profiler, share of wall-clock time):",
+            f"Where our time goes ({row.get('profiled', PROFILED)}):",
             "",
             f"| {' | '.join(row['profile'])} |",
             f"|{'---|' * len(row['profile'])}",

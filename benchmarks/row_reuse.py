@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from measuring import Row
 
+    from dhrd_bench.backbones import Backbone
     from dhrd_bench.contracts import Budget
     from dhrd_bench.data.suite import LoadedTask
 
@@ -27,9 +28,9 @@ METHODS = ("pooled", "dhrd", "cot")
 def reuse(quick: bool) -> Row:
     """`top:6` tuning under the laptop budget, shortened, with and without reuse."""
     from material import BACKBONE, load_task
-    from measuring import Row, Work, claim
+    from measuring import Row, Work, claim, profile
 
-    from dhrd_bench.backbones import resolve
+    from dhrd_bench.backbones import load, resolve
     from dhrd_bench.backbones.loading import settle
 
     seeds = range(2 if quick else 5)
@@ -77,31 +78,32 @@ def reuse(quick: bool) -> Row:
     row.checks.append(
         f"starting, loading and reading data: {overhead / len(seeds) / len(methods):.1f} s a cell without reuse"
     )
+    backbone = load(resolve(BACKBONE))
+    budget, loaded = course(size)
+    row.profile = profile(lambda: train(backbone, budget, loaded, "dhrd", 0))
+    row.profiled = "training of a dhrd cell whose states are kept; " + row.profiled
     row.limit = (
         "The trained upper blocks, forward and backward, and the LM head's loss are the same on both sides and cannot "
         "be reused; what is saved is one forward pass of the lower blocks an epoch (all but the first of a sequence) "
         "and the start of a process a cell. By operation counts training alone can gain "
-        f"{bound(size, methods):.2f}x on these rows if the lower blocks cost nothing at all. The longer a cell "
-        "trains, the nearer the ratio comes to that of training alone."
+        f"{bound(backbone, budget, loaded, methods):.2f}x on these rows if the lower blocks cost nothing at all. The "
+        "longer a cell trains, the nearer the ratio comes to that of training alone."
     )
     return row
 
 
-def bound(size: str, methods: Sequence[str]) -> float:
+def bound(backbone: Backbone, budget: Budget, loaded: LoadedTask, methods: Sequence[str]) -> float:
     """Return how much less an epoch takes in multiplications if the frozen blocks take none.
 
     A trained block costs a forward pass and twice as much backward, the LM head's loss one product forward and
     one back to the states for each target; dev rows cost a forward pass, and their few targets are not counted.
     """
-    from material import BACKBONE, method
+    from material import method
 
     from dhrd_bench import Encoder, FineTuned
-    from dhrd_bench.backbones import load, resolve
     from dhrd_bench.data.splits import split
 
-    budget, loaded = course(size)
     data, _ = split(loaded, budget, 0)
-    backbone = load(resolve(BACKBONE))
     blocks = sum(parameter.numel() for parameter in backbone.model.model.layers.parameters()) / backbone.depth
     tuned = int(budget.tuning.partition(":")[2])
     kept = saved = 0.0
@@ -162,13 +164,29 @@ def course(size: str) -> tuple[Budget, LoadedTask]:
     return budget, replace(loaded, train=tuple(with_rationale[: POOL * rows]))
 
 
-def work(size: str, reused: bool) -> None:
-    """Train the cells that are asked for on standard input."""
-    from material import BACKBONE, method
+def train(
+    backbone: Backbone,
+    budget: Budget,
+    loaded: LoadedTask,
+    name: str,
+    seed: int,
+    progress: Callable[[str, int, int, dict[str, float]], None] = lambda phase, done, total, figures: None,
+) -> None:
+    """Train one cell."""
+    from material import method
 
-    from dhrd_bench.backbones import load, resolve
     from dhrd_bench.contracts import Context
     from dhrd_bench.data.splits import split
+
+    data, _ = split(loaded, budget, seed)
+    method(name).fit(data, Context(backbone, budget, loaded.card.name, seed, progress))
+
+
+def work(size: str, reused: bool) -> None:
+    """Train the cells that are asked for on standard input."""
+    from material import BACKBONE
+
+    from dhrd_bench.backbones import load, resolve
 
     backbone = load(resolve(BACKBONE))
     budget, loaded = course(size)
@@ -178,12 +196,8 @@ def work(size: str, reused: bool) -> None:
 
     for line in sys.stdin:
         name, seed = line.split()
-        data, _ = split(loaded, budget, int(seed))
-        context = Context(backbone, budget, loaded.card.name, int(seed))
-        if not reused:
-            context.progress = forget
         started = time.perf_counter()
-        method(name).fit(data, context)
+        train(backbone, budget, loaded, name, int(seed), *([] if reused else [forget]))
         sys.stdout.write(f"trained {time.perf_counter() - started}\n")
         sys.stdout.flush()
 
