@@ -163,7 +163,7 @@ def as_table(record: ThroughputRecord) -> Table:
 
 
 def equivalence_sentence(record: ThroughputRecord) -> str:
-    """Say of every pooled method whether its throughput equals the baseline's, and if not, why not."""
+    """Say of every method whether its throughput equals the baseline's, and if not, why not."""
     sentences = [_equivalence(one, record) for one in record.measurements if one.equivalent_p is not None]
     return "\n".join(sentences)
 
