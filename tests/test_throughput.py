@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -66,6 +66,49 @@ def test_offline_interleaves_and_pairs() -> None:
     assert timed["a"].tokens_in == 10 * timed["a"].queries, "the warm-up is not counted"
     drawn = [id_ for block in seen["a"][1::2] for id_ in block]
     assert len(set(drawn[:48])) == 48, "without replacement until the stock runs out"
+
+
+def test_what_is_vague_has_more_rounds_among_itself() -> None:
+    asked: list[int] = []
+
+    def vague(timed: Mapping[str, scenarios.Timed]) -> set[str]:
+        asked.append(len(timed["a"].blocks))
+        return {"a", "b"} if asked[-1] < 6 else {"a", "c"}
+
+    answers = {name: fake(0.0001) for name in "abc"}
+    timed = scenarios.offline(answers, STOCK, rounds=4, block=5, min_seconds=0.0, seed=0, vague=vague)
+    assert asked[:3] == [4, 5, 6]
+    assert len(timed["c"].blocks) == 4, "it was not named when the others had more"
+    assert len(timed["b"].blocks) == 6
+    assert len(timed["a"].blocks) == scenarios.MORE * 4, "there is an end to it"
+
+
+def test_sharp_looks_at_the_spread_and_not_at_the_ratio() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.1, 40)
+    base = [(48.0, 3.0)] * 40
+    for faster in (1.0, 1.04, 4.0):
+        own = [(48.0, 3.0 / faster * math.exp(z)) for z in noise]
+        assert not figures.sharp(own[:10], base, 5)
+        assert figures.sharp(own, base, 5)
+
+
+def test_stopping_when_sharp_keeps_the_level() -> None:
+    """At the margin itself equivalence is found in 5 % at most, and intervals cover, although the end is open."""
+    rng = np.random.default_rng(0)
+    found = covered = 0
+    trials, edge = 150, math.log(1.05)
+    for _ in range(trials):
+        own = [(48.0, 3.0 / math.exp(edge + z)) for z in rng.normal(0, 0.08, 30)]
+        rounds = next((n for n in range(10, 30, 2) if figures.sharp(own[:n], [(48.0, 3.0)] * n, 5)), 30)
+        ratio, within = figures.ratio(own[:rounds], [(48.0, 3.0)] * rounds, 5)
+        assert within is not None
+        assert ratio.low is not None
+        assert ratio.high is not None
+        found += within.equivalent <= 0.05
+        covered += ratio.low <= 1.05 <= ratio.high
+    assert found <= 0.10 * trials
+    assert covered >= 0.89 * trials
 
 
 def test_short_visits_repeat_their_block() -> None:

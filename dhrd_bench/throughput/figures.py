@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within
 from dhrd_bench.stats.intervals import Estimate, quantile
+from dhrd_bench.stats.significance import ALPHA
 from dhrd_bench.throughput.schema import Figure
 
 RESAMPLES = 2_000
@@ -54,10 +56,24 @@ def ratio(
     own: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], margin: float, seed: int = 0
 ) -> tuple[Figure, Equivalence | None]:
     """Return QPS over that of `other`, paired by round, and whether it is within `margin` % of 1."""
-    logs = [math.log((a / s) / (b / t)) for (a, s), (b, t) in zip(own, other, strict=True)]
-    estimate = log_mean(logs, seed)
+    estimate = log_mean(_log_ratios(own, other), seed)
     figure = exponential(estimate)
     return figure, ratio_within(Estimate(figure.value, figure.low, figure.high, estimate.se, estimate.df), margin)
+
+
+def sharp(own: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], margin: float) -> bool:
+    """Return whether a ratio of exactly 1 would be found to be within half of `margin` % with this spread.
+
+    Half of it, so that two equals are found within the whole although the ratio seen is not exactly 1. It does
+    not look at that ratio: who stops measuring when this turns true does not favour an outcome.
+    """
+    within = ratio_within(replace(log_mean(_log_ratios(own, other), 0), value=1.0), margin / 2)
+    return within is not None and within.equivalent <= ALPHA
+
+
+def _log_ratios(own: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> list[float]:
+    # Rounds that only one of them had come last and have no pair.
+    return [math.log((a / s) / (b / t)) for (a, s), (b, t) in zip(own, other, strict=False)]
 
 
 def percentile(latencies: Sequence[float], share: float, seed: int = 0) -> Figure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, Context, Method
@@ -57,7 +58,7 @@ def measure(
     if scenario == "offline":
         timed = scenarios.offline(
             answers, stock, rounds=protocol.rounds, block=protocol.block,
-            min_seconds=protocol.min_seconds, seed=seed, done=done,
+            min_seconds=protocol.min_seconds, seed=seed, done=done, vague=partial(_vague, fitted, protocol.margin),
         )  # fmt: skip
     elif scenario == "single-stream":
         timed = scenarios.single_stream(
@@ -84,6 +85,17 @@ def measure(
         environment=environment(str(backbone.device), backbone.card.dtype) | {"engine": engine_of(backbone).label},
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _vague(fitted: Mapping[str, tuple[PlannedCell, Method]], margin: float, timed: Mapping[str, Timed]) -> set[str]:
+    """Return the baseline and those that answer as it does, if their ratio is not known to `margin` % yet."""
+    cards = {name: method.card for name, (_, method) in fitted.items()}
+    found: set[str] = set()
+    for base in (name for name, card in cards.items() if card.role == "baseline" and card.inference != "none"):
+        alike = [name for name, card in cards.items() if card.inference == cards[base].inference and name != base]
+        vague = {name for name in alike if not figures.sharp(timed[name].blocks, timed[base].blocks, margin)}
+        found |= vague | {base} if vague else vague
+    return found
 
 
 def _answer(planned: PlannedCell, method: Method, backbone: Backbone, budget: Budget) -> Answer:
@@ -157,8 +169,7 @@ def _measurement(
         for role in ("reference", "baseline"):
             other = timed.get(roles.get(role, ""))
             if other is not None and roles[role] != name:
-                rounds = min(len(own.blocks), len(other.blocks))
-                figure, within = figures.ratio(own.blocks[:rounds], other.blocks[:rounds], protocol.margin)
+                figure, within = figures.ratio(own.blocks, other.blocks, protocol.margin)
                 if role == "reference":
                     found.ratio = figure
                 else:

@@ -7,12 +7,15 @@ the examples of one test row: one, or one a candidate.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from dhrd_bench.contracts import Example
+
+MORE = 3
+"""Times as many rounds that two methods of nearly equal throughput may take."""
 
 Query = Sequence[Example]
 Answer = Callable[[Sequence[Query]], tuple[int, int]]
@@ -61,17 +64,25 @@ def offline(
     min_seconds: float,
     seed: int,
     done: Callable[[int], None] = lambda round_: None,
+    vague: Callable[[Mapping[str, Timed]], Collection[str]] = lambda timed: (),
 ) -> dict[str, Timed]:
     """Time every method on the same block of queries, round by round.
 
     The methods take turns within a round and a different one begins each round (A B C, B C A, ...). A
     visit opens with an untimed call, which brings the method's weights into place and warms up what
-    there is to warm. A visit shorter than `min_seconds` repeats its block until it is not.
+    there is to warm. A visit shorter than `min_seconds` repeats its block until it is not. After
+    `rounds` rounds those that `vague` still names have more, among themselves, up to `MORE` times as many
+    in all.
     """
     names = list(answers)
     timed = {name: Timed() for name in names}
-    blocks = _blocks(stock, rounds, block, seed)
+    blocks = _blocks(stock, MORE * rounds, block, seed)
     for number, chosen in enumerate(blocks):
+        if number >= rounds:
+            still = vague(timed)
+            names = [name for name in names if name in still]
+            if not names:
+                break
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             answers[name](chosen[:2])
@@ -80,7 +91,7 @@ def offline(
                 seconds += timed[name].visit(answers[name], chosen)
                 count += len(chosen)
             timed[name].blocks.append((float(count), seconds))
-        done(number + 1)
+        done(min(number + 1, rounds))
     return timed
 
 
