@@ -31,7 +31,7 @@ def markdown(rows: Mapping[str, Mapping[str, Any]], missing: Sequence[str] = ())
         table += ["", f"Not measured yet: {', '.join(missing)}."]
     sections = [section(name, row) for name, row in rows.items()]
     minutes = sum(row["seconds"] for row in rows.values()) / 60
-    table += ["", f"Measuring all rows took {minutes:.0f} minutes."]
+    table += ["", f"Measuring these rows took {minutes:.0f} minutes together."]
     return "\n".join([HEAD, *table, "", "## Machine", "", machines(rows), *sections])
 
 

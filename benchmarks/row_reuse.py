@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from measuring import Row
 
@@ -55,31 +55,29 @@ def reuse(quick: bool) -> Row:
         inside["apart"].append(trained)
         return Work(len(methods), time.perf_counter() - started)
 
-    rows, epochs = SIZES[size]
+    budget, loaded = course(size)
     workers: list[Worker] = []
     row = Row(
         f"{len(seeds)} seeds of top:6 tuning of {', '.join(methods)}",
         "the same without reuse: a process a cell, frozen lower blocks recomputed in every step",
-        f"{load_task()[1]}, {BACKBONE}, {settle(resolve(BACKBONE)).dtype}; laptop budget with {rows} training rows "
-        f"drawn from a pool of {POOL * rows}, {epochs} epochs; a round is a seed; our first one "
-        f"includes starting the process",
+        f"{load_task()[1]}, {BACKBONE}, {settle(resolve(BACKBONE)).dtype}; laptop budget with {budget.train_rows} "
+        f"training rows drawn from a pool of {len(loaded.train)}, {budget.epochs} epochs; a round is a seed; our first "
+        "one includes starting the process",
         "cells/s",
     )
     row.compare(together, apart, len(seeds))
     workers[0].close()
     total = sum(1 / rate for rate in row.theirs) / sum(1 / rate for rate in row.ours)
-    ratios = row.ratios
-    row.claims.append(replace(claim("ratio of the totals", ratios, 3.0), value=total))
-    row.checks.append(
-        f"training alone, without starting processes, loading and reading data: {sum(inside['apart']):.1f} s against "
-        f"{sum(inside['reused']):.1f} s, {sum(inside['apart']) / sum(inside['reused']):.2f}x"
-    )
+    alone = [theirs / ours for theirs, ours in zip(inside["apart"], inside["reused"], strict=True)]
+    row.claims += [
+        replace(claim("ratio of the totals", row.ratios, 3.0), value=total),
+        replace(claim("training alone", alone, 3.0), value=sum(inside["apart"]) / sum(inside["reused"])),
+    ]
     overhead = sum(len(methods) / rate for rate in row.theirs) - sum(inside["apart"])
     row.checks.append(
         f"starting, loading and reading data: {overhead / len(seeds) / len(methods):.1f} s a cell without reuse"
     )
     backbone = load(resolve(BACKBONE))
-    budget, loaded = course(size)
     row.profile = profile(lambda: train(backbone, budget, loaded, "dhrd", 0))
     row.profiled = "training of a dhrd cell whose states are kept; " + row.profiled
     row.limit = (
@@ -119,9 +117,7 @@ def bound(backbone: Backbone, budget: Budget, loaded: LoadedTask, methods: Seque
     return (kept + saved) / kept
 
 
-POOL = 2
-"""Size of the pool over the rows drawn from it: seeds share about half of their rows, as under the laptop budget."""
-SIZES = {"quick": (8, 2), "full": (16, 3)}
+SIZES = {"quick": (8, 2), "full": (12, 3)}
 """Training rows and epochs."""
 
 
@@ -149,7 +145,10 @@ class Worker:
 
 
 def course(size: str) -> tuple[Budget, LoadedTask]:
-    """Return the shortened laptop budget and the task with its pool of training rows."""
+    """Return the shortened laptop budget and the task with its pool of training rows.
+
+    The pool is shortened, too, so that seeds share as many of their rows as under the budget itself.
+    """
     from material import load_task
 
     from dhrd_bench import registry
@@ -161,17 +160,11 @@ def course(size: str) -> tuple[Budget, LoadedTask]:
     )
     loaded, _ = load_task()
     with_rationale = [row for row in loaded.train if row.rationale is not None]
-    return budget, replace(loaded, train=tuple(with_rationale[: POOL * rows]))
+    pool = max(rows + budget.dev_rows, len(with_rationale) * rows // (laptop.train_rows or rows))
+    return budget, replace(loaded, train=tuple(with_rationale[:pool]))
 
 
-def train(
-    backbone: Backbone,
-    budget: Budget,
-    loaded: LoadedTask,
-    name: str,
-    seed: int,
-    progress: Callable[[str, int, int, dict[str, float]], None] = lambda phase, done, total, figures: None,
-) -> None:
+def train(backbone: Backbone, budget: Budget, loaded: LoadedTask, name: str, seed: int, reused: bool = True) -> None:
     """Train one cell."""
     from material import method
 
@@ -179,7 +172,10 @@ def train(
     from dhrd_bench.data.splits import split
 
     data, _ = split(loaded, budget, seed)
-    method(name).fit(data, Context(backbone, budget, loaded.card.name, seed, progress))
+    context = Context(backbone, budget, loaded.card.name, seed)
+    if not reused:
+        context.progress = lambda phase, done, total, figures: backbone.frozen_states.clear()
+    method(name).fit(data, context)
 
 
 def work(size: str, reused: bool) -> None:
@@ -191,13 +187,10 @@ def work(size: str, reused: bool) -> None:
     backbone = load(resolve(BACKBONE))
     budget, loaded = course(size)
 
-    def forget(phase: str, done: int, total: int, figures: dict[str, float]) -> None:
-        backbone.frozen_states.clear()
-
     for line in sys.stdin:
         name, seed = line.split()
         started = time.perf_counter()
-        train(backbone, budget, loaded, name, int(seed), *([] if reused else [forget]))
+        train(backbone, budget, loaded, name, int(seed), reused)
         sys.stdout.write(f"trained {time.perf_counter() - started}\n")
         sys.stdout.flush()
 

@@ -94,10 +94,13 @@ def test_sharp_looks_at_the_spread_and_not_at_the_ratio() -> None:
 
 
 def test_stopping_when_sharp_keeps_the_level() -> None:
-    """At the margin itself equivalence is found in 5 % at most, and intervals cover, although the end is open."""
+    """At the margin itself equivalence is found in some 5 %, and intervals cover, although the end is open.
+
+    Stopping as soon as equivalence is found would find it in some 15 %.
+    """
     rng = np.random.default_rng(0)
     found = covered = 0
-    trials, edge = 150, math.log(1.05)
+    trials, edge = 400, math.log(1.05)
     for _ in range(trials):
         own = [(48.0, 3.0 / math.exp(edge + z)) for z in rng.normal(0, 0.08, 30)]
         rounds = next((n for n in range(10, 30, 2) if figures.sharp(own[:n], [(48.0, 3.0)] * n, 5)), 30)
@@ -107,8 +110,8 @@ def test_stopping_when_sharp_keeps_the_level() -> None:
         assert ratio.high is not None
         found += within.equivalent <= 0.05
         covered += ratio.low <= 1.05 <= ratio.high
-    assert found <= 0.10 * trials
-    assert covered >= 0.89 * trials
+    assert found <= 0.09 * trials
+    assert covered >= 0.91 * trials
 
 
 def test_short_visits_repeat_their_block() -> None:

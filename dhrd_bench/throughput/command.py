@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,9 +104,8 @@ def time_plan(
                 fitted[planned.cell.method] = (planned, method)
             backbone.frozen_states.clear()
             for scenario in scenarios:
-                steps = {"offline": protocol.rounds, "single-stream": protocol.queries, "server": len(fitted)}[scenario]
                 progress.begin(f"{name} {scenario}")
-                record = measure(scenario, fitted, backbone, plan.budget, protocol, partial(progress.step, total=steps))
+                record = measure(scenario, fitted, backbone, plan.budget, protocol, progress.step)
                 write_text_atomically(record_path(results, record), record.model_dump_json(indent=1) + "\n")
                 progress.end()
                 yield record

@@ -45,7 +45,7 @@ def measure(
     backbone: Backbone,
     budget: Budget,
     protocol: Protocol,
-    done: Callable[[int], None] = lambda step: None,
+    done: Callable[[int, int], None] = lambda step, of: None,
 ) -> ThroughputRecord:
     """Time all of `fitted` under `scenario`, interleaved."""
     first = next(planned for planned, _ in fitted.values())
@@ -53,12 +53,15 @@ def measure(
     per_row, seed = first.test.candidates, first.cell.seed
     stock = [first.test.examples[i : i + per_row] for i in range(0, len(first.test.examples), per_row)]
     peak = peak_of(backbone)
+    roles: dict[str, str] = {planned.method.card.role: name for name, (planned, _) in fitted.items()}
+    kinds: dict[str, str] = {name: planned.method.card.inference for name, (planned, _) in fitted.items()}
     meter = BusyMeter()
     rates: dict[str, tuple[float, list[scenarios.Trial]]] = {}
     if scenario == "offline":
         timed = scenarios.offline(
             answers, stock, rounds=protocol.rounds, block=protocol.block,
-            min_seconds=protocol.min_seconds, seed=seed, done=done, vague=partial(_vague, fitted, protocol.margin),
+            min_seconds=protocol.min_seconds, seed=seed, done=done,
+            vague=partial(_vague, roles.get("baseline"), kinds, protocol.margin),
         )  # fmt: skip
     elif scenario == "single-stream":
         timed = scenarios.single_stream(
@@ -67,7 +70,6 @@ def measure(
     else:
         timed, rates = _server(answers, stock, protocol, seed, done)
     others = meter.share()
-    roles: dict[str, str] = {planned.method.card.role: name for name, (planned, _) in fitted.items()}
     measurements = [
         _measurement(scenario, name, *fitted[name], timed, rates, roles, backbone, peak, others, protocol)
         for name in fitted
@@ -87,15 +89,13 @@ def measure(
     )
 
 
-def _vague(fitted: Mapping[str, tuple[PlannedCell, Method]], margin: float, timed: Mapping[str, Timed]) -> set[str]:
+def _vague(base: str | None, kinds: Mapping[str, str], margin: float, timed: Mapping[str, Timed]) -> set[str]:
     """Return the baseline and those that answer as it does, if their ratio is not known to `margin` % yet."""
-    cards = {name: method.card for name, (_, method) in fitted.items()}
-    found: set[str] = set()
-    for base in (name for name, card in cards.items() if card.role == "baseline" and card.inference != "none"):
-        alike = [name for name, card in cards.items() if card.inference == cards[base].inference and name != base]
-        vague = {name for name in alike if not figures.sharp(timed[name].blocks, timed[base].blocks, margin)}
-        found |= vague | {base} if vague else vague
-    return found
+    if base is None:
+        return set()
+    alike = [name for name, kind in kinds.items() if kind == kinds[base] and name != base]
+    vague = {name for name in alike if not figures.sharp(timed[name].blocks, timed[base].blocks, margin)}
+    return vague | {base} if vague else vague
 
 
 def _answer(planned: PlannedCell, method: Method, backbone: Backbone, budget: Budget) -> Answer:
@@ -114,7 +114,7 @@ def _server(
     stock: Sequence[Query],
     protocol: Protocol,
     seed: int,
-    done: Callable[[int], None],
+    done: Callable[[int, int], None],
 ) -> tuple[dict[str, Timed], dict[str, tuple[float, list[scenarios.Trial]]]]:
     ceilings = scenarios.offline(
         answers, stock, rounds=2, block=protocol.block, min_seconds=protocol.min_seconds, seed=seed
@@ -128,7 +128,7 @@ def _server(
             answer, stock, ceiling=ceiling, bound=protocol.p99_bound, queries=queries,
             batch=protocol.server_batch, trials=protocol.server_trials, seed=seed,
         )  # fmt: skip
-        done(number + 1)
+        done(number + 1, len(answers))
     return ceilings, rates
 
 

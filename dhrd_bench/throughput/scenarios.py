@@ -63,7 +63,7 @@ def offline(
     block: int,
     min_seconds: float,
     seed: int,
-    done: Callable[[int], None] = lambda round_: None,
+    done: Callable[[int, int], None] = lambda round_, of: None,
     vague: Callable[[Mapping[str, Timed]], Collection[str]] = lambda timed: (),
 ) -> dict[str, Timed]:
     """Time every method on the same block of queries, round by round.
@@ -91,7 +91,7 @@ def offline(
                 seconds += timed[name].visit(answers[name], chosen)
                 count += len(chosen)
             timed[name].blocks.append((float(count), seconds))
-        done(min(number + 1, rounds))
+        done(number + 1, rounds if number < rounds else MORE * rounds)
     return timed
 
 
@@ -116,7 +116,7 @@ def single_stream(
     queries: int,
     max_seconds: float,
     seed: int,
-    done: Callable[[int], None] = lambda query: None,
+    done: Callable[[int, int], None] = lambda query, of: None,
 ) -> dict[str, Timed]:
     """Time one query at a time, each of them on every method in turn.
 
@@ -132,7 +132,7 @@ def single_stream(
             answer([stock[order[start % len(order)]]])
             for query in range(start, min(start + chunk, queries)):
                 timed[name].latencies.append(timed[name].visit(answer, [stock[order[query % len(order)]]]))
-        done(min(start + chunk, queries))
+        done(min(start + chunk, queries), queries)
     for one in timed.values():
         one.blocks = [(1.0, seconds) for seconds in one.latencies]
     return timed
