@@ -88,7 +88,7 @@ def pooled_inference(quick: bool) -> Row:
         return work
 
     ours(-1)
-    row.compare(ours_against_roofline, lambda number: peer(best), 2 if quick else 5)
+    row.compare(ours_against_roofline, lambda number: peer(best), 2 if quick else 4)
     row.claims += [claim("ratio", row.ratios, 1.5), claim("share of the matmul roofline", shares, 0.6, style="share")]
     row.checks += [
         share_of_equal(answers["ours"], answers["peer"]),
@@ -240,7 +240,7 @@ def cot_decoding(quick: bool) -> Row:
         "examples/s",
     )
     sizes = {f"batch {size}": size for size in ((4,) if quick else (16, 32))}
-    count = len(prompts) if quick else 32
+    count = len(prompts) if quick else 16
     best = best_of(row, sizes, lambda size: peer(size, max(count, size)), ERRORS)
     own = budget.decoding.batch_size
     ours(own, 8)
