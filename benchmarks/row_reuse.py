@@ -117,7 +117,7 @@ def bound(backbone: Backbone, budget: Budget, loaded: LoadedTask, methods: Seque
     return (kept + saved) / kept
 
 
-SIZES = {"quick": (8, 2), "full": (10, 3)}
+SIZES = {"quick": (8, 2), "full": (8, 3)}
 """Training rows and epochs."""
 
 

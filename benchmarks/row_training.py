@@ -48,8 +48,8 @@ class Course:
 
     @classmethod
     def load(cls, quick: bool) -> Course:
-        """Return four steps of 8 rows, or two of 4."""
-        batch, steps = (4, 2) if quick else (8, 4)
+        """Return three steps of 8 rows, or two of 4."""
+        batch, steps = (4, 2) if quick else (8, 3)
         material = Material.load(train=batch * steps, test=1)
         budget = Budget(
             name="bench", epochs=1, batch_size=batch, max_length=LENGTH, max_rationale=LENGTH, tuning="lora",
