@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from measuring import PROFILED
-
 BUSY = 0.1
 """Share of the processors that others may use before a row says so."""
+UNSTEADY = 0.2
+"""By how much a side's own rounds may differ, over the slowest, before a row says so."""
 
 HEAD = """# Speed
 
@@ -83,13 +83,15 @@ def section(name: str, row: Mapping[str, Any]) -> str:
     commit = f", commit {git['commit'][:10]}{' with changes' if git['dirty'] else ''}" if git else ""
     busy = f" **Others used {row['other_load']:.0%} of the processors.**" if row["other_load"] > BUSY else ""
     quick = " **A quick run: the figures mean nothing.**" if row["quick"] else ""
+    swing = max(max(rates) / min(rates) - 1 for rates in (row["ours"], row["theirs"]))
+    unsteady = f" **Rounds of one side differ by {swing:.0%}.**" if swing > UNSTEADY else ""
     parts = [
         f'<a id="{name}"></a>',
         f"## {row['what'][0].upper()}{row['what'][1:]}",
         "",
         f"Against {row['peer']}. {row['setting']}.",
         "",
-        f"- measured {row['measured']} in {row['seconds']:.0f} s{commit}.{busy}{quick}",
+        f"- measured {row['measured']} in {row['seconds']:.0f} s{commit}.{busy}{unsteady}{quick}",
         f"- ratio of each round: {', '.join(f'{a / b:.2f}' for a, b in zip(row['ours'], row['theirs'], strict=True))}",
     ]
     if row["tried"]:
@@ -102,7 +104,7 @@ def section(name: str, row: Mapping[str, Any]) -> str:
         shares = " | ".join(f"{share:.0%}" for share in row["profile"].values())
         parts += [
             "",
-            f"Where our time goes ({row.get('profiled', PROFILED)}):",
+            f"Where our time goes ({row['profiled']}):",
             "",
             f"| {' | '.join(row['profile'])} |",
             f"|{'---|' * len(row['profile'])}",
