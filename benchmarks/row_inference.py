@@ -240,8 +240,8 @@ def cot_decoding(quick: bool) -> Row:
         "examples/s",
     )
     sizes = {f"batch {size}": size for size in ((4,) if quick else (16, 32))}
-    count = len(prompts) if quick else 16
-    best = best_of(row, sizes, lambda size: peer(size, max(count, size)), ERRORS)
+    count = len(prompts) if quick else max(sizes.values())
+    best = best_of(row, sizes, lambda size: peer(size, count), ERRORS)
     own = budget.decoding.batch_size
     ours(own, 8)
     row.compare(lambda number: ours(own), lambda number: peer(best), 2 if quick else 3)
