@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from scipy.stats import bootstrap
 from typer.testing import CliRunner, Result
 
 from dhrd_bench import FineTuned
@@ -27,7 +28,7 @@ from dhrd_bench.throughput.measure import Protocol
 from dhrd_bench.throughput.progress import QUIET_SECONDS, show_timings
 from dhrd_bench.throughput.roofline import model_flops, peak_of
 from dhrd_bench.throughput.scenarios import Query
-from dhrd_bench.throughput.schema import ThroughputRecord
+from dhrd_bench.throughput.schema import Figure, ThroughputRecord, Trial
 
 STOCK: list[Query] = [[Example(str(i), Prompt("", "", str(i)))] for i in range(50)]
 
@@ -138,22 +139,126 @@ def test_single_stream_counts_each_query() -> None:
     timed = scenarios.single_stream({"a": fake(0.0005), "b": fake(0.02)}, STOCK, queries=20, max_seconds=0.2, seed=0)
     assert len(timed["a"].latencies) == 20
     assert 8 <= len(timed["b"].latencies) <= 16, "a method that has used its time sits out"
+    assert [count for count, _ in timed["a"].blocks] == [8, 8, 4]
+    assert sum(seconds for _, seconds in timed["a"].blocks) == pytest.approx(timed["a"].seconds)
     assert figures.percentile(timed["a"].latencies, 0.5).value == pytest.approx(np.median(timed["a"].latencies))
 
 
-def test_server_latency_has_queueing_in_it() -> None:
-    """An M/D/1 queue without batching: waiting grows with the load as Pollaczek and Khinchine say."""
-    service = 0.002
-    low = scenarios.serve(fake(service), STOCK, rate=0.2 / service, queries=150, batch=1, seed=0)
-    high = scenarios.serve(fake(service), STOCK, rate=0.9 / service, queries=150, batch=1, seed=0)
-    assert low.p50 >= service
-    assert high.p99 > low.p99
-    rate, trials = scenarios.server(
-        fake(service), STOCK, ceiling=1 / service, bound=4 * service, queries=80, batch=1, trials=5, seed=0
-    )
-    assert 0 < rate < 1 / service
-    assert len(trials) == 5
-    assert all((trial.p99 <= 4 * service) == (trial.rate <= rate) for trial in trials)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that only stands, so that a busy machine has no say; what takes time moves its hand."""
+    hand = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: hand[0])
+    return hand
+
+
+def on(clock: list[float], seconds_a_visit: float) -> scenarios.Answer:
+    def answer(queries: Sequence[Query]) -> tuple[int, int]:
+        clock[0] += seconds_a_visit
+        return 0, 0
+
+    return answer
+
+
+@pytest.mark.parametrize("load", [0.2, 0.9])
+def test_latencies_under_load_are_those_of_a_queue(clock: list[float], load: float) -> None:
+    """One server, a fixed time of service, no batches: each waits as in Lindley's recursion (1952)."""
+    service, queries = 0.002, 400
+    found = scenarios.serve(on(clock, service), STOCK, rate=load / service, queries=queries, batch=1, seed=0)
+    gaps = np.random.default_rng(0).exponential(service / load, queries)
+    wait, latencies = 0.0, []
+    for gap in gaps:
+        wait = max(0.0, wait - gap)
+        latencies.append(wait + service)
+        wait += service
+    assert (found.p50, found.p99) == pytest.approx(np.quantile(latencies, [0.5, 0.99]))
+    assert found.p99_low is not None
+    assert found.p99_high is not None
+    assert service <= found.p99_low <= found.p99 <= found.p99_high <= max(latencies) * (1 + 1e-9)
+
+
+def test_the_highest_rate_that_holds_is_found(clock: list[float]) -> None:
+    service, bound = 0.002, 0.008
+    trials = scenarios.server(
+        {"a": on(clock, service)}, STOCK, ceilings={"a": 1 / service}, bound=bound, queries={"a": 200}, batch=1,
+        trials=6, seed=0,
+    )["a"]  # fmt: skip
+    rate = figures.held(trials, bound, 1 / service)
+    assert 0 < rate.value < 1 / service
+    assert len(trials) == 6
+    assert all((trial.p99 <= bound) == (trial.rate <= rate.value) for trial in trials)
+    assert rate.low is not None
+    assert rate.high is not None
+    assert rate.low <= rate.value < rate.high <= 1 / service
+
+
+def test_methods_take_turns_under_load() -> None:
+    order: list[str] = []
+
+    def watched(name: str) -> Callable[[Sequence[Query]], tuple[int, int]]:
+        def answer(queries: Sequence[Query]) -> tuple[int, int]:
+            if order[-1:] != [name]:
+                order.append(name)
+            return 0, 0
+
+        return answer
+
+    steps: list[tuple[int, int]] = []
+    trials = scenarios.server(
+        {name: watched(name) for name in "ab"}, STOCK, ceilings={"a": 50.0, "b": 5.0}, bound=9.0,
+        queries={"a": 20, "b": 10}, batch=4, trials=3, seed=0, done=lambda step, of: steps.append((step, of)),
+    )  # fmt: skip
+    assert "".join(order) == "ababab"
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert [trial.rate for trial in trials["b"]] == [2.5, 3.75, 4.375], "bisected upwards while the bound holds"
+    assert [trial.queries for trial in trials["a"]] == [20] * 3
+
+
+def test_the_rate_that_held_is_as_sure_as_its_trials() -> None:
+    def tried(rate: float, p99: float, low: float, high: float) -> Trial:
+        return Trial(rate=rate, p50=p99 / 2, p99=p99, p99_low=low, p99_high=high, queries=100)
+
+    sure, shaky, over = tried(4, 0.5, 0.4, 0.6), tried(6, 0.9, 0.7, 1.3), tried(7, 1.2, 0.9, 1.5)
+    assert figures.held([sure, shaky, over], 1.0, 8.0) == Figure(value=6, low=4, high=8)
+    assert figures.held([sure, shaky, over, tried(7.5, 3, 2, 4)], 1.0, 8.0) == Figure(value=6, low=4, high=7.5)
+    assert figures.held([over], 1.0, 8.0) == Figure(value=0, low=0, high=8)
+
+
+def test_a_quotient_of_two_figures_joins_their_intervals() -> None:
+    """The interval of exp(normal) over exp(normal), whose ends are known."""
+    one, other = (Figure(value=v, low=v * math.exp(-z), high=v * math.exp(z)) for v, z in ((6.0, 0.3), (2.0, 0.4)))
+    found = figures.quotient(one, other)
+    assert found is not None
+    assert (found.value, found.low, found.high) == pytest.approx((3.0, 3 * math.exp(-0.5), 3 * math.exp(0.5)))
+    assert figures.quotient(one, Figure(value=0.0, low=0.0, high=1.0)) is None
+    open_end = figures.quotient(one, Figure(value=2.0, low=0.0, high=3.0))
+    assert open_end == Figure(value=3.0)
+
+
+def test_percentiles_of_independent_latencies_are_as_scipy_has_them() -> None:
+    data = np.random.default_rng(0).gamma(2.0, 1.0, 200)
+    found = figures.percentile(data.tolist(), 0.9)
+    scipys = bootstrap(
+        (data,), partial(np.quantile, q=0.9), n_resamples=4000, method="percentile", vectorized=True, rng=0
+    ).confidence_interval
+    assert found.value == np.quantile(data, 0.9)
+    assert (found.low, found.high) == pytest.approx((scipys.low, scipys.high), rel=0.03)
+
+
+def test_blocks_keep_intervals_honest_where_latencies_follow_on_one_another() -> None:
+    """Medians of a first-order autoregression, whose true median is 0: single draws cover in some 65 % only."""
+    rng = np.random.default_rng(0)
+    covered = {1: 0, 16: 0}
+    for _ in range(200):
+        noise, level = rng.normal(size=256), 0.0
+        series = [level := 0.7 * level + z for z in noise]
+        for block in covered:
+            found = figures.percentile(series, 0.5, block)
+            assert found.low is not None
+            assert found.high is not None
+            covered[block] += found.low <= 0 <= found.high
+    assert covered[1] < 150
+    assert covered[16] > 172
 
 
 @settings(max_examples=40, deadline=None)
@@ -238,6 +343,7 @@ def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert text.count(": loaded") == 3
     assert "INVALID" in text
     assert "within 5 %" in text
+    assert "server, p99 within 5 s" in text
     files = sorted(path.name for path in tmp_path.rglob("throughput/COPA/*.json"))
     assert files == ["offline-0.json", "server-0.json", "single-stream-0.json"]
     for path in tmp_path.rglob("throughput/COPA/*.json"):
@@ -249,6 +355,10 @@ def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert one.verdict == "INVALID"
             assert one.reasons
             assert one.tokens_in > 0
+        assert record.p99_bound == (5.0 if record.scenario == "server" else None)
+        if record.scenario == "server":
+            assert all(len(one.trials) == 6 for one in record.measurements)
+            assert all(one.qps.low is not None and one.qps.high is not None for one in record.measurements)
         if record.scenario == "offline":
             # A test row asks one question a candidate, and a query is a row.
             assert all(count == 5 for one in record.measurements for count, _ in one.blocks)

@@ -41,6 +41,7 @@ class Timed:
     ratio_to_baseline: Estimate | None
     equivalent_p: float | None
     margin: float
+    p99_bound: float | None
     engine: str
     verdict: str
     reasons: tuple[str, ...]
@@ -92,8 +93,8 @@ def timed(
                     Timed(
                         cell.task, record.scenario, cell.seed, one.method, record.baseline, record.reference,
                         Estimate(one.qps.value, one.qps.low, one.qps.high), _estimate(one.ratio),
-                        _estimate(one.ratio_to_baseline), one.equivalent_p, record.margin, one.engine, one.verdict,
-                        tuple(one.reasons), scored != one.identity,
+                        _estimate(one.ratio_to_baseline), one.equivalent_p, record.margin, record.p99_bound,
+                        one.engine, one.verdict, tuple(one.reasons), scored != one.identity,
                     )
                 )  # fmt: skip
     return sorted(found, key=lambda one: (one.task, one.scenario, one.seed, -one.qps.value, one.method))
@@ -103,12 +104,13 @@ def timed_table(found: Sequence[Timed]) -> Table:
     """Lay it out, one method of one run a row."""
     rows = []
     for one in found:
+        bound = "" if one.p99_bound is None else f"p99 ≤ {one.p99_bound:g} s"
         p = Cell(NONE)
         if one.equivalent_p is not None:
             p = Cell(p_value(one.equivalent_p), f"±{one.margin:g} %", one.equivalent_p <= ALPHA)
         rows.append(
             (
-                Cell(one.method), Cell(one.task), Cell(one.scenario), Cell(str(one.seed)), pace(one.qps),
+                Cell(one.method), Cell(one.task), Cell(one.scenario, bound), Cell(str(one.seed)), pace(one.qps),
                 Cell("reference") if one.method == one.reference else pace(one.ratio, "×"),
                 Cell("baseline") if one.method == one.baseline else pace(one.ratio_to_baseline, "×"),
                 p, Cell(one.engine), Cell(one.verdict, "; ".join(one.reasons)),
@@ -124,6 +126,10 @@ def timed_table(found: Sequence[Timed]) -> Table:
         "Methods of one run answered the same blocks of examples in turns; see dhrd-bench throughput. Intervals are "
         "over rounds."
     ]
+    if any(one.p99_bound is not None for one in found):
+        caption.append(
+            "server: the highest rate of arrivals that held the bound, and the rates that its trials leave open."
+        )
     if len(sides) == 1:
         (reference, baseline), *_ = sides
         caption.append(f"Reference: {reference or NONE}. Baseline: {baseline or NONE}.")
@@ -138,6 +144,7 @@ def timed_rows(found: Sequence[Timed]) -> Iterator[dict[str, Any]]:
     """Return the figures for a CSV, one a row."""
     for one in found:
         at, run = {"method": one.method, "task": one.task}, f"{one.scenario}, seed {one.seed}"
+        run += "" if one.p99_bound is None else f", p99 within {one.p99_bound:g} s"
         for name, figure in (("qps", one.qps), ("ratio", one.ratio), ("ratio_to_baseline", one.ratio_to_baseline)):
             if figure is not None:
                 row = {"value": figure.value, "low": figure.low, "high": figure.high}

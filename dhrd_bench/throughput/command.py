@@ -138,6 +138,8 @@ def as_table(record: ThroughputRecord) -> Table:
     """Lay a record out for people."""
     cell = record.cell
     title = f"{cell.suite} {cell.task}, {cell.backbone}, {cell.budget}, seed {cell.seed}: {record.scenario}"
+    if record.p99_bound is not None:
+        title += f", p99 within {record.p99_bound:g} s"
     table = Table(title=title, title_justify="left", show_edge=False)
     latency = record.scenario == "single-stream"
     columns = ["method", "QPS", *(["p50 ms", "p90 ms", "p99 ms"] if latency else [])]

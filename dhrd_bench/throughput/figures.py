@@ -15,7 +15,7 @@ import numpy as np
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within
 from dhrd_bench.stats.intervals import Estimate, quantile
 from dhrd_bench.stats.significance import ALPHA
-from dhrd_bench.throughput.schema import Figure
+from dhrd_bench.throughput.schema import Figure, Trial
 
 RESAMPLES = 2_000
 
@@ -76,12 +76,47 @@ def _log_ratios(own: Sequence[tuple[float, float]], other: Sequence[tuple[float,
     return [math.log((a / s) / (b / t)) for (a, s), (b, t) in zip(own, other, strict=False)]
 
 
-def percentile(latencies: Sequence[float], share: float, seed: int = 0) -> Figure:
-    """Return a percentile of `latencies` in seconds with its bootstrap interval."""
+def percentile(latencies: Sequence[float], share: float, block: int = 1, seed: int = 0) -> Figure:
+    """Return a percentile of `latencies` in seconds; the interval is that of a bootstrap of blocks.
+
+    Latencies that follow on one another are alike: they queue behind the same query, or the machine was slow just
+    then. So what is drawn is runs of `block` of them, from a circle (Politis and Romano 1992).
+    """
     data = np.asarray(latencies, dtype=float)
-    draws = np.quantile(np.random.default_rng(seed).choice(data, (RESAMPLES, len(data))), share, axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Figure(value=float(np.quantile(data, share)), low=float(low), high=float(high))
+    count = len(data)
+    block = min(block, count)
+    starts = np.random.default_rng(seed).integers(count, size=(RESAMPLES, -(-count // block)))
+    drawn = ((starts[..., None] + np.arange(block)) % count).reshape(RESAMPLES, -1)[:, :count]
+    low, high = np.quantile(np.quantile(data[drawn], share, axis=1), [0.025, 0.975])
+    value = float(np.quantile(data, share))
+    return Figure(value=value, low=min(value, float(low)), high=max(value, float(high)))
+
+
+def held(trials: Sequence[Trial], bound: float, ceiling: float) -> Figure:
+    """Return the highest rate that held `bound`, 0 if none did, and the rates that the trials leave open.
+
+    These begin at the highest rate whose p99 is below the bound with its whole interval, and end at the lowest whose
+    p99 is above it with its whole interval, or at `ceiling`.
+    """
+    value = max((trial.rate for trial in trials if trial.p99 <= bound), default=0.0)
+    low = max((trial.rate for trial in trials if (trial.p99_high or trial.p99) <= bound), default=0.0)
+    high = min((trial.rate for trial in trials if (trial.p99_low or trial.p99) > bound), default=ceiling)
+    return Figure(value=value, low=low, high=high)
+
+
+def quotient(own: Figure, other: Figure) -> Figure | None:
+    """Return `own` over `other`, measured apart, from the logarithms of both; None if nothing is known of it.
+
+    The interval joins the two intervals' halves as independent (MOVER; Donner and Zou 2012).
+    """
+    if own.value <= 0 or other.value <= 0:
+        return None
+    value = own.value / other.value
+    if not (own.low and own.high and other.low and other.high):
+        return Figure(value=value)
+    down = math.hypot(math.log(own.value / own.low), math.log(other.high / other.value))
+    up = math.hypot(math.log(own.high / own.value), math.log(other.value / other.low))
+    return Figure(value=value, low=value * math.exp(-down), high=value * math.exp(up))
 
 
 def drift(blocks: Sequence[tuple[float, float]]) -> float:

@@ -16,7 +16,7 @@ from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter
 from dhrd_bench.throughput.roofline import model_flops, peak_of, synchronise
 from dhrd_bench.throughput.scenarios import Answer, Query, Timed
-from dhrd_bench.throughput.schema import Figure, Measurement, Scenario, ThroughputRecord
+from dhrd_bench.throughput.schema import Figure, Measurement, Scenario, ThroughputRecord, Trial
 
 MIN_QUERIES = 64
 MAX_DRIFT = 0.15
@@ -56,7 +56,7 @@ def measure(
     roles: dict[str, str] = {planned.method.card.role: name for name, (planned, _) in fitted.items()}
     kinds: dict[str, str] = {name: planned.method.card.inference for name, (planned, _) in fitted.items()}
     meter = BusyMeter()
-    rates: dict[str, tuple[float, list[scenarios.Trial]]] = {}
+    trials: dict[str, list[Trial]] = {}
     if scenario == "offline":
         timed = scenarios.offline(
             answers, stock, rounds=protocol.rounds, block=protocol.block,
@@ -68,10 +68,11 @@ def measure(
             answers, stock, queries=protocol.queries, max_seconds=protocol.max_seconds, seed=seed, done=done
         )
     else:
-        timed, rates = _server(answers, stock, protocol, seed, done)
+        timed, trials = _server(answers, stock, protocol, seed, done)
     others = meter.share()
+    qps = {name: _qps(one, trials.get(name), protocol) for name, one in timed.items()}
     measurements = [
-        _measurement(scenario, name, *fitted[name], timed, rates, roles, backbone, peak, others, protocol)
+        _measurement(scenario, name, *fitted[name], timed, qps, trials, roles, backbone, peak, others, protocol)
         for name in fitted
     ]
     return ThroughputRecord(
@@ -80,6 +81,7 @@ def measure(
         baseline=roles.get("baseline"),
         reference=roles.get("reference"),
         margin=protocol.margin,
+        p99_bound=protocol.p99_bound if scenario == "server" else None,
         examples=len(first.test),
         peak_flops=peak,
         other_load=others,
@@ -115,21 +117,25 @@ def _server(
     protocol: Protocol,
     seed: int,
     done: Callable[[int, int], None],
-) -> tuple[dict[str, Timed], dict[str, tuple[float, list[scenarios.Trial]]]]:
-    ceilings = scenarios.offline(
+) -> tuple[dict[str, Timed], dict[str, list[Trial]]]:
+    timed = scenarios.offline(
         answers, stock, rounds=2, block=protocol.block, min_seconds=protocol.min_seconds, seed=seed
     )
-    rates = {}
-    for number, (name, answer) in enumerate(answers.items()):
-        ceiling = ceilings[name].queries / ceilings[name].seconds
-        # As many queries as the method answers in its share of the time.
-        queries = int(max(20, min(protocol.queries, ceiling * protocol.max_seconds / protocol.server_trials)))
-        rates[name] = scenarios.server(
-            answer, stock, ceiling=ceiling, bound=protocol.p99_bound, queries=queries,
-            batch=protocol.server_batch, trials=protocol.server_trials, seed=seed,
-        )  # fmt: skip
-        done(number + 1, len(answers))
-    return ceilings, rates
+    ceilings = {name: one.queries / one.seconds for name, one in timed.items()}
+    # As many queries as a method answers in its share of the time.
+    share = protocol.max_seconds / protocol.server_trials
+    queries = {name: int(max(20, min(protocol.queries, rate * share))) for name, rate in ceilings.items()}
+    trials = scenarios.server(
+        answers, stock, ceilings=ceilings, bound=protocol.p99_bound, queries=queries,
+        batch=protocol.server_batch, trials=protocol.server_trials, seed=seed, done=done,
+    )  # fmt: skip
+    return timed, trials
+
+
+def _qps(own: Timed, trials: Sequence[Trial] | None, protocol: Protocol) -> Figure:
+    if trials is None:
+        return figures.qps(own.blocks)
+    return figures.held(trials, protocol.p99_bound, own.queries / own.seconds)
 
 
 def _measurement(
@@ -138,7 +144,8 @@ def _measurement(
     planned: PlannedCell,
     method: Method,
     timed: Mapping[str, Timed],
-    rates: Mapping[str, tuple[float, list[scenarios.Trial]]],
+    qps: Mapping[str, Figure],
+    trials: Mapping[str, list[Trial]],
     roles: Mapping[str, str],
     backbone: Backbone,
     peak: float,
@@ -153,28 +160,31 @@ def _measurement(
         inference=card.inference,
         engine=engine.label if card.inference != "none" else "none",
         batch_policy=_batch_policy(scenario, card.inference, protocol, engine),
-        qps=Figure(value=rates[name][0]) if rates else figures.qps(own.blocks),
+        qps=qps[name],
         tokens_in=own.tokens_in / own.queries,
         tokens_out=own.tokens_out / own.queries,
-        reasons=_reasons(scenario, own, others, rates.get(name)),
+        reasons=_reasons(scenario, own, others, qps[name], trials.get(name)),
     )
     if scenario == "server":
-        found.trials = [vars(trial) for trial in rates[name][1]]
+        found.trials = trials[name]
     elif scenario == "single-stream":
         found.latencies = own.latencies
-        found.percentiles = {f"p{p}": figures.percentile(own.latencies, p / 100) for p in (50, 90, 99)}
+        found.percentiles = {f"p{p}": figures.percentile(own.latencies, p / 100, scenarios.TURN) for p in (50, 90, 99)}
     else:
         found.blocks = own.blocks
-    if scenario != "server":
-        for role in ("reference", "baseline"):
-            other = timed.get(roles.get(role, ""))
-            if other is not None and roles[role] != name:
-                figure, within = figures.ratio(own.blocks, other.blocks, protocol.margin)
-                if role == "reference":
-                    found.ratio = figure
-                else:
-                    found.ratio_to_baseline = figure
-                    found.equivalent_p = within.equivalent if within else None
+    for role in ("reference", "baseline"):
+        other = roles.get(role, name)
+        if other == name or other not in timed:
+            continue
+        if scenario == "server":
+            figure, within = figures.quotient(qps[name], qps[other]), None
+        else:
+            figure, within = figures.ratio(own.blocks, timed[other].blocks, protocol.margin)
+        if role == "reference":
+            found.ratio = figure
+        else:
+            found.ratio_to_baseline = figure
+            found.equivalent_p = within.equivalent if within else None
     if card.inference != "none":
         found.achieved_flops = model_flops(backbone, own.tokens_in, own.tokens_out) / own.seconds
         found.roofline_share = found.achieved_flops / peak
@@ -194,9 +204,7 @@ def _batch_policy(scenario: Scenario, inference: str, protocol: Protocol, engine
     return "by length, without padding" if inference != "generate" else "by length, rows that are done leave"
 
 
-def _reasons(
-    scenario: Scenario, own: Timed, others: float, rate: tuple[float, list[scenarios.Trial]] | None
-) -> list[str]:
+def _reasons(scenario: Scenario, own: Timed, others: float, qps: Figure, trials: Sequence[Trial] | None) -> list[str]:
     """Say what makes a figure unfit to be quoted."""
     reasons = []
     if own.queries < MIN_QUERIES:
@@ -207,9 +215,9 @@ def _reasons(
         reasons.append(f"clock drift: the last rounds were {change:+.0%} against the first")
     if scenario == "single-stream" and len(own.latencies) < P99_QUERIES:
         reasons.append(f"p99 of {len(own.latencies)} queries; {P99_QUERIES} are needed")
-    if rate is not None:
-        if rate[0] == 0:
+    if trials:
+        if qps.value == 0:
             reasons.append("no tried rate held the bound")
-        if rate[1] and rate[1][0].queries < P99_QUERIES:
-            reasons.append(f"p99 of {rate[1][0].queries} queries; {P99_QUERIES} are needed")
+        if trials[0].queries < P99_QUERIES:
+            reasons.append(f"p99 of {trials[0].queries} queries; {P99_QUERIES} are needed")
     return reasons

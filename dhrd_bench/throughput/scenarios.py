@@ -6,6 +6,7 @@ the examples of one test row: one, or one a candidate.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dhrd_bench.contracts import Example
+from dhrd_bench.throughput import figures
+from dhrd_bench.throughput.schema import Trial
 
 MORE = 3
 """Times as many rounds that two methods of nearly equal throughput may take."""
+
+TURN = 8
+"""Single queries between two changes of method, so that weights are not swapped for each of them."""
 
 Query = Sequence[Example]
 Answer = Callable[[Sequence[Query]], tuple[int, int]]
@@ -29,7 +35,7 @@ class Timed:
     Attributes
     ----------
     blocks
-        (queries, seconds) of each visit.
+        (queries, seconds) of each visit; single-stream: of each turn of `TURN` queries.
     latencies
         Seconds of each single query.
     tokens_in, tokens_out, queries, seconds
@@ -124,28 +130,17 @@ def single_stream(
     """
     order = np.random.default_rng(seed).permutation(len(stock)).tolist()
     timed = {name: Timed() for name in answers}
-    chunk = 8  # queries between two changes of method, so that weights are not swapped for each of them
-    for start in range(0, queries, chunk):
+    for start in range(0, queries, TURN):
+        end = min(start + TURN, queries)
         for name, answer in answers.items():
             if timed[name].seconds >= max_seconds:
                 continue
             answer([stock[order[start % len(order)]]])
-            for query in range(start, min(start + chunk, queries)):
-                timed[name].latencies.append(timed[name].visit(answer, [stock[order[query % len(order)]]]))
-        done(min(start + chunk, queries), queries)
-    for one in timed.values():
-        one.blocks = [(1.0, seconds) for seconds in one.latencies]
+            turn = [timed[name].visit(answer, [stock[order[query % len(order)]]]) for query in range(start, end)]
+            timed[name].latencies += turn
+            timed[name].blocks.append((float(len(turn)), sum(turn)))
+        done(end, queries)
     return timed
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One arrival rate: what latencies it gave."""
-
-    rate: float
-    p50: float
-    p99: float
-    queries: int
 
 
 def serve(answer: Answer, stock: Sequence[Query], rate: float, queries: int, batch: int, seed: int) -> Trial:
@@ -168,36 +163,36 @@ def serve(answer: Answer, stock: Sequence[Query], rate: float, queries: int, bat
         now += time.perf_counter() - started
         latencies += (now - arrivals[first:last]).tolist()
         first = last
-    p50, p99 = np.quantile(latencies, [0.5, 0.99])
-    return Trial(rate, float(p50), float(p99), queries)
+    p99 = figures.percentile(latencies, 0.99, math.isqrt(queries))
+    p50 = float(np.median(latencies))
+    return Trial(rate=rate, p50=p50, p99=p99.value, p99_low=p99.low, p99_high=p99.high, queries=queries)
 
 
 def server(
-    answer: Answer,
+    answers: Mapping[str, Answer],
     stock: Sequence[Query],
     *,
-    ceiling: float,
+    ceilings: Mapping[str, float],
     bound: float,
-    queries: int,
+    queries: Mapping[str, int],
     batch: int,
     trials: int,
     seed: int,
-) -> tuple[float, list[Trial]]:
-    """Search the highest arrival rate whose p99 latency stays within `bound` seconds.
+    done: Callable[[int, int], None] = lambda trial, of: None,
+) -> dict[str, list[Trial]]:
+    """Search each method's highest arrival rate whose p99 latency stays within `bound` seconds.
 
-    Bisection below `ceiling`, the offline rate, which no arrival rate can pass for long.
-
-    Returns
-    -------
-    rate, trials
-        0 if no tried rate held the bound.
+    Bisection below `ceilings`, the offline rates, which no arrival rate can pass for long. The methods take turns:
+    each has its first trial, then each its second.
     """
-    answer(stock[:2])
-    low, high = 0.0, ceiling
-    tried = []
+    low, high = dict.fromkeys(answers, 0.0), dict(ceilings)
+    tried: dict[str, list[Trial]] = {name: [] for name in answers}
     for number in range(trials):
-        rate = (low + high) / 2
-        trial = serve(answer, stock, rate, queries, batch, seed + number)
-        tried.append(trial)
-        low, high = (rate, high) if trial.p99 <= bound else (low, rate)
-    return low, tried
+        for name, answer in answers.items():
+            answer(stock[:2])
+            rate = (low[name] + high[name]) / 2
+            trial = serve(answer, stock, rate, queries[name], batch, seed + number)
+            tried[name].append(trial)
+            (low if trial.p99 <= bound else high)[name] = rate
+        done(number + 1, trials)
+    return tried

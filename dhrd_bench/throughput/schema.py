@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from dhrd_bench.results.schema import Cell
 
 Scenario = Literal["offline", "single-stream", "server"]
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "1.1.0"
 
 
 class _Part(BaseModel):
@@ -24,6 +24,17 @@ class Figure(_Part):
     high: float | None = None
 
 
+class Trial(_Part):
+    """One arrival rate and the latencies it gave, in seconds; of p99 with its 95 % interval."""
+
+    rate: float
+    p50: float
+    p99: float
+    p99_low: float | None = None
+    p99_high: float | None = None
+    queries: int
+
+
 class Measurement(_Part):
     """One method under one scenario.
 
@@ -31,12 +42,15 @@ class Measurement(_Part):
     ----------
     blocks
         Offline: (examples, seconds) of each visit, in the order of the rounds, which all methods share.
+    trials
+        Server: the arrival rates that were tried.
     latencies
         Single-stream: seconds of each query.
     qps
-        Offline and single-stream: examples per second. Server: the highest arrival rate that held the bound.
+        Offline and single-stream: examples per second. Server: the highest arrival rate that held the bound; the
+        interval is that of the rates which the trials leave open.
     ratio
-        QPS over that of the reference, from the logarithms of the rounds' ratios.
+        QPS over that of the reference, from the logarithms of the rounds' ratios, or of the two rates.
     equivalent_p
         p-value of "within the margin of the baseline's QPS" (TOST).
     verdict, reasons
@@ -50,7 +64,7 @@ class Measurement(_Part):
     batch_policy: str
     blocks: list[tuple[float, float]] = []
     latencies: list[float] = []
-    trials: list[dict[str, float]] = []
+    trials: list[Trial] = []
     qps: Figure
     percentiles: dict[str, Figure] = {}
     ratio: Figure | None = None
@@ -65,7 +79,13 @@ class Measurement(_Part):
 
 
 class ThroughputRecord(_Part):
-    """All methods of a comparison on one task and seed, timed together."""
+    """All methods of a comparison on one task and seed, timed together.
+
+    Attributes
+    ----------
+    p99_bound
+        Server: the seconds that p99 must stay within.
+    """
 
     schema_version: str = SCHEMA_VERSION
     scenario: Scenario
@@ -73,6 +93,7 @@ class ThroughputRecord(_Part):
     baseline: str | None
     reference: str | None
     margin: float
+    p99_bound: float | None = None
     examples: int
     peak_flops: float
     other_load: float
