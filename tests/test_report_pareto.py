@@ -76,6 +76,9 @@ def test_the_table_says_who_is_on_the_front_and_what_a_point_costs(results):
     )
     assert rows["idle"]["QPS"] == rows["idle"]["Front"] == rows["idle"]["P(front)"] == "–"
     assert "idle: no backbone at test time" in text
+    board = {row["Method"]: row for row in rows_of(text, "Leaderboard")}
+    assert board["idle"]["QPS"] == board["idle"]["QPS ratio"] == "–"
+    assert board["base"]["QPS"] != "–"
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -87,7 +87,7 @@ def test_without_noise_probabilities_are_certain_and_the_front_itself(scores, qp
         {"method": m, "task": "t", "seed": 0, "examples": 60.0, "seconds": 60 / q, "laps": [(60.0, 60 / q)]}
         for m, q in zip(methods, qps, strict=False)
     )
-    found = points(suite, Speed(cells), methods, 0)
+    found = points(suite, Speed(cells), 0)
     pace = [one.qps.value for one in found]
     assert [one.on_front for one in found] == brute_force(scores, pace)
     assert [one.probability for one in found] == [float(on) for on in brute_force(scores, pace)]

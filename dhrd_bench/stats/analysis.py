@@ -167,12 +167,13 @@ def analyse(selection: Selection, *, resamples: int = 10_000, seed: int = 0, mar
     boards = [_Board(selection, selection.grid, resamples, seed)]
     boards += [_Board(selection, grid, resamples, seed, only=name) for name, grid in selection.partial.items()]
     _correct(boards)
-    speed = Speed(selection.cells)
+    # What runs no backbone at test time answers as fast as it is asked: no throughput to compare.
+    speed = Speed(selection.cells[selection.cells["inference"] != "none"])
     lines = [_line(board, method, speed, margin) for board in boards for method in board.shown]
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
     notes = [*selection.notes, *_cautions(selection, lines)]
     main = boards[0].suite
-    placed = points(main, speed, [line.method for line in lines if line.inference != "none"], seed)
+    placed = points(main, speed, seed)
     placed = tuple(placed[main.methods.index(line.method)] for line in lines if line.ranked)
     critical = critical_difference(main)
     return Analysis(selection, main, speed, tuple(lines), placed, critical, resamples, seed, margin, tuple(notes))

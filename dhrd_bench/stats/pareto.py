@@ -52,10 +52,10 @@ def front(scores: Floats, qps: Floats) -> npt.NDArray[np.bool_]:
     return ~np.array(off, dtype=bool)
 
 
-def points(suite: Suite, speed: Speed, taking_part: Sequence[str], seed: int) -> tuple[Point, ...]:
-    """Place the methods of `suite`; only those `taking_part` can be on the front or keep others off it."""
+def points(suite: Suite, speed: Speed, seed: int) -> tuple[Point, ...]:
+    """Place the methods of `suite`; only those with a `speed` can be on the front or keep others off it."""
     scores = [suite.score(m) for m in range(len(suite.methods))]
-    qps = [speed.qps(name, suite.names) if name in taking_part else None for name in suite.methods]
+    qps = [speed.qps(name, suite.names) for name in suite.methods]
     # The draws are made in this order, so that the methods' names have no say in them.
     placed = sorted((scores[m].value, found.value, m) for m, found in enumerate(qps) if found is not None)
     at = [m for *_, m in placed]
