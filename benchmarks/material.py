@@ -13,7 +13,7 @@ from dhrd_bench import Context, Example, LabeledExample, Method, TaskCard, regis
 from dhrd_bench.backbones import Backbone, load, resolve
 from dhrd_bench.contracts import Budget
 from dhrd_bench.data.splits import split
-from dhrd_bench.data.suite import LoadedTask
+from dhrd_bench.data.suite import LoadedTask, Suite
 
 BACKBONE = "smollm2-135m"
 TASK = "RTE"
@@ -25,7 +25,7 @@ def load_task() -> tuple[LoadedTask, str]:
     """Return RTE and where it came from: SuperGLUE if ``DHRD_DATA_DIR`` is set, else the built-in miniature."""
     folder = os.environ.get("DHRD_DATA_DIR")
     suite = "superglue7" if folder else "mini7"
-    loaded = registry.suites.get(suite).load(TASK, data_dir=Path(folder) if folder else None)
+    loaded = Suite.named(suite).load(TASK, data_dir=Path(folder) if folder else None)
     return loaded, f"{TASK} of {'SuperGLUE' if folder else 'mini7'}"
 
 

@@ -26,8 +26,8 @@ from trl import SFTConfig, SFTTrainer
 
 import dhrd_bench as db
 from dhrd_bench.contracts import Budget, Lora, TaskData
-from dhrd_bench.training import fine_tune
-from dhrd_bench.training.batches import epoch_batches
+from dhrd_bench.modeling.batches import epoch_batches
+from dhrd_bench.training.loop import fine_tune
 
 PACKED = 1024
 """Tokens of a pack: ours (`Budget.micro_tokens`) and the peer's where it packs."""

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from dhrd_bench.commands.rationales import app as rationales_app
 from dhrd_bench.errors import UserError
-from dhrd_bench.rationales.cli import app as rationales_app
 
 app = typer.Typer(
     name="dhrd-bench",
@@ -63,12 +63,12 @@ def run(
 
     from rich.console import Console
 
-    from dhrd_bench.grid.command import run_command
+    from dhrd_bench.commands.run import run_command
 
     command, console = run_command, Console()
     if throughput is not None:
-        from dhrd_bench.listing import wide_console
-        from dhrd_bench.throughput.command import run_and_time
+        from dhrd_bench.commands.listing import wide_console
+        from dhrd_bench.commands.throughput import run_and_time
 
         command, console = partial(run_and_time, scenarios=throughput), console if dry_run else wide_console()
     raise typer.Exit(
@@ -156,8 +156,8 @@ def throughput(
 ) -> None:
     """Time fitted methods against each other: QPS and ratios with intervals."""
     _include(include)
-    from dhrd_bench.listing import wide_console
-    from dhrd_bench.throughput.command import throughput_command
+    from dhrd_bench.commands.listing import wide_console
+    from dhrd_bench.commands.throughput import throughput_command
 
     raise typer.Exit(
         throughput_command(
@@ -184,7 +184,7 @@ def list_(
 ) -> None:
     """List what is registered."""
     _include(include)
-    from dhrd_bench.listing import show
+    from dhrd_bench.commands.listing import show
 
     show(kind, as_json=as_json)
 
@@ -201,7 +201,7 @@ def check(
     _include(include)
     from rich.console import Console
 
-    from dhrd_bench.conformance.command import check_command
+    from dhrd_bench.commands.check import check_command
 
     raise typer.Exit(
         check_command(methods or [], everything=all_, backbone=backbone, as_json=as_json, console=Console())
@@ -217,7 +217,7 @@ def new(
 ) -> None:
     """Write a commented starting file for a method or a suite of your own."""
     _include(include)
-    from dhrd_bench.scaffold import create
+    from dhrd_bench.commands.new import create
 
     files, next_step = create(kind, name, into)
     for path in files:
@@ -233,16 +233,16 @@ def doctor(
 ) -> None:
     """Say what this machine can run: packages, device, speed by dtype, data and backbones present."""
     _include(include)
-    from dhrd_bench.doctor import examine
+    from dhrd_bench.commands.doctor import examine
 
     raise typer.Exit(examine(data_dir, as_json=as_json))
 
 
 def _include(folders: list[Path] | None) -> None:
-    from dhrd_bench import registry
+    from dhrd_bench import plugins
 
     for folder in folders or []:
-        registry.include(folder)
+        plugins.include(folder)
 
 
 def main() -> None:

@@ -181,6 +181,60 @@ class Budget(Card):
     seeds: int = Field(1, gt=0)
 
 
+# ---------------------------------------------------------------- backbones
+
+
+class Gguf(Card):
+    """A GGUF file that a Python package carries; the offline source of a backbone."""
+
+    package: str
+    module: str
+    file: str
+
+
+class Random(Card):
+    """Shape of a randomly initialised Llama-style LM over bytes."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    seed: int
+
+
+class BackboneCard(Card):
+    """A backbone by name.
+
+    Attributes
+    ----------
+    hub_id, revision
+        Where the hub has it.
+    gguf
+        Where it is had without the hub.
+    random
+        For tests: weights from a seed, tokens are bytes.
+    dtype
+        ``auto`` is bfloat16 where the device multiplies it in hardware, else float32.
+    device
+        ``auto`` is CUDA if there is one, else the CPU.
+    engine
+        What runs inference; training always runs on the transformers model.
+    trust_remote_code
+        Whether code of the hub repository may run; never unless the user says so.
+    """
+
+    name: str
+    hub_id: str = ""
+    revision: str = "main"
+    gguf: Gguf | None = None
+    random: Random | None = None
+    licence: str = ""
+    parameters: str = ""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    engine: Literal["transformers", "vllm"] = "transformers"
+    trust_remote_code: bool = False
+
+
 # ---------------------------------------------------------------- methods
 
 

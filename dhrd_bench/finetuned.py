@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from dhrd_bench.contracts import Context, Example, LabeledExample, Method, Predictions, TaskCard, TaskData
 
 if TYPE_CHECKING:
-    from dhrd_bench.training import Encoder, Fitted, Row
-    from dhrd_bench.training.heads import HeadKind
+    from dhrd_bench.modeling.encode import Encoder, Row
+    from dhrd_bench.modeling.fitted import Fitted
+    from dhrd_bench.modeling.heads import HeadKind
 
 
 class FineTuned(Method):
@@ -37,7 +38,7 @@ class FineTuned(Method):
 
     def fit(self, task: TaskData, context: Context) -> None:
         """Fine-tune on `rows` with `weights`."""
-        from dhrd_bench.training import fine_tune
+        from dhrd_bench.training.loop import fine_tune
 
         weights = self.weights()
         head: HeadKind | None = getattr(self.params, "head", "mlp") if weights.get("cls") else None
@@ -45,7 +46,7 @@ class FineTuned(Method):
 
     def predict(self, examples: Sequence[Example], context: Context) -> Predictions:
         """Classify from the pooled state of each input."""
-        from dhrd_bench.inference import classify
+        from dhrd_bench.inference.classification import classify
 
         return classify(self.fitted, examples, context)
 
@@ -55,6 +56,6 @@ class FineTuned(Method):
 
     def load(self, folder: Path, task: TaskCard, context: Context) -> None:
         """Read what `save` wrote."""
-        from dhrd_bench.training import Fitted
+        from dhrd_bench.modeling.fitted import Fitted
 
         self.fitted = Fitted.load(folder, task, context.backbone, context.budget)

@@ -13,7 +13,7 @@ import numpy as np
 from dhrd_bench.results.schema import Cell, CellRecord, Data, MethodInfo, Rows, TaskInfo, Timing
 from dhrd_bench.results.store import record_path
 from dhrd_bench.results.table import LongTable, long_table
-from dhrd_bench.throughput.schema import Figure, Measurement, ThroughputRecord
+from dhrd_bench.results.timed import Figure, Measurement, ThroughputRecord
 
 
 @dataclass(frozen=True)

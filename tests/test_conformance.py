@@ -16,10 +16,10 @@ import torch
 from rich.console import Console
 
 import dhrd_bench as db
-from dhrd_bench import registry
+from dhrd_bench import plugins, registry
 from dhrd_bench.backbones import Backbone, loading, resolve
+from dhrd_bench.commands.check import check_command
 from dhrd_bench.conformance import Check, checks, verify
-from dhrd_bench.conformance.command import check_command
 from dhrd_bench.conformance.running import Outcome, run_check
 from dhrd_bench.conformance.subject import CheckError, Subject
 from dhrd_bench.data.suite import TestSplit
@@ -430,7 +430,7 @@ def test_all_and_json_and_plug_ins_that_did_not_load(registered: None, capsys: p
     assert {each["status"] for each in body["outcomes"]} == {"pass", "fail", "expected", "unexpected pass"}
     del registry.methods._entries["whole"]
     assert run_command(console, everything=True) == 0
-    registry.broken_plugins["/some/where.py"] = "NameError: name 'x' is not defined"
+    plugins.state.broken["/some/where.py"] = "NameError: name 'x' is not defined"
     assert run_command(console, everything=True) == 1
     assert "/some/where.py: NameError" in capsys.readouterr().out
     assert run_command(console, "first-word") == 0

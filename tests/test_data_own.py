@@ -14,10 +14,10 @@ import yaml
 from dhrd_bench.contracts import Budget, Predictions
 from dhrd_bench.data.cards import HubCard, PromptCard, SuiteCard, TaskDefinition
 from dhrd_bench.data.rows import input_hash
-from dhrd_bench.data.scoring import score
 from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
+from dhrd_bench.grid.scoring import score
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhrd_bench import registry
 from dhrd_bench.data.cards import PromptCard
 from dhrd_bench.data.prompts import Renderer, mark, mark_words
+from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=40)
@@ -147,12 +147,12 @@ GOLDEN = {
 
 @pytest.mark.parametrize(("task", "prompt"), GOLDEN)
 def test_the_shipped_prompts_read_as_documented(task: str, prompt: str) -> None:
-    loaded = registry.suites.get("mini7").load(task, prompt=prompt)
+    loaded = Suite.named("mini7").load(task, prompt=prompt)
     row = next(row for row in loaded.train if row.fields.get("question", "effect") != "cause")
     for labeled, ending in zip(row.examples, GOLDEN[task, prompt], strict=True):
         assert labeled.example.prompt.text.endswith(ending.format(**row.fields))
 
 
 def test_yes_means_entailed_in_the_papers_prompt() -> None:
-    card = registry.suites.get("mini7").load("RTE", prompt="paper").card
+    card = Suite.named("mini7").load("RTE", prompt="paper").card
     assert dict(zip(card.labels, card.answers, strict=True)) == {"entailment": "Yes", "not_entailment": "No"}

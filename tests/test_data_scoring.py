@@ -10,12 +10,12 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhrd_bench import registry
 from dhrd_bench.contracts import UNPARSABLE, Predictions
 from dhrd_bench.data.cards import METRICS
 from dhrd_bench.data.metrics import compute
-from dhrd_bench.data.scoring import choose, score
+from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
+from dhrd_bench.grid.scoring import choose, score
 
 # ---------------------------------------------------------------- by hand
 
@@ -164,7 +164,7 @@ def test_an_unparsable_answer_is_neutral_and_a_silent_row_unparsable() -> None:
 
 @pytest.mark.parametrize("task", ["CB", "COPA"])
 def test_right_answers_about_candidates_score_100(task: str) -> None:
-    loaded = registry.suites.get("mini7").load(task, prompt="paper")
+    loaded = Suite.named("mini7").load(task, prompt="paper")
     test, classes = loaded.test, len(loaded.test.classes)
     answers = [int(label == candidate) for label in test.labels for candidate in range(classes)]
     outcome = score(loaded.card, test, Predictions(answers))
@@ -177,7 +177,7 @@ def test_right_answers_about_candidates_score_100(task: str) -> None:
 
 
 def test_an_outcome_has_the_mean_of_the_metrics_and_the_columns_of_the_split() -> None:
-    loaded = registry.suites.get("mini7").load("MultiRC")
+    loaded = Suite.named("mini7").load("MultiRC")
     labels = [UNPARSABLE if n == 0 else label for n, label in enumerate(loaded.test.labels)]
     outcome = score(loaded.card, loaded.test, Predictions(labels))
     assert set(outcome.metrics) == {"f1a", "exact_match"}
@@ -198,6 +198,6 @@ def test_an_outcome_has_the_mean_of_the_metrics_and_the_columns_of_the_split() -
     ],
 )
 def test_predictions_that_cannot_be_are_refused(predictions: Predictions, message: str) -> None:
-    loaded = registry.suites.get("mini7").load("RTE")
+    loaded = Suite.named("mini7").load("RTE")
     with pytest.raises(ValueError, match=message):
         score(loaded.card, loaded.test, predictions)

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhrd_bench import registry
 from dhrd_bench.contracts import Budget, Example
 from dhrd_bench.data.splits import split
-from dhrd_bench.data.suite import LoadedTask, seeded_order
+from dhrd_bench.data.suite import LoadedTask, Suite, seeded_order
 
 TASKS = st.sampled_from(["CB", "COPA", "MultiRC", "RTE"])
 LIMIT = st.one_of(st.none(), st.integers(1, 150))
@@ -21,7 +20,7 @@ LIMIT = st.one_of(st.none(), st.integers(1, 150))
 
 @cache
 def load(task: str, prompt: str) -> LoadedTask:
-    return registry.suites.get("mini7").load(task, prompt=prompt)
+    return Suite.named("mini7").load(task, prompt=prompt)
 
 
 @settings(deadline=None, max_examples=60)

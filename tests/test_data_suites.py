@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from dhrd_bench import registry
 from dhrd_bench.data.rows import input_hash
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
@@ -23,12 +22,12 @@ PROMPTS = ["native", "paper"]
 
 @pytest.fixture(scope="module")
 def mini7() -> Suite:
-    return registry.suites.get("mini7")
+    return Suite.named("mini7")
 
 
 @pytest.fixture(scope="module")
 def superglue7() -> Suite:
-    return registry.suites.get("superglue7")
+    return Suite.named("superglue7")
 
 
 def test_both_suites_have_the_seven_tasks(mini7: Suite, superglue7: Suite) -> None:
@@ -107,8 +106,8 @@ def test_the_rationale_corpus_is_whole() -> None:
 
 def test_importing_and_loading_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from dhrd_bench import registry; registry.suites.get('mini7').load('RTE');"
-        "import dhrd_bench.data.splits, dhrd_bench.data.scoring;"
+        "import sys; from dhrd_bench.data.suite import Suite; Suite.named('mini7').load('RTE');"
+        "import dhrd_bench.data.splits, dhrd_bench.grid.scoring;"
         "assert not {'torch', 'datasets', 'evaluate', 'pandas', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -188,7 +187,7 @@ def test_hub_and_release_give_the_same_rows(
     assert {path for path, _, _ in asked} == {"aps/super_glue"}
     assert {revision for _, _, revision in asked} == {from_hub.source.revision}
     assert from_files.source.kind == "data-dir"
-    assert from_hub.fingerprint == from_files.fingerprint == registry.suites.get("mini7").load(task).fingerprint
+    assert from_hub.fingerprint == from_files.fingerprint == Suite.named("mini7").load(task).fingerprint
     assert from_hub.test == from_files.test
     # The corpus was written for other rows, which the hashes tell: none of it may be used.
     assert from_hub.rationale_coverage == 0

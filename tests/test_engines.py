@@ -22,7 +22,8 @@ from dhrd_bench.cli import app
 from dhrd_bench.contracts import Budget, Context, Decoding, Predictions, TaskData
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import make_plan
-from dhrd_bench.inference.engine import Engine, Stop, engine_of
+from dhrd_bench.inference.engine import Engine, Stop
+from dhrd_bench.inference.engines import engine_of
 from dhrd_bench.inference.vllm import Vllm
 from dhrd_bench.results.store import read_records
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dhrd_bench import registry
+from dhrd_bench import plugins
 from dhrd_bench.contracts import Predictions, derive_seed
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import code_fingerprint, digest
@@ -39,11 +40,11 @@ def plan(results: Path, **changes: Any) -> Plan:
 
 
 @pytest.fixture(autouse=True)
-def registry_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def registry_as_it_was() -> Iterator[None]:
     """What a test registers is gone after it."""
-    for kind in (registry.methods, registry.budgets):
-        kind.names()
-        monkeypatch.setattr(kind, "_entries", dict(kind._entries))
+    plugins.load_all()
+    with plugins.isolated():
+        yield
 
 
 class Silent:
@@ -278,7 +279,7 @@ def test_a_failed_cell_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
             """
         )
     )
-    registry.include(folder)
+    plugins.include(folder)
     records = run_grid(plan(tmp_path, methods="sometimes", seeds="0"), tmp_path, Silent())
     assert [record.status for record in records] == ["failed", "ok"]
     assert "no COPA today" in (records[0].error or "")
@@ -288,7 +289,7 @@ def test_a_failed_cell_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
 
 
 def test_wrong_predictions_fail_the_cell(tmp_path: Path) -> None:
-    from dhrd_bench.data.scoring import score
+    from dhrd_bench.grid.scoring import score
 
     planned = plan(tmp_path, seeds="0", tasks="rte").cells[0]
     count = len(planned.test.examples)

@@ -20,7 +20,7 @@ from dhrd_bench.inference.answers import parse_answer, parse_free_answer, vote
 from dhrd_bench.inference.decode import _choose, decode
 from dhrd_bench.inference.engine import Continuation, Stop
 from dhrd_bench.inference.generation import chat_turn, generate
-from dhrd_bench.training import Encoder
+from dhrd_bench.modeling.encode import Encoder
 
 GREEDY = Decoding(max_new_tokens=10, batch_size=3)
 SAMPLED = Decoding(max_new_tokens=10, batch_size=3, temperature=1.0, top_p=0.9)

@@ -21,7 +21,7 @@ from test_training import slow_hidden
 import dhrd_bench as db
 from dhrd_bench import registry
 from dhrd_bench.contracts import Context, Example, LabeledExample, MethodCard, Prompt, TaskData
-from dhrd_bench.training import Encoder
+from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.training.loop import _Trainer
 
 PACKAGE = Path(db.__file__).parent

@@ -9,14 +9,15 @@ import site
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import dhrd_bench as db
-from dhrd_bench import registry
+from dhrd_bench import plugins, registry
+from dhrd_bench.commands.new import create
 from dhrd_bench.conformance import run_checks
-from dhrd_bench.scaffold import create
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,13 +37,11 @@ def method_file(folder: Path, file: str, name: str, base: str = "db.Method", cls
 
 
 @pytest.fixture
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_registry() -> Iterator[None]:
     """Whatever a test registers is gone after it."""
-    registry.load_plugins()
-    for kind in (registry.methods, registry.suites, registry.budgets, registry.backbones):
-        monkeypatch.setattr(kind, "_entries", dict(kind._entries))
-    monkeypatch.setattr(registry, "_loaded", set(registry._loaded))
-    monkeypatch.setattr(registry, "broken_plugins", {})
+    plugins.load_all()
+    with plugins.isolated():
+        yield
 
 
 def dhrd(*arguments: str, python: str = sys.executable, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -58,8 +57,8 @@ def test_files_of_a_folder_may_refer_to_each_other(own_registry: None, tmp_path:
     method_file(tmp_path, "a_variant.py", "variant", base='db.method("middle")')
     method_file(tmp_path, "b_middle.py", "middle", base='db.method("origin")')
     method_file(tmp_path, "c_origin.py", "origin", base='db.method("dhrd")')
-    registry.include(tmp_path)
-    assert not registry.broken_plugins
+    plugins.include(tmp_path)
+    assert not plugins.state.broken
     names = [cls.card.name for cls in registry.methods.get("variant").__mro__ if hasattr(cls, "card")]
     assert names == ["variant", "middle", "origin", "dhrd"]
 
@@ -69,9 +68,9 @@ def test_a_variant_of_nothing_and_a_circle_are_broken_plug_ins(own_registry: Non
     method_file(tmp_path, "b.py", "egg", base='db.method("hen")')
     method_file(tmp_path, "c.py", "typo", base='db.method("dhrdd")')
     method_file(tmp_path, "d.py", "good", base='db.method("dhrd")')
-    registry.include(tmp_path)
-    assert {Path(origin).name for origin in registry.broken_plugins} == {"a.py", "b.py", "c.py"}
-    assert "Did you mean 'dhrd'?" in registry.broken_plugins[str(tmp_path / "c.py")]
+    plugins.include(tmp_path)
+    assert {Path(origin).name for origin in plugins.state.broken} == {"a.py", "b.py", "c.py"}
+    assert "Did you mean 'dhrd'?" in plugins.state.broken[str(tmp_path / "c.py")]
     assert "good" in registry.methods.names()
 
 
@@ -79,26 +78,26 @@ def test_two_classes_of_one_name(own_registry: None, tmp_path: Path) -> None:
     path = method_file(tmp_path, "twice.py", "twice")
     path.write_text(path.read_text() + METHOD.format(cls="Other", base="Mine", name="twice"))
     with pytest.raises(registry.NameTakenError, match=r"Mine and Other, both in .*twice.py"):
-        registry.include(tmp_path)
+        plugins.include(tmp_path)
 
 
 def test_a_variant_that_kept_the_name(own_registry: None, tmp_path: Path) -> None:
     (tmp_path / "v.py").write_text('import dhrd_bench as db\n\n@db.register\nclass V(db.method("dhrd")):\n    pass\n')
     with pytest.raises(registry.NameTakenError, match=r"called 'dhrd': .*baselines/dhrd.py and .*v.py"):
-        registry.include(tmp_path)
+        plugins.include(tmp_path)
 
 
 def test_parameters_need_defaults(own_registry: None, tmp_path: Path) -> None:
     path = method_file(tmp_path, "m.py", "needy")
     path.write_text(path.read_text() + "    class Params(db.MethodParams):\n        width: int\n")
-    registry.include(tmp_path)
-    assert registry.broken_plugins[str(path)] == "Method 'needy': parameter 'width' has no valid default."
+    plugins.include(tmp_path)
+    assert plugins.state.broken[str(path)] == "Method 'needy': parameter 'width' has no valid default."
 
 
 def test_including_a_folder_twice_is_including_it_once(own_registry: None, tmp_path: Path) -> None:
     method_file(tmp_path, "m.py", "once")
-    registry.include(tmp_path)
-    registry.include(tmp_path / ".." / tmp_path.name)
+    plugins.include(tmp_path)
+    plugins.include(tmp_path / ".." / tmp_path.name)
     assert "once" in registry.methods.names()
 
 
@@ -145,8 +144,8 @@ def test_two_plug_ins_of_one_name_are_refused_with_both_places(tmp_path: Path) -
 def test_a_new_method_passes_the_kit_as_it_stands(name: str, own_registry: None, tmp_path: Path) -> None:
     files, step = create("method", name, tmp_path / "plugins")
     assert step == f"dhrd-bench check {name} --include {tmp_path / 'plugins'}"
-    registry.include(tmp_path / "plugins")
-    assert not registry.broken_plugins
+    plugins.include(tmp_path / "plugins")
+    assert not plugins.state.broken
     if name == "my-method":
         assert [(o.check, o.detail) for o in run_checks(name) if o.status != "pass"] == []
     assert registry.methods.get(name).card.name == name
@@ -204,7 +203,7 @@ def test_the_example_of_contributing_conforms_and_does_what_it_says(own_registry
     assert len(source.splitlines()) < 60
     (tmp_path / "dhrd_brief.py").write_text(source)
     subprocess.run([sys.executable, "-m", "ruff", "check", "--ignore", "D102", tmp_path], check=True, cwd=ROOT)
-    registry.include(tmp_path)
+    plugins.include(tmp_path)
     assert [(o.check, o.detail) for o in run_checks("dhrd-brief") if o.status != "pass"] == []
 
     class Encode:

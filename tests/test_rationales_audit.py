@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.audit import Audit, Thresholds, audit, badge, tables
@@ -17,7 +18,6 @@ from dhrd_bench.rationales.audit.language import language_of
 from dhrd_bench.rationales.audit.leak import names_label, predictability, states_verdict
 from dhrd_bench.rationales.audit.overlap import SHINGLE, contaminated, copied_share, grams, mostly_from, near_duplicates
 from dhrd_bench.rationales.rows import load_rows, own_store, teacher_rows
-from dhrd_bench.rationales.store import Rationale, RationaleStore
 from dhrd_bench.registry import suites
 
 WORDS = st.lists(

@@ -11,9 +11,9 @@ import pytest
 from teacher_server import Act, serve
 from typer.testing import CliRunner, Result
 
+from dhrd_bench.commands.rationales import app
+from dhrd_bench.data.rationales import RationaleStore
 from dhrd_bench.errors import UserError
-from dhrd_bench.rationales.cli import app
-from dhrd_bench.rationales.store import RationaleStore
 from dhrd_bench.registry import suites
 
 
@@ -138,7 +138,7 @@ def test_mistakes_are_named(arguments: tuple[str, ...], message: str) -> None:
 def test_help_imports_nothing_heavy() -> None:
     script = """
 import sys
-from dhrd_bench.rationales.cli import app
+from dhrd_bench.commands.rationales import app
 try: app(["generate", "--help"])
 except SystemExit: pass
 heavy = {"torch", "transformers", "sklearn", "openai", "datasketch", "numpy", "pandas"} & set(sys.modules)

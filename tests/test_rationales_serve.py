@@ -19,8 +19,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dhrd_bench.backbones import load, resolve
-from dhrd_bench.rationales.cli import app
-from dhrd_bench.rationales.store import RationaleStore, example_key
+from dhrd_bench.commands.rationales import app
+from dhrd_bench.data.rationales import RationaleStore, example_key
 
 pytestmark = pytest.mark.slow
 

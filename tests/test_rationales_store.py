@@ -14,10 +14,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhrd_bench.data.rationales import Rationale, RationaleStore, example_key, fingerprint, to_line
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.card import Recipe, StoreCard, make_card, save_card, to_markdown, write_card
 from dhrd_bench.rationales.merge import merge
-from dhrd_bench.rationales.store import Rationale, RationaleStore, example_key, fingerprint, to_line
 
 SHIPPED = Path(__file__).parent.parent / "suites" / "superglue7" / "rationales"
 
@@ -131,7 +131,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
     script = f"""
 import sys; from pathlib import Path
-from dhrd_bench.rationales.store import RationaleStore
+from dhrd_bench.data.rationales import RationaleStore
 with RationaleStore(Path({str(tmp_path)!r})).writer("Toy"):
     print("in", flush=True); sys.stdin.read()
 """

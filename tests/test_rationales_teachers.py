@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from teacher_server import REASONING, Act, serve
 
+from dhrd_bench.data.rationales import RationaleStore
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.generate import Job, Row, Summary, choose
 from dhrd_bench.rationales.prompts import load_prompt
-from dhrd_bench.rationales.store import RationaleStore
 from dhrd_bench.rationales.teachers import Price, TeacherSettings, make_teacher, read_settings
 
 KEY = "sk-fake-0123456789abcdefKEY"

@@ -14,11 +14,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dhrd_bench.cli import app
+from dhrd_bench.commands.throughput import record_path
 from dhrd_bench.report import report as make_report
 from dhrd_bench.report.picture import as_svg
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point
-from dhrd_bench.throughput.command import record_path
 
 IDLE = fakes.FakeMethod("idle", 0.5, inference="none", qps=1e6)
 FORMS = ("terminal", "markdown", "html", "latex")

@@ -22,13 +22,13 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.cli import app
 from dhrd_bench.contracts import Context, Example, Prompt, TaskData
 from dhrd_bench.errors import UserError
+from dhrd_bench.results.timed import Figure, ThroughputRecord, Trial
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter
 from dhrd_bench.throughput.measure import Protocol
 from dhrd_bench.throughput.progress import QUIET_SECONDS, show_timings
 from dhrd_bench.throughput.roofline import model_flops, peak_of
 from dhrd_bench.throughput.scenarios import Query
-from dhrd_bench.throughput.schema import Figure, ThroughputRecord, Trial
 
 STOCK: list[Query] = [[Example(str(i), Prompt("", "", str(i)))] for i in range(50)]
 
@@ -325,7 +325,7 @@ def test_flops_count_weights_and_tokens(tiny: Backbone) -> None:
 
 
 def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dhrd_bench.throughput.command import throughput_command
+    from dhrd_bench.commands.throughput import throughput_command
 
     monkeypatch.setenv("DHRD_CACHE", str(tmp_path / "cache"))
     console = Console(record=True, width=120)

@@ -16,11 +16,11 @@ from torch import Tensor
 from dhrd_bench import FineTuned, LabeledExample, Row, registry
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, Context, TaskData
-from dhrd_bench.inference import classify
-from dhrd_bench.training import Encoder
-from dhrd_bench.training.batches import epoch_batches, packs
+from dhrd_bench.inference.classification import classify
+from dhrd_bench.modeling.batches import epoch_batches, packs
+from dhrd_bench.modeling.encode import Encoder
+from dhrd_bench.modeling.encode import Row as EncodedRow
 from dhrd_bench.training.dropout import Dropout
-from dhrd_bench.training.encode import Row as EncodedRow
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.loop import _Trainer
 from dhrd_bench.training.losses import lm_loss_sum

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dhrd_bench.backbones.card import BackboneCard, resolve
+from dhrd_bench.backbones.lookup import resolve
+from dhrd_bench.contracts import BackboneCard
 
 if TYPE_CHECKING:
     from dhrd_bench.backbones.loading import Backbone, load

@@ -16,9 +16,9 @@ import platformdirs
 import torch
 from torch import Tensor, nn
 
-from dhrd_bench.backbones.card import BackboneCard, Random
 from dhrd_bench.backbones.packed import PACKED, packed_forward
 from dhrd_bench.backbones.slots import Slots
+from dhrd_bench.contracts import BackboneCard, Random
 from dhrd_bench.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -102,7 +102,7 @@ class RationaleCard(Card):
     """Where rationales come from: a `field` of the train row, a `file` of a rationale store, or both.
 
     The file is relative to ``suite.yaml``; ``{task}`` in it stands for the task's name. Its form is
-    `dhrd_bench.rationales.store.Rationale`.
+    `dhrd_bench.data.rationales.Rationale`.
     """
 
     field: str | None = None

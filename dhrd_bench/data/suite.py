@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
+from dhrd_bench import registry
 from dhrd_bench.contracts import Example, LabeledExample, TaskCard, derive_seed
 from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
 from dhrd_bench.data.prompts import Renderer
+from dhrd_bench.data.rationales import Rationale, RationaleStore
+from dhrd_bench.data.rationales import read_rows as read_rationales
 from dhrd_bench.data.rows import Layout, Row, empty_texts, fingerprint, join_rationales, read_rows
 from dhrd_bench.data.sources import Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
-from dhrd_bench.rationales.store import Rationale, RationaleStore
-from dhrd_bench.rationales.store import read_rows as read_rationales
 
 _log = logging.getLogger(__name__)
 
@@ -134,6 +135,17 @@ class Suite:
             With file, line, key and cure.
         """
         return cls(read_suite(path), path)
+
+    @classmethod
+    def named(cls, name: str) -> Suite:
+        """Read the registered suite called `name`.
+
+        Raises
+        ------
+        UserError
+            If there is none, or its file has a mistake.
+        """
+        return cls.read(registry.suites.get(name))
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from dhrd_bench import registry
 from dhrd_bench.contracts import Card
 from dhrd_bench.data import prompts
 from dhrd_bench.data.cards import (
@@ -63,10 +64,8 @@ def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _extend(own: dict[str, Any], path: Path, text: str) -> dict[str, Any]:
-    from dhrd_bench import registry
-
     try:
-        base = Path(registry.suites.entry(str(own["extends"])).origin)
+        base = registry.suites.get(str(own["extends"]))
     except UserError as error:
         raise UserError(f"{_place(path, text, ['extends'])}: {error.message}", error.hint) from error
     _, raw = _read_yaml(base)

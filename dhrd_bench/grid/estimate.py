@@ -13,7 +13,7 @@ from dhrd_bench.data.suite import LoadedTask
 from dhrd_bench.grid.plan import Plan, PlannedCell
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Stop
-from dhrd_bench.training.encode import Encoder, Row
+from dhrd_bench.modeling.encode import Encoder, Row
 from dhrd_bench.training.loop import fine_tune
 
 SAMPLE = 32

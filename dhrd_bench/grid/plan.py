@@ -82,7 +82,7 @@ def make_plan(
     budget_card = budget_ref.apply(registry.budgets.get(budget_ref.name), "Budget")
     backbone_card = settle(resolve(backbone))
     suite_ref = Reference.parse(suite)
-    found = registry.suites.get(suite_ref.name)
+    found = Suite.named(suite_ref.name)
     options = suite_ref.apply(SuiteOptions(), "Suite")
     seed_list = parse_seeds(seeds, budget_card.seeds)
     backbone_parts = {"revision": locate(backbone_card).revision, "dtype": backbone_card.dtype}

@@ -13,10 +13,10 @@ from typing import Protocol
 
 from dhrd_bench.backbones import Backbone, load
 from dhrd_bench.contracts import Budget, Context, Method, Predictions
-from dhrd_bench.data.scoring import Outcome, score
 from dhrd_bench.grid.environment import environment
 from dhrd_bench.grid.plan import Plan, PlannedCell
-from dhrd_bench.inference.engine import engine_of
+from dhrd_bench.grid.scoring import Outcome, score
+from dhrd_bench.inference.engines import engine_of
 from dhrd_bench.results.schema import CellRecord, Data, MethodInfo, TaskInfo, Timing
 from dhrd_bench.results.store import write_record, write_text_atomically
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from dhrd_bench.contracts import Context, Example, Predictions
-from dhrd_bench.inference.engine import engine_of
-from dhrd_bench.training.fitted import Fitted
+from dhrd_bench.inference.engines import engine_of
+from dhrd_bench.modeling.fitted import Fitted
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from dhrd_bench.backbones.packed import step_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Decoding
 from dhrd_bench.inference.engine import Continuation, Stop
-from dhrd_bench.training.batches import packs
+from dhrd_bench.modeling.batches import packs
 
 REFILL = 8
 """New prompts are read when this part of the rows is free: one by one they would be read slowly."""

@@ -140,21 +140,3 @@ class Engine(ABC):
 
     def release(self) -> None:  # noqa: B027 - an engine that runs the backbone itself holds nothing
         """Let go of copies of the weights; the backbone calls it before they change."""
-
-
-def engine_of(backbone: Backbone) -> Engine:
-    """Return the engine that the backbone's card names.
-
-    Raises
-    ------
-    UserError
-        If this machine cannot run it; the message says what to install or to choose.
-    """
-    if backbone.engine is None:
-        if backbone.card.engine == "vllm":
-            from dhrd_bench.inference.vllm import Vllm as Chosen
-        else:
-            from dhrd_bench.inference.transformers import Transformers as Chosen  # type: ignore[assignment]
-        backbone.engine = Chosen(backbone)
-    assert isinstance(backbone.engine, Engine)
-    return backbone.engine

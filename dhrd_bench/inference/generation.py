@@ -9,9 +9,10 @@ from typing import Literal
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import UNPARSABLE, Context, Decoding, Example, Predictions, TaskCard, derive_seed
 from dhrd_bench.inference.answers import parse_answer, vote
-from dhrd_bench.inference.engine import Continuation, Stop, engine_of
-from dhrd_bench.training.encode import Encoder
-from dhrd_bench.training.fitted import Fitted
+from dhrd_bench.inference.engine import Continuation, Stop
+from dhrd_bench.inference.engines import engine_of
+from dhrd_bench.modeling.encode import Encoder
+from dhrd_bench.modeling.fitted import Fitted
 
 DecodingName = Literal["budget", "paper", "diverse"]
 

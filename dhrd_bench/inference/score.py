@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dhrd_bench.contracts import Context, Example, Predictions
-from dhrd_bench.inference.engine import engine_of
-from dhrd_bench.training.encode import Encoder
-from dhrd_bench.training.fitted import Fitted
+from dhrd_bench.inference.engines import engine_of
+from dhrd_bench.modeling.encode import Encoder
+from dhrd_bench.modeling.fitted import Fitted
 
 
 def score_labels(

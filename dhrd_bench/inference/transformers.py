@@ -11,7 +11,7 @@ from torch import Tensor
 from dhrd_bench.contracts import Decoding
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Continuation, Engine, Stop
-from dhrd_bench.training.batches import packs
+from dhrd_bench.modeling.batches import packs
 
 PACK_TOKENS = 1024
 """Tokens a forward pass. More bring nothing on a CPU; each pack is also one lap of the harness's clock."""

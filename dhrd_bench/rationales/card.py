@@ -13,8 +13,8 @@ from pydantic import Field
 
 from dhrd_bench.cards import read_card
 from dhrd_bench.contracts import Card
+from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.errors import UserError
-from dhrd_bench.rationales.store import Rationale, RationaleStore
 from dhrd_bench.results.store import write_text_atomically
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from dhrd_bench.contracts import derive_seed
+from dhrd_bench.data.rationales import Idx, Rationale, RationaleStore, example_key
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.card import Recipe, read_store_card, recipe_of, write_card
 from dhrd_bench.rationales.prompts import Ask, TeacherPrompt
-from dhrd_bench.rationales.store import Idx, Rationale, RationaleStore, example_key
 from dhrd_bench.rationales.teachers import Failure, Reply, Teacher
 
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from dhrd_bench.data.rationales import Rationale, RationaleStore, to_line
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.card import StoreCard, read_store_card, recipe_of, save_card, write_card
-from dhrd_bench.rationales.store import Rationale, RationaleStore, to_line
 from dhrd_bench.results.store import write_text_atomically
 
 

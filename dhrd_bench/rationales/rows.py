@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dhrd_bench.data.rationales import RationaleStore
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.generate import Row
-from dhrd_bench.rationales.store import RationaleStore
 
 if TYPE_CHECKING:
     from dhrd_bench.data.cards import TaskDefinition, Value

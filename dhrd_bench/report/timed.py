@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from dhrd_bench.report.tables import NONE, Cell, Column, Table, p_value, pace
 from dhrd_bench.results.store import Problem
+from dhrd_bench.results.timed import SCHEMA_VERSION, Figure, ThroughputRecord
 from dhrd_bench.stats.design import Selection
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.significance import ALPHA
-from dhrd_bench.throughput.schema import SCHEMA_VERSION, Figure, ThroughputRecord
 
 _NAME = re.compile(r"(offline|single-stream|server)-\d+\.json")
 

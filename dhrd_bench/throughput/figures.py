@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from dhrd_bench.results.timed import Figure, Trial
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within
 from dhrd_bench.stats.intervals import Estimate, quantile
 from dhrd_bench.stats.significance import ALPHA
-from dhrd_bench.throughput.schema import Figure, Trial
 
 RESAMPLES = 2_000
 

@@ -11,12 +11,13 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, Context, Method
 from dhrd_bench.grid.environment import environment
 from dhrd_bench.grid.plan import PlannedCell
-from dhrd_bench.inference.engine import Engine, engine_of
+from dhrd_bench.inference.engine import Engine
+from dhrd_bench.inference.engines import engine_of
+from dhrd_bench.results.timed import Figure, Measurement, Scenario, ThroughputRecord, Trial
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter
 from dhrd_bench.throughput.roofline import model_flops, peak_of, synchronise
 from dhrd_bench.throughput.scenarios import Answer, Query, Timed
-from dhrd_bench.throughput.schema import Figure, Measurement, Scenario, ThroughputRecord, Trial
 
 MIN_QUERIES = 64
 MAX_DRIFT = 0.15

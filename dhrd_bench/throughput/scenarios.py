@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dhrd_bench.contracts import Example
+from dhrd_bench.results.timed import Trial
 from dhrd_bench.throughput import figures
-from dhrd_bench.throughput.schema import Trial
 
 MORE = 3
 """Times as many rounds that two methods of nearly equal throughput may take."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.training.batches import packs
-from dhrd_bench.training.encode import Row
+from dhrd_bench.modeling.batches import packs
+from dhrd_bench.modeling.encode import Row
 
 LIMIT = 3 << 30
 """Bytes kept on a backbone before the store is emptied."""

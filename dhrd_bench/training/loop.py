@@ -17,11 +17,11 @@ from transformers import get_cosine_schedule_with_warmup
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Context, LabeledExample, TaskData
 from dhrd_bench.errors import UserError
-from dhrd_bench.training.batches import epoch_batches, packs
-from dhrd_bench.training.encode import Encoder, Row
-from dhrd_bench.training.fitted import Fitted
+from dhrd_bench.modeling.batches import epoch_batches, packs
+from dhrd_bench.modeling.encode import Encoder, Row
+from dhrd_bench.modeling.fitted import Fitted
+from dhrd_bench.modeling.heads import HeadKind, classification_head
 from dhrd_bench.training.frozen import input_states
-from dhrd_bench.training.heads import HeadKind, classification_head
 from dhrd_bench.training.losses import lm_loss_sum
 from dhrd_bench.training.tuning import Tuning
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.audit.report import Audit, TaskAudit, Thresholds, badge, tables
 from dhrd_bench.rationales.card import make_card, read_store_card
-from dhrd_bench.rationales.store import Rationale, RationaleStore
 
 if TYPE_CHECKING:
     from dhrd_bench.data.suite import LoadedTask, Suite

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dhrd_bench.data.rationales import Rationale
 from dhrd_bench.data.rows import label_key
 from dhrd_bench.rationales.audit.language import language_of
 from dhrd_bench.rationales.audit.leak import names_label, predictability, states_verdict
 from dhrd_bench.rationales.audit.overlap import contaminated, copied_share, mostly_from, near_duplicates
 from dhrd_bench.rationales.audit.report import Lengths, Problem, TaskAudit, Thresholds
 from dhrd_bench.rationales.rows import label_ids
-from dhrd_bench.rationales.store import Rationale
 
 if TYPE_CHECKING:
     from dhrd_bench.data.cards import TaskDefinition

@@ -54,7 +54,8 @@ class LocalTeacher:
 
     def _batch(self, asks: list[Ask]) -> list[Reply]:
         from dhrd_bench.backbones import load
-        from dhrd_bench.inference.engine import Stop, engine_of
+        from dhrd_bench.inference.engine import Stop
+        from dhrd_bench.inference.engines import engine_of
 
         backbone = load(self._card)
         prompts = [_encode(backbone, ask) for ask in asks]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, TaskCard
-from dhrd_bench.training.encode import Encoder
-from dhrd_bench.training.heads import HeadKind, classification_head
+from dhrd_bench.modeling.encode import Encoder
+from dhrd_bench.modeling.heads import HeadKind, classification_head
 from dhrd_bench.training.tuning import merge_lora
 
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dhrd_bench import registry
+from dhrd_bench import plugins, registry
+from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError, did_you_mean
 
 
@@ -41,7 +42,7 @@ def show(kind: str, *, as_json: bool) -> None:
         table.add_row(*row.values())
     console = wide_console()
     console.print(table)
-    for origin, error in registry.broken_plugins.items():
+    for origin, error in plugins.state.broken.items():
         console.print(f"[yellow]not loaded[/] {escape(f'{origin}: {error}')}", soft_wrap=True, highlight=False)
 
 
@@ -61,7 +62,7 @@ def _methods() -> list[dict[str, str]]:
 
 
 def _suites() -> list[dict[str, str]]:
-    found = [registry.suites.get(name) for name in registry.suites]
+    found = [Suite.named(name) for name in registry.suites]
     return [
         {
             "suite": suite.name,
@@ -74,7 +75,7 @@ def _suites() -> list[dict[str, str]]:
 
 
 def _tasks() -> list[dict[str, str]]:
-    found = [registry.suites.get(name) for name in registry.suites]
+    found = [Suite.named(name) for name in registry.suites]
     return [
         {
             "suite": suite.name,

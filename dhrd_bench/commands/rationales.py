@@ -11,9 +11,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dhrd_bench.data.rationales import Rationale
     from dhrd_bench.data.suite import Suite
     from dhrd_bench.rationales.generate import Job, Summary
-    from dhrd_bench.rationales.store import Rationale
 
 app = typer.Typer(no_args_is_help=True, help="Write, audit, look at and join teacher rationales.")
 
@@ -63,10 +63,10 @@ def generate(
     Every reply is on the disk before the next is counted; the same command goes on where an earlier
     call ended, and asks nothing that has been answered.
     """
+    from dhrd_bench.data.rationales import RationaleStore
     from dhrd_bench.rationales.generate import Job, choose
     from dhrd_bench.rationales.prompts import load_prompt
     from dhrd_bench.rationales.rows import load_rows, teacher_rows
-    from dhrd_bench.rationales.store import RationaleStore
     from dhrd_bench.rationales.teachers import make_teacher, read_settings
 
     chosen = _suite(suite, include)
@@ -124,9 +124,9 @@ def audit(
     from rich.console import Console
     from rich.text import Text
 
+    from dhrd_bench.data.rationales import RationaleStore
     from dhrd_bench.rationales.audit import Thresholds, badge, tables
     from dhrd_bench.rationales.audit import audit as measure
-    from dhrd_bench.rationales.store import RationaleStore
     from dhrd_bench.results.store import write_text_atomically
 
     with Console(stderr=True).status("reading") as status:
@@ -166,11 +166,11 @@ def show(
     """Show a store's card and some of its rationales."""
     from rich.markdown import Markdown
 
+    from dhrd_bench.data.rationales import RationaleStore
     from dhrd_bench.errors import UserError, did_you_mean
     from dhrd_bench.rationales.audit import inline
     from dhrd_bench.rationales.card import make_card, to_markdown
     from dhrd_bench.rationales.rows import load_rows, own_store
-    from dhrd_bench.rationales.store import RationaleStore
 
     if (suite is None) == (rationales is None):
         raise UserError("Name either --rationales or --suite.")
@@ -198,8 +198,8 @@ def merge(
     output: Annotated[Path, typer.Option(help="Folder of the new store.")],
 ) -> None:
     """Join stores into a new one: more tasks, more rows, several rationales per row."""
+    from dhrd_bench.data.rationales import RationaleStore
     from dhrd_bench.rationales.merge import merge as join
-    from dhrd_bench.rationales.store import RationaleStore
 
     card = join(output, [RationaleStore.open(source) for source in sources])
     for name, held in card.contents.items():
@@ -218,11 +218,12 @@ def _console() -> Console:
 
 
 def _suite(name: str, include: list[Path] | None) -> Suite:
-    from dhrd_bench import registry
+    from dhrd_bench import plugins
+    from dhrd_bench.data.suite import Suite
 
     for folder in include or []:
-        registry.include(folder)
-    return registry.suites.get(name)
+        plugins.include(folder)
+    return Suite.named(name)
 
 
 def _names(tasks: list[str] | None) -> list[str] | None:

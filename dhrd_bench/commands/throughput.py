@@ -15,7 +15,7 @@ from dhrd_bench.errors import UserError, did_you_mean
 from dhrd_bench.grid.plan import Plan, make_plan
 from dhrd_bench.results.store import record_path as cell_path
 from dhrd_bench.results.store import write_text_atomically
-from dhrd_bench.throughput.schema import Figure, Measurement, Scenario, ThroughputRecord
+from dhrd_bench.results.timed import Figure, Measurement, Scenario, ThroughputRecord
 
 if TYPE_CHECKING:
     from dhrd_bench.throughput.measure import Protocol
@@ -48,7 +48,7 @@ def run_and_time(*, console: Console, dry_run: bool, scenarios: str, results: Pa
     int
         What `run` returns if that is not 0, else what `throughput_command` does.
     """
-    from dhrd_bench.grid.command import INTERRUPTED, run_command
+    from dhrd_bench.commands.run import INTERRUPTED, run_command
     from dhrd_bench.throughput.fitted import save_fitted
 
     chosen = read_scenarios(scenarios)  # a typing error is told before hours of work
@@ -81,7 +81,7 @@ def time_plan(
 ) -> Iterator[ThroughputRecord]:
     """Fit what has not been kept, then time; records are written below `results` as they come."""
     from dhrd_bench.backbones import load
-    from dhrd_bench.inference.engine import engine_of
+    from dhrd_bench.inference.engines import engine_of
     from dhrd_bench.throughput.fitted import obtain_fitted
     from dhrd_bench.throughput.measure import measure
     from dhrd_bench.throughput.progress import show_timings

@@ -11,7 +11,7 @@ from string import Template
 from dhrd_bench import registry
 from dhrd_bench.errors import UserError, did_you_mean
 
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 def create(kind: str, name: str, into: Path) -> tuple[list[Path], str]:

@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dhrd_bench import registry
+from dhrd_bench import plugins, registry
+from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.environment import PACKAGES, cpu_name, package_version
 
@@ -41,7 +42,7 @@ def examine(data_dir: Path | None, *, as_json: bool) -> int:
         "matmul_gflops": _speeds(),
         "suites": suites,
         "backbones": backbones,
-        "not_loaded": registry.broken_plugins,
+        "not_loaded": plugins.state.broken,
     }
     ready = any(found["source"] for found in suites) and any(
         found["present"] not in ("", "built in") for found in backbones
@@ -76,7 +77,7 @@ def _speeds() -> dict[str, float]:
 def _suites(data_dir: Path | None) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name in registry.suites:
-        suite = registry.suites.get(name)
+        suite = Suite.named(name)
         try:
             loaded = suite.load(suite.task_names()[0], data_dir=data_dir)
             found.append({"suite": name, "source": loaded.source.kind, "tasks": len(suite.task_names()), "note": ""})

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dhrd_bench import registry
+from dhrd_bench import plugins, registry
 from dhrd_bench.cards import split_references
 from dhrd_bench.conformance.checks import checks
 from dhrd_bench.conformance.running import Outcome, run_checks
@@ -44,7 +44,7 @@ def check_command(methods: Sequence[str], *, everything: bool, backbone: str, as
     with Console(stderr=True).status("") as status:
         for name in names:
             outcomes += run_checks(name, backbone, lambda o: status.update(escape(f"{o.method}: {o.check}")))
-    broken = registry.broken_plugins if everything else {}
+    broken = plugins.state.broken if everything else {}
     if as_json:
         body = {"outcomes": [asdict(outcome) for outcome in outcomes], "not_loaded": broken}
         sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")

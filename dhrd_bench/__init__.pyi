@@ -1,0 +1,29 @@
+from .contracts import UNPARSABLE as UNPARSABLE
+from .contracts import Budget as Budget
+from .contracts import Context as Context
+from .contracts import Example as Example
+from .contracts import LabeledExample as LabeledExample
+from .contracts import Method as Method
+from .contracts import MethodCard as MethodCard
+from .contracts import MethodParams as MethodParams
+from .contracts import Predictions as Predictions
+from .contracts import Prompt as Prompt
+from .contracts import TaskCard as TaskCard
+from .contracts import TaskData as TaskData
+from .contracts import derive_seed as derive_seed
+from .errors import UserError as UserError
+from .finetuned import FineTuned as FineTuned
+from .inference.answers import parse_free_answer as parse_free_answer
+from .inference.classification import classify as classify
+from .inference.generation import chat_turn as chat_turn
+from .inference.generation import generate as generate
+from .inference.score import score_labels as score_labels
+from .modeling.encode import Encoder as Encoder
+from .modeling.encode import Row as Row
+from .modeling.fitted import Fitted as Fitted
+from .plugins import method as method
+from .plugins import register as register
+from .shuffling import derange as derange
+from .training.loop import fine_tune as fine_tune
+
+__version__: str

@@ -1,0 +1,1 @@
+"""The commands, one file each; `dhrd_bench.cli` only declares their options."""

@@ -1,0 +1,1 @@
+"""Between text and backbone: token sequences, their packs, heads, and what fitting leaves."""
