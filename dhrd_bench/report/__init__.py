@@ -69,6 +69,7 @@ def report(
     from dhrd_bench.report.badges import badges
     from dhrd_bench.results.store import read_records, write_text_atomically
     from dhrd_bench.results.table import long_table
+    from dhrd_bench.results.timed import read_timed
     from dhrd_bench.stats.analysis import analyse
     from dhrd_bench.stats.selection import groups, select
 
@@ -80,7 +81,7 @@ def report(
     if not records and unread:
         first = f"{unread[0].path}: {unread[0].reason}"
         raise UserError(f"No record below {results} can be read: {first}.", "Delete it and run its cell again.")
-    runs, unread_runs = side_by_side.read_timed(results)
+    runs, unread_runs = read_timed(results)
     problems = [f"{problem.path}: {problem.reason}" for problem in (*unread, *unread_runs)]
     table = long_table(records)
     analyses, empty = [], []

@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from dhrd_bench.report.tables import NONE, Cell, Column, Table, p_value, pace
-from dhrd_bench.results.store import Problem
-from dhrd_bench.results.timed import SCHEMA_VERSION, Figure, ThroughputRecord
+from dhrd_bench.results.timed import Figure, ThroughputRecord
 from dhrd_bench.stats.design import Selection
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.significance import ALPHA
@@ -46,30 +42,6 @@ class Timed:
     verdict: str
     reasons: tuple[str, ...]
     other_version: bool
-
-
-def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
-    """Read every throughput record below `root`; a file that is none is returned as a `Problem`."""
-    records: list[ThroughputRecord] = []
-    problems: list[Problem] = []
-    for path in sorted(root.rglob("throughput/*/*.json")):
-        if not _NAME.fullmatch(path.name):
-            continue
-        try:
-            record = ThroughputRecord.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the whole file"
-            problems.append(Problem(path, f"{place}: {first['msg']}"))
-        except OSError as error:
-            problems.append(Problem(path, error.strerror or str(error)))
-        else:
-            if record.schema_version.split(".")[0] == SCHEMA_VERSION.split(".")[0]:
-                records.append(record)
-            else:
-                reason = f"schema version {record.schema_version}; this release reads {SCHEMA_VERSION}"
-                problems.append(Problem(path, reason))
-    return records, problems
 
 
 def timed(

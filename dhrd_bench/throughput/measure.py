@@ -9,11 +9,12 @@ from functools import partial
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, Context, Method
-from dhrd_bench.grid.environment import environment
+from dhrd_bench.grid.environment import surroundings_of
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.inference.engine import Engine
 from dhrd_bench.inference.engines import engine_of
-from dhrd_bench.results.timed import Figure, Measurement, Scenario, ThroughputRecord, Trial
+from dhrd_bench.request import Scenario
+from dhrd_bench.results.timed import Figure, Measurement, ThroughputRecord, Trial
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter
 from dhrd_bench.throughput.roofline import model_flops, peak_of, synchronise
@@ -87,7 +88,7 @@ def measure(
         peak_flops=peak,
         other_load=others,
         measurements=measurements,
-        environment=environment(str(backbone.device), backbone.card.dtype) | {"engine": engine_of(backbone).label},
+        environment=surroundings_of(str(backbone.device), backbone.card.dtype, engine_of(backbone).label),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
