@@ -14,9 +14,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dhrd_bench.cli import app
-from dhrd_bench.commands.throughput import record_path
 from dhrd_bench.report import report as make_report
 from dhrd_bench.report.picture import as_svg
+from dhrd_bench.results.schema import TrainingCost
+from dhrd_bench.results.timed import timed_path
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point
 
@@ -31,7 +32,7 @@ def report(root, *options, code=0):
 
 
 def write_run(root, record):
-    path = record_path(root, record)
+    path = timed_path(root, record)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(record.model_dump_json())
     return path
@@ -47,7 +48,7 @@ def results(tmp_path_factory):
         "idle": {},
     }
     made = fakes.records(methods=(*fakes.THREE, IDLE))
-    fakes.write(root, [one.model_copy(update={"train": trained[one.cell.method]}) for one in made])
+    fakes.write(root, [one.model_copy(update={"train": TrainingCost(**trained[one.cell.method])}) for one in made])
     for scenario in ("offline", "server"):
         write_run(root, fakes.throughput(fakes.SMALL[1], scenario=scenario))
     return root

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from dhrd_bench.results.schema import TrainingCost
 from dhrd_bench.results.table import long_table
 from dhrd_bench.stats.analysis import analyse
 from dhrd_bench.stats.cost import cost, mean_costs
@@ -379,7 +380,7 @@ def test_bounds_of_a_cost_hold_it(extra, base, gain, below, above):
 
 def test_lines_carry_costs_of_the_cells_they_are_over():
     made = [
-        r.model_copy(update={"train": {"tokens": 100 * (1 + r.cell.seed), "seconds": 1.0}})
+        r.model_copy(update={"train": TrainingCost(tokens=100 * (1 + r.cell.seed), seconds=1.0)})
         for r in fakes.records(TASKS)
     ]
     # A cell that is not in the table, as the others lack its seed, does not count.

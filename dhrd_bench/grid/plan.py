@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,7 +133,7 @@ def make_plan(request: RunRequest) -> Plan:
     return Plan(complete, suite, backbone, budget, tuple(cells))
 
 
-def method_specs(references: Sequence[str]) -> list[MethodSpec]:
+def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:
     """Return the methods that `references` such as ``dhrd[alpha=0.5]`` name, each once.
 
     Raises
