@@ -8,7 +8,8 @@ from typing import Any
 
 from dhrd_bench import registry
 from dhrd_bench.backbones import BackboneCard, resolve
-from dhrd_bench.backbones.loading import locate, settle
+from dhrd_bench.backbones.loading import settle
+from dhrd_bench.backbones.location import locate
 from dhrd_bench.cards import Reference, split_references
 from dhrd_bench.contracts import Budget, Card, TaskData
 from dhrd_bench.data.splits import split

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import get_cosine_schedule_with_warmup
 
-from dhrd_bench.backbones import Backbone
+from dhrd_bench.backbones import Backbone, backbone_of
 from dhrd_bench.contracts import Context, LabeledExample, TaskData
 from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.batches import epoch_batches, packs
@@ -105,7 +105,7 @@ class _Trainer:
     def __init__(
         self, context: Context, task: TaskData, build: Build, weights: dict[str, float], head: HeadKind | None
     ) -> None:
-        self.context, self.budget, self.backbone = context, context.budget, context.backbone
+        self.context, self.budget, self.backbone = context, context.budget, backbone_of(context)
         self.task, self.weights = task, {term: weight for term, weight in weights.items() if weight}
         encoder = Encoder(self.backbone, self.budget, task.card)
         self.train = [build(example, encoder) for example in task.train]
