@@ -15,8 +15,9 @@ import torch
 
 from dhrd_bench.backbones import Backbone, backbone_of, load, resolve
 from dhrd_bench.backbones.cache import cache_folder
+from dhrd_bench.backbones.device import fast_bfloat16
 from dhrd_bench.backbones.fingerprint import folder_fingerprint
-from dhrd_bench.backbones.loading import fast_bfloat16, settle
+from dhrd_bench.backbones.loading import settle
 from dhrd_bench.backbones.location import how_to_get, locate
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Context

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dhrd_bench.backbones.backbone import DTYPES, Backbone
+from dhrd_bench.backbones.device import fast_bfloat16
 from dhrd_bench.backbones.gguf import converted
 from dhrd_bench.backbones.location import how_to_get, locate
 from dhrd_bench.backbones.random_weights import random_model
@@ -49,16 +50,6 @@ def settle(card: BackboneCard) -> BackboneCard:
     if dtype == "auto":
         dtype = "bfloat16" if fast_bfloat16(device) else "float32"
     return card.model_copy(update={"device": device, "dtype": dtype})
-
-
-def fast_bfloat16(device: str) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware."""
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device == "cpu":
-        cpu: Any = torch.cpu
-        return bool(cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported())
-    return False
 
 
 def load_fresh(card: BackboneCard) -> Backbone:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from dhrd_bench.backbones import Backbone
+from dhrd_bench.backbones.device import synchronise
 from dhrd_bench.contracts import Budget, Context, Method
 from dhrd_bench.grid.environment import environment
 from dhrd_bench.grid.plan import PlannedCell
@@ -16,7 +17,7 @@ from dhrd_bench.inference.engines import engine_of
 from dhrd_bench.results.timed import Figure, Measurement, Scenario, ThroughputRecord, Trial
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter
-from dhrd_bench.throughput.roofline import model_flops, peak_of, synchronise
+from dhrd_bench.throughput.roofline import model_flops, peak_of
 from dhrd_bench.throughput.scenarios import Answer, Query, Timed
 
 MIN_QUERIES = 64
