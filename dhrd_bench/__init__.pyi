@@ -3,6 +3,7 @@ from .contracts import Budget as Budget
 from .contracts import Context as Context
 from .contracts import Example as Example
 from .contracts import LabeledExample as LabeledExample
+from .contracts import LanguageModel as LanguageModel
 from .contracts import Method as Method
 from .contracts import MethodCard as MethodCard
 from .contracts import MethodParams as MethodParams

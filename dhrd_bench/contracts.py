@@ -14,12 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:  # the heavy rooms are named for the reader and the type checker only
-    from dhrd_bench.backbones import Backbone
+if TYPE_CHECKING:  # heavy: named for the reader and the type checker only
+    import torch
 
 UNPARSABLE = -1
 """Label id of an answer that could not be read; it counts as wrong."""
@@ -235,6 +235,69 @@ class BackboneCard(Card):
     trust_remote_code: bool = False
 
 
+class LanguageModel(Protocol):
+    """What a method may ask of the decoder LM that it is lent; it is the harness that loads, trains and runs it."""
+
+    @property
+    def card(self) -> BackboneCard:
+        """What was asked for."""
+
+    @property
+    def revision(self) -> str:
+        """Hub commit, or a fingerprint of the local weights."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer."""
+
+    @property
+    def eos_id(self) -> int:
+        """Token id of the end of text."""
+
+    @property
+    def pad_id(self) -> int:
+        """Token id of padding; never `eos_id`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Compute dtype."""
+
+    @property
+    def width(self) -> int:
+        """Size d of a hidden state."""
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer blocks."""
+
+    @property
+    def head_weight(self) -> torch.Tensor:
+        """The LM head's weight, ``(V, d)``."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of `text`, without special tokens."""
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of `ids`, without special tokens."""
+
+    def hidden(self, states: torch.Tensor, lengths: list[int], start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """Return states ``(T, d)`` after blocks `start` to `stop` of sequences that lie end to end.
+
+        Parameters
+        ----------
+        states
+            ``(T,)`` token ids if `start` is 0, else ``(T, d)`` states after block ``start - 1``.
+        lengths
+            Length of each sequence; they add up to T.
+        start, stop
+            Blocks to run; with `stop` None the final norm is applied, too.
+        """
+
+
 # ---------------------------------------------------------------- methods
 
 
@@ -317,7 +380,7 @@ class Context:
         Figures that training leaves for the record (tokens, seconds, loss by epoch).
     """
 
-    backbone: Backbone
+    backbone: LanguageModel
     budget: Budget
     task: str
     seed: int

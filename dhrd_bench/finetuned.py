@@ -56,6 +56,7 @@ class FineTuned(Method):
 
     def load(self, folder: Path, task: TaskCard, context: Context) -> None:
         """Read what `save` wrote."""
+        from dhrd_bench.backbones import backbone_of
         from dhrd_bench.modeling.fitted import Fitted
 
-        self.fitted = Fitted.load(folder, task, context.backbone, context.budget)
+        self.fitted = Fitted.load(folder, task, backbone_of(context), context.budget)

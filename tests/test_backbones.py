@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, BinaryIO
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from dhrd_bench.backbones import Backbone, load, resolve
-from dhrd_bench.backbones.loading import Backbone as Loaded
-from dhrd_bench.backbones.loading import fast_bfloat16, how_to_get, locate, settle
+from dhrd_bench.backbones import Backbone, backbone_of, load, resolve
+from dhrd_bench.backbones.cache import cache_folder
+from dhrd_bench.backbones.device import fast_bfloat16
+from dhrd_bench.backbones.fingerprint import folder_fingerprint
+from dhrd_bench.backbones.loading import settle
+from dhrd_bench.backbones.location import how_to_get, locate
 from dhrd_bench.backbones.slots import Slots
+from dhrd_bench.contracts import Context
 from dhrd_bench.errors import UserError
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Stop
@@ -62,7 +72,8 @@ def test_a_missing_backbone_says_how_to_get_it(offline: Path) -> None:
         load(resolve("qwen3-0.6b[device=cpu]"))
 
 
-def test_a_local_folder(tiny: Backbone, tmp_path: Path) -> None:
+def test_a_local_folder(tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DHRD_CACHE", str(tmp_path / "cache"))
     folder = saved(tiny, tmp_path / "mine")
     ids = torch.arange(2, 30)
     expected = tiny.hidden(ids, [28])
@@ -81,6 +92,104 @@ def test_a_local_folder(tiny: Backbone, tmp_path: Path) -> None:
         resolve(str(tmp_path))
 
 
+class Counted:
+    """A saved model that was written a while ago, and the files that are hashed from now on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hashed: list[str] = []
+        for path in folder.iterdir():
+            os.utime(path, (1e9, 1e9))
+
+    def fingerprint(self) -> str:
+        self.hashed.clear()
+        return folder_fingerprint(self.folder)
+
+    def change(self, name: str, edit: Callable[[bytearray], None]) -> None:
+        content = bytearray((self.folder / name).read_bytes())
+        edit(content)
+        (self.folder / name).write_bytes(content)
+
+
+@pytest.fixture
+def model(tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counted:
+    monkeypatch.setenv("DHRD_CACHE", str(tmp_path / "cache"))
+    counted = Counted(saved(tiny, tmp_path / "model"))
+    digest = hashlib.file_digest
+
+    def counting(stream: BinaryIO, algorithm: str) -> Any:
+        counted.hashed.append(Path(stream.name).name)
+        return digest(stream, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", counting)
+    return counted
+
+
+def flip_middle(content: bytearray) -> None:
+    content[len(content) // 2] ^= 1
+
+
+def test_every_byte_of_the_weights_counts(model: Counted) -> None:
+    before = model.fingerprint()
+    assert before.startswith("local-")
+    model.change("model.safetensors", flip_middle)
+    assert model.fingerprint() != before
+    assert model.hashed == ["model.safetensors"]
+    model.change("model.safetensors", flip_middle)
+    assert model.fingerprint() == before
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json"])
+def test_tokenizer_and_configuration_count(model: Counted, name: str) -> None:
+    before = model.fingerprint()
+    model.change(name, lambda content: content.extend(b" "))
+    assert model.fingerprint() != before
+
+
+def test_a_file_more_of_the_tokenizer_counts_and_a_readme_does_not(model: Counted) -> None:
+    before = model.fingerprint()
+    (model.folder / "README.md").write_text("Mine.")
+    assert model.fingerprint() == before
+    (model.folder / "chat_template.jinja").write_text("{{ messages }}")
+    assert model.fingerprint() != before
+
+
+def test_an_unchanged_model_is_hashed_once(model: Counted) -> None:
+    before = model.fingerprint()
+    assert "model.safetensors" in model.hashed
+    assert model.fingerprint() == before
+    assert model.hashed == []
+    os.utime(model.folder / "model.safetensors", (1e9 + 5, 1e9 + 5))
+    assert model.fingerprint() == before, "touched, and the same bytes"
+    assert model.hashed == ["model.safetensors"]
+
+
+def test_a_file_written_just_now_is_hashed_again(model: Counted) -> None:
+    """Its time would not tell it from one that is written within the same clock tick."""
+    (model.folder / "model.safetensors").touch()
+    model.fingerprint()
+    model.fingerprint()
+    assert model.hashed == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("content", ["", "no JSON", "[]", '{"PATH": 1}', '{"PATH": {"size": 1}}', b"\xff\xfe"])
+def test_a_corrupt_digest_cache_is_passed_over(model: Counted, content: str | bytes) -> None:
+    before = model.fingerprint()
+    (store,) = (cache_folder() / "fingerprints").iterdir()
+    weights = str(model.folder / "model.safetensors")
+    store.write_bytes(content if isinstance(content, bytes) else content.replace("PATH", weights).encode())
+    assert model.fingerprint() == before
+    assert "model.safetensors" in model.hashed
+    model.fingerprint()
+    assert model.hashed == []
+
+
+def test_a_digest_cache_that_cannot_be_written_fails_nothing(model: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = model.fingerprint()
+    monkeypatch.setenv("DHRD_CACHE", str(model.folder / "config.json"))  # a file where a folder must be
+    assert model.fingerprint() == before
+
+
 def test_a_model_of_the_hub_s_cache(tiny: Backbone, offline: Path) -> None:
     """The hub's cache layout with a stand-in model: revision and weights come from there."""
     repository = offline / "models--someone--small"
@@ -92,11 +201,17 @@ def test_a_model_of_the_hub_s_cache(tiny: Backbone, offline: Path) -> None:
     assert (found.kind, found.revision) == ("hub cache", commit)
 
 
+def test_the_harness_takes_its_own_backbone_only(context: Context) -> None:
+    assert backbone_of(context) is context.backbone
+    with pytest.raises(TypeError, match="this is a Mock"):
+        backbone_of(replace(context, backbone=Mock()))
+
+
 def test_padding_is_not_the_end_of_text(tiny: Backbone) -> None:
     assert tiny.pad_id != tiny.eos_id
     tiny.tokenizer.pad_token = tiny.tokenizer.eos_token
     try:
-        assert Loaded(tiny.card, tiny.model, tiny.tokenizer, "").pad_id != tiny.eos_id
+        assert Backbone(tiny.card, tiny.model, tiny.tokenizer, "").pad_id != tiny.eos_id
     finally:
         tiny.tokenizer.pad_token = "<pad>"
 

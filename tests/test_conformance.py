@@ -17,7 +17,8 @@ from rich.console import Console
 
 import dhrd_bench as db
 from dhrd_bench import plugins, registry
-from dhrd_bench.backbones import Backbone, loading, resolve
+from dhrd_bench.backbones import Backbone, resolve
+from dhrd_bench.backbones.loading import load_fresh, settle
 from dhrd_bench.commands.check import check_command
 from dhrd_bench.conformance import Check, checks, verify
 from dhrd_bench.conformance.running import Outcome, run_check
@@ -340,7 +341,7 @@ BROKEN: list[tuple[str, type[db.Method], str]] = [
 @pytest.fixture
 def own_backbone() -> Backbone:
     """A backbone that a test may leave in any state."""
-    return loading._load(loading.settle(resolve("tiny")))
+    return load_fresh(settle(resolve("tiny")))
 
 
 @pytest.mark.parametrize(("check", "cls", "words"), BROKEN, ids=lambda value: getattr(value, "__name__", None))

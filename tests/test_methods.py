@@ -22,7 +22,7 @@ import dhrd_bench as db
 from dhrd_bench import registry
 from dhrd_bench.contracts import Context, Example, LabeledExample, MethodCard, Prompt, TaskData
 from dhrd_bench.modeling.encode import Encoder
-from dhrd_bench.training.loop import _Trainer
+from dhrd_bench.training.trainer import Trainer
 
 PACKAGE = Path(db.__file__).parent
 MARKER = "\nFinal Answer:"
@@ -99,13 +99,13 @@ DEFINITIONS: list[tuple[str, dict[str, Any], dict[str, float], Whole]] = [
 ]  # fmt: skip
 
 
-def trainer(name: str, task: TaskData, context: Context, **params: Any) -> tuple[Any, _Trainer]:
+def trainer(name: str, task: TaskData, context: Context, **params: Any) -> tuple[Any, Trainer]:
     cls = registry.methods.get(name)
     made: Any = cls(cls.Params(**params))
     prepared = made.prepare(task, context)
     head = getattr(made.params, "head", "mlp") if made.weights().get("cls") else None
-    trained = _Trainer(context, prepared, made.rows, dict(made.weights()), head)
-    trained._dropout(False)
+    trained = Trainer(context, prepared, made.rows, dict(made.weights()), head)
+    trained.set_dropout(False)
     return made, trained
 
 
@@ -141,7 +141,7 @@ def test_loss_is_the_definition(
 ) -> None:
     made, trained = trainer(name, toy, context, **params)
     assert dict(made.weights()) == pytest.approx(weights)
-    actual = trained._step([row for rows in trained.train for row in rows])
+    actual = trained.backward([row for rows in trained.train for row in rows])
     assert actual == pytest.approx(slow_loss(toy.train, whole, weights, context, trained.head), rel=1e-4)
 
 
@@ -196,7 +196,7 @@ def test_rows_without_a_rationale_get_none(toy: TaskData, context: Context) -> N
 def test_shuffled_reasoning_loss(toy: TaskData, context: Context) -> None:
     made, trained = trainer("dhrd-shuffle-reasoning", toy, context)
     rows = made.prepare(toy, context).train
-    actual = trained._step([row for rows in trained.train for row in rows])
+    actual = trained.backward([row for rows in trained.train for row in rows])
     assert actual == pytest.approx(slow_loss(rows, dhrd, {"cls": 1.0, "lm": 1.0}, context, trained.head), rel=1e-4)
 
 
@@ -212,7 +212,7 @@ def test_shuffled_reasoning_and_label(shuffle_class_label: bool, toy: TaskData, 
         label = taken.label if shuffle_class_label else row.label
         return [Text("", x(row) + r(taken) + y(taken), label, input=x(row))]
 
-    actual = trained._step([row for rows in trained.train for row in rows])
+    actual = trained.backward([row for rows in trained.train for row in rows])
     assert actual == pytest.approx(
         slow_loss(toy.train, whole, {"cls": 1.0, "lm": 1.0}, context, trained.head), rel=1e-4
     )
@@ -238,7 +238,7 @@ def test_permuted_tokens_are_the_row_s_own(toy: TaskData, context: Context) -> N
     def whole(row: LabeledExample) -> list[Text]:
         return [Text("", x(row) + permuted[row.example.id] + y(row), row.label, input=x(row))]
 
-    actual = trained._step([row for rows in trained.train for row in rows])
+    actual = trained.backward([row for rows in trained.train for row in rows])
     assert actual == pytest.approx(
         slow_loss(toy.train, whole, {"cls": 1.0, "lm": 1.0}, context, trained.head), rel=1e-4
     )
@@ -277,7 +277,7 @@ def test_written_and_scored_answers_agree(name: str, toy: TaskData, context: Con
 def test_dev_loss_of_two_tasks_is_weighted_as_in_training(toy: TaskData, context: Context) -> None:
     """Long rationales must not choose the epoch for the label task."""
     _, trained = trainer("rationale-mtl", toy, context, a=0.9)
-    figures = trained._evaluate(trained.dev).figures(trained.weights)
+    figures = trained.evaluate(trained.dev).figures(trained.weights)
     whole = next(whole for name, _, _, whole in DEFINITIONS if name == "rationale-mtl")
     expected = slow_loss(toy.dev, whole, {"label": 0.9, "rationale": 0.1}, context, None)
     assert figures["dev_lm_loss"] == pytest.approx(expected, rel=1e-4)

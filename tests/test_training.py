@@ -22,8 +22,9 @@ from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.modeling.encode import Row as EncodedRow
 from dhrd_bench.training.dropout import Dropout
 from dhrd_bench.training.frozen import input_states
-from dhrd_bench.training.loop import _Trainer
+from dhrd_bench.training.loop import run_epochs
 from dhrd_bench.training.losses import lm_loss_sum
+from dhrd_bench.training.trainer import Trainer
 
 METHODS = ["pooled", "dhrd", "cot"]
 
@@ -35,10 +36,10 @@ def method(name: str, **params: object) -> FineTuned:
     return made
 
 
-def trainer(name: str, toy: TaskData, context: Context, **params: object) -> _Trainer:
+def trainer(name: str, toy: TaskData, context: Context, **params: object) -> Trainer:
     made = method(name, **params)
     head = "mlp" if made.weights().get("cls") else None
-    return _Trainer(context, toy, made.rows, dict(made.weights()), head)
+    return Trainer(context, toy, made.rows, dict(made.weights()), head)
 
 
 def slow_hidden(backbone: Backbone, ids: list[int]) -> Tensor:
@@ -91,7 +92,7 @@ def test_one_pass_gives_the_loss_of_two(
     """L = beta L_cls + alpha L_lm, each from a pass of its own over unpadded sequences."""
     alpha, beta = weights
     made = trainer("dhrd", toy, context, alpha=alpha, beta=beta, lm_scope=scope)
-    made._dropout(False)
+    made.set_dropout(False)
     backbone, encoder = context.backbone, Encoder(context.backbone, context.budget, toy.card)
     cls, lm = [], []
     for row in toy.train:
@@ -103,20 +104,20 @@ def test_one_pass_gives_the_loss_of_two(
         start = 1 if scope == "all" else len(x)
         lm.append(F.cross_entropy(logits[start - 1 : -1], torch.tensor(s[start:]), reduction="none"))
     expected = beta * torch.stack(cls).mean() + alpha * torch.cat(lm).mean()
-    actual = made._step([row for rows in made.train for row in rows])
+    actual = made.backward([row for rows in made.train for row in rows])
     assert actual == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_pooled_logits_do_not_depend_on_the_rationale(toy: TaskData, context: Context) -> None:
     made = trainer("dhrd", toy, context)
-    made._dropout(False)
+    made.set_dropout(False)
     encoder = Encoder(context.backbone, context.budget, toy.card)
     example = toy.train[3]
     x = encoder.input(example.example)
-    alone = made._logits(made._hidden([EncodedRow(x, len(x))])[len(x) - 1][None])
+    alone = made.logits(made.hidden([EncodedRow(x, len(x))])[len(x) - 1][None])
     for rationale in ("", "No.", "Entirely other words, and many more of them than before."):
         (row,) = method("dhrd").rows(replace(example, rationale=rationale), encoder)
-        with_rationale = made._logits(made._hidden([row])[row.input_length - 1][None])
+        with_rationale = made.logits(made.hidden([row])[row.input_length - 1][None])
         torch.testing.assert_close(with_rationale, alone, rtol=1e-4, atol=1e-6)
 
 
@@ -127,10 +128,10 @@ def test_gradient_does_not_depend_on_the_packs(toy: TaskData, context: Context, 
     for micro in (1, 100, 10_000):
         context.budget = context.budget.model_copy(update={"tuning": tuning, "micro_tokens": micro})
         made = trainer(name, toy, context)
-        made._dropout(False)
-        made._step([row for rows in made.train for row in rows])
+        made.set_dropout(False)
+        made.backward([row for rows in made.train for row in rows])
         gradients.append([p.grad.clone() for p in made.parameters if p.grad is not None])
-        made.tuning.close()
+        made.close()
     assert gradients[0]
     for other in gradients[1:]:
         for a, b in zip(gradients[0], other, strict=True):
@@ -177,10 +178,10 @@ def test_lora_without_dropout_trains_as_peft_does(toy: TaskData, context: Contex
         made = trainer("dhrd", toy, here)
         kinds = {type(m) for m in here.backbone.model.modules() if "dropout" in type(m).__name__.lower()}
         assert (Dropout in kinds) == (here is context_of_ours)
-        made._dropout(False)
-        loss = made._step([row for rows in made.train for row in rows])
+        made.set_dropout(False)
+        loss = made.backward([row for rows in made.train for row in rows])
         found.append((loss, [p.grad.clone() for p in made.parameters if p.grad is not None]))
-        made.tuning.close()
+        made.close()
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
     for a, b in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
@@ -258,12 +259,12 @@ def test_classification_does_not_depend_on_order_or_neighbours(toy: TaskData, co
 def test_merged_lora_equals_the_adapters_in_float32(toy: TaskData, context: Context) -> None:
     context.budget = context.budget.model_copy(update={"tuning": "lora", "learning_rate": 1e-2})
     made = trainer("dhrd", toy, context)
-    made.run()
+    run_epochs(made, toy.card, context)
     example = toy.dev[0]
     ids = Encoder(context.backbone, context.budget, toy.card).input(example.example)
-    with_adapters = made._hidden([EncodedRow(ids, len(ids))])
+    with_adapters = made.hidden([EncodedRow(ids, len(ids))])
     weights, adapters = made.tuning.result()
-    made.tuning.close()
+    made.close()
     assert any(tensor.abs().max() > 0 for name, tensor in adapters.items() if name.endswith("lora_B"))
     context.backbone.load_weights(weights, object())
     torch.testing.assert_close(
@@ -315,7 +316,7 @@ def test_rows_of_another_term_have_their_own_mean(toy: TaskData, context: Contex
             Row(rationale, len(x), lm=(len(x), len(rationale)), term="rationale"),
         ]
 
-    made = _Trainer(context, toy, build, {"label": 0.3, "rationale": 0.7}, None)
+    made = Trainer(context, toy, build, {"label": 0.3, "rationale": 0.7}, None)
     means = {}
     for term in ("label", "rationale"):
         losses = []
@@ -324,5 +325,5 @@ def test_rows_of_another_term_have_their_own_mean(toy: TaskData, context: Contex
             at = row.input_length
             losses.append(F.cross_entropy(logits[at - 1 : -1], torch.tensor(row.ids[at:]), reduction="none"))
         means[term] = torch.cat(losses).mean().item()
-    actual = made._step([row for rows in made.train for row in rows])
+    actual = made.backward([row for rows in made.train for row in rows])
     assert actual == pytest.approx(0.3 * means["label"] + 0.7 * means["rationale"], rel=1e-4)

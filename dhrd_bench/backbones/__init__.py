@@ -9,12 +9,16 @@ from dhrd_bench.backbones.lookup import resolve
 from dhrd_bench.contracts import BackboneCard
 
 if TYPE_CHECKING:
-    from dhrd_bench.backbones.loading import Backbone, load
+    from dhrd_bench.backbones.backbone import Backbone, backbone_of
+    from dhrd_bench.backbones.loading import load
 
-__all__ = ["Backbone", "BackboneCard", "load", "resolve"]
+__all__ = ["Backbone", "BackboneCard", "backbone_of", "load", "resolve"]
+
+_HEAVY = {"Backbone": "backbone", "backbone_of": "backbone", "load": "loading"}
+"""Modules of what needs torch: cards are read without it."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Backbone", "load"):  # cards are read without torch; weights are not
-        return getattr(import_module("dhrd_bench.backbones.loading"), name)
+    if name in _HEAVY:
+        return getattr(import_module(f"{__name__}.{_HEAVY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

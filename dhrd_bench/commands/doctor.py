@@ -87,7 +87,8 @@ def _suites(data_dir: Path | None) -> list[dict[str, Any]]:
 
 
 def _backbones() -> list[dict[str, str]]:
-    from dhrd_bench.backbones.loading import how_to_get, locate, settle
+    from dhrd_bench.backbones.loading import settle
+    from dhrd_bench.backbones.location import how_to_get, locate
 
     found = []
     for name in registry.backbones:

@@ -3,26 +3,53 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from dhrd_bench.backbones import Backbone, load
+from dhrd_bench.backbones.device import synchronise
 from dhrd_bench.contracts import Budget, Context, Example, LabeledExample, Prompt, TaskCard, TaskData
 from dhrd_bench.data.suite import LoadedTask
 from dhrd_bench.grid.plan import Plan, PlannedCell
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Stop
-from dhrd_bench.modeling.encode import Encoder, Row
-from dhrd_bench.training.loop import fine_tune
+from dhrd_bench.modeling.encode import Row
+from dhrd_bench.training.frozen import input_states
+from dhrd_bench.training.trainer import Trainer
 
 SAMPLE = 32
 """Rows per task whose tokens are counted."""
 
+_CARD = TaskCard(
+    name="calibration",
+    labels=("a", "b"),
+    answers=("a", "b"),
+    metrics=("accuracy",),
+    prompt="",
+    prompt_version="",
+    version="",
+)
+
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds per token on this machine, by kind of work."""
+    """Seconds per token on this machine, by kind of work.
+
+    Attributes
+    ----------
+    forward
+        Reading an input.
+    frozen
+        Running the frozen blocks on a training sequence, whose states are kept from then on.
+    train
+        The rest of an optimiser step with a classification loss.
+    lm
+        What an LM loss on every token adds to that.
+    decode
+        A generated token.
+    """
 
     forward: float
     frozen: float
@@ -84,48 +111,64 @@ def _lengths(loaded: LoadedTask, backbone: Backbone, budget: Budget) -> tuple[fl
     return sum(inputs) / len(inputs), mean_reason
 
 
+LENGTH, COUNT, STEPS = 128, 8, 2
+"""Tokens of a sequence, sequences of an optimiser step, and steps, that are timed."""
+
+
 def calibrate(backbone: Backbone, budget: Budget) -> Rates:
     """Measure this machine: some forward passes, optimiser steps and decoding steps."""
-    ids = list(range(5, 133))
-    card = TaskCard(
-        name="calibration",
-        labels=("a", "b"),
-        answers=("a", "b"),
-        metrics=("accuracy",),
-        prompt="",
-        prompt_version="",
-        version="",
-    )
-    rows = tuple(LabeledExample(Example(str(i), Prompt("", "", "")), i % 2) for i in range(16))
-    short = budget.model_copy(update={"epochs": 2, "batch_size": 8, "dev_rows": 0})
+    rows = [Row([*range(5, 4 + LENGTH), 200 + number], LENGTH - 1, number % 2) for number in range(COUNT)]
+    forward = _forward_rate(backbone, rows)
+    frozen, train = _train_rates(backbone, budget, rows, weights={"cls": 1.0})
+    targets = [replace(row, lm=(0, LENGTH - 1)) for row in rows]
+    _, with_lm = _train_rates(backbone, budget, targets, weights={"cls": 1.0, "lm": 1.0})
+    return Rates(forward, frozen, train, max(0.0, with_lm - train), _decode_rate(backbone, budget, forward))
 
-    def tune(lm: bool) -> tuple[float, float]:
+
+@torch.inference_mode()
+def _forward_rate(backbone: Backbone, rows: Sequence[Row]) -> float:
+    """Return seconds a token that is read."""
+    pack = torch.tensor([token for row in rows for token in row.ids], device=backbone.device)
+    lengths = [len(row.ids) for row in rows]
+    backbone.hidden(pack, lengths)
+    return _seconds(lambda: backbone.hidden(pack, lengths), backbone) / len(pack)
+
+
+def _train_rates(
+    backbone: Backbone, budget: Budget, rows: Sequence[Row], weights: Mapping[str, float]
+) -> tuple[float, float]:
+    """Return seconds a token of the frozen blocks, whose states are kept, and of what every optimiser step does."""
+    tokens = sum(len(row.ids) for row in rows)
+    examples = tuple(LabeledExample(Example(str(i), Prompt("", "", "")), i % 2) for i in range(len(rows)))
+    context = Context(backbone, budget, _CARD.name, 0)
+    backbone.frozen_states.clear()
+    task = TaskData(_CARD, examples, ())
+    trainer = Trainer(context, task, lambda example, _: [rows[int(example.example.id)]], weights, "mlp")
+    try:
+        blocks = trainer.tuning.frozen_blocks
+        frozen = _seconds(lambda: input_states(backbone, rows, blocks, budget.micro_tokens), backbone)
+        trainer.step(rows)  # the first one makes the optimiser's state
+        # The least of them: `lm` is a difference, in which what others took from the machine would show most.
+        train = min(_seconds(lambda: trainer.step(rows), backbone) for _ in range(STEPS))
+    finally:
+        trainer.close()
         backbone.frozen_states.clear()
-        context = Context(backbone, short, "calibration", 0)
-        stamps = [time.perf_counter()]
-        context.progress = lambda *_: stamps.append(time.perf_counter())
-        scope = (0, len(ids)) if lm else None
+    return frozen / tokens if blocks else 0.0, train / tokens
 
-        def build(row: LabeledExample, _: Encoder) -> list[Row]:
-            return [Row([*ids, 200 + int(row.example.id)], len(ids), row.label, scope)]
 
-        fine_tune(TaskData(card, rows, ()), context, build, weights={"cls": 1.0, "lm": 1.0 if lm else 0.0})
-        tokens = 8 * 129
-        return (stamps[1] - stamps[0]) / tokens, (stamps[-1] - stamps[-3]) / (2 * tokens)
-
-    with torch.inference_mode():
-        pack = torch.tensor(ids * 8, device=backbone.device)
-        backbone.hidden(pack, [128] * 8)
-        started = time.perf_counter()
-        backbone.hidden(pack, [128] * 8)
-        forward = (time.perf_counter() - started) / len(pack)
-    first, train = tune(lm=False)
-    _, with_lm = tune(lm=True)
+def _decode_rate(backbone: Backbone, budget: Budget, forward: float) -> float:
+    """Return seconds a generated token, at the budget's batch size; `forward` is what reading a token takes."""
     batch = min(budget.decoding.batch_size, 32)
     few = budget.decoding.model_copy(update={"max_new_tokens": 12, "batch_size": batch})
+    prompts = [list(range(5, 5 + LENGTH))] * batch
+    seconds = _seconds(lambda: decode(backbone, prompts, few, Stop((), 99), [0] * batch), backbone)
+    return max(1e-6, (seconds - batch * LENGTH * forward) / (few.max_new_tokens * batch))
+
+
+def _seconds(work: Callable[[], object], backbone: Backbone) -> float:
+    """Return how long `work` takes, on the device, too."""
+    synchronise(str(backbone.device))
     started = time.perf_counter()
-    decode(backbone, [ids] * batch, few, Stop((), 99), [0] * batch)
-    generating = max(1e-6, (time.perf_counter() - started - batch * 128 * forward) / (12 * batch))
-    backbone.frozen_states.clear()
-    frozen = max(0.0, first - train) if budget.tuning.startswith(("top", "head")) else 0.0
-    return Rates(forward, frozen, train, max(0.0, with_lm - train), generating)
+    work()
+    synchronise(str(backbone.device))
+    return time.perf_counter() - started

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dhrd_bench import plugins, registry
-from dhrd_bench.backbones import Backbone, resolve
-from dhrd_bench.backbones.loading import locate, settle
+from dhrd_bench.backbones.backbone import Backbone
+from dhrd_bench.backbones.loading import settle
+from dhrd_bench.backbones.location import locate
+from dhrd_bench.backbones.lookup import resolve
 from dhrd_bench.cards import Reference, canonical
 from dhrd_bench.contracts import BackboneCard, Budget, Context, TaskData
 from dhrd_bench.data.splits import split

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from dhrd_bench.backbones import backbone_of
 from dhrd_bench.contracts import Context, Example, Predictions
 from dhrd_bench.inference.engines import engine_of
 from dhrd_bench.modeling.fitted import Fitted
@@ -31,11 +32,12 @@ def classify(fitted: Fitted, examples: Sequence[Example], context: Context) -> P
     Predictions
         Labels and ``(n, K)`` logits.
     """
-    encoder = fitted.activate(context.backbone, context.budget)
+    backbone = backbone_of(context)
+    encoder = fitted.activate(backbone, context.budget)
     sequences = [encoder.input(example) for example in examples]
     scores: list[list[float]] = [[]] * len(sequences)
     done = 0
-    for places, states in engine_of(context.backbone).pooled(sequences):
+    for places, states in engine_of(backbone).pooled(sequences):
         for i, row in zip(places, fitted.logits(states).tolist(), strict=True):
             scores[i] = row
         done += len(places)

@@ -6,8 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from dhrd_bench.backbones import Backbone
-from dhrd_bench.contracts import UNPARSABLE, Context, Decoding, Example, Predictions, TaskCard, derive_seed
+from dhrd_bench.backbones import backbone_of
+from dhrd_bench.contracts import (
+    UNPARSABLE,
+    Context,
+    Decoding,
+    Example,
+    LanguageModel,
+    Predictions,
+    TaskCard,
+    derive_seed,
+)
 from dhrd_bench.inference.answers import parse_answer, vote
 from dhrd_bench.inference.engine import Continuation, Stop
 from dhrd_bench.inference.engines import engine_of
@@ -67,7 +76,7 @@ def generate(
         answer was read without the marker's own tokens it has 0 and the others -1; where none was, all
         have the same. With several samples they are the shares of the votes.
     """
-    backbone, settings = context.backbone, _settings(context.budget.decoding, decoding, samples)
+    backbone, settings = backbone_of(context), _settings(context.budget.decoding, decoding, samples)
     encoder = fitted.activate(backbone, context.budget)
     card = fitted.card
     lead_ids = backbone.encode(lead) if lead else []
@@ -105,7 +114,7 @@ def generate(
     )
 
 
-def chat_turn(backbone: Backbone, request: str) -> tuple[str, str]:
+def chat_turn(backbone: LanguageModel, request: str) -> tuple[str, str]:
     """Return what to put before and after an input to ask `request` of it.
 
     A user's turn where the tokenizer has a chat template; plain text, ending where the LM is to go on,

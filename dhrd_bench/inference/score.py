@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dhrd_bench.backbones import backbone_of
 from dhrd_bench.contracts import Context, Example, Predictions
 from dhrd_bench.inference.engines import engine_of
 from dhrd_bench.modeling.encode import Encoder
@@ -39,14 +40,15 @@ def score_labels(
     Predictions
         Labels and ``(n, K)`` log-probabilities.
     """
-    encoder = fitted.activate(context.backbone, context.budget)
+    backbone = backbone_of(context)
+    encoder = fitted.activate(backbone, context.budget)
     answers = _answers(encoder)
     tail = sum(len(answer) - 1 for answer in answers)  # tokens read beside the prompt: all but each answer's last
     marker = encoder.answer_marker()
     prompts = [encoder.input(example, prefix, suffix) + marker for example in examples]
     scores: list[list[float]] = [[]] * len(prompts)
     done = 0
-    for places, table in engine_of(context.backbone).log_likelihoods(prompts, answers):
+    for places, table in engine_of(backbone).log_likelihoods(prompts, answers):
         for i, row in zip(places, table, strict=True):
             scores[i] = row
         done += len(places)

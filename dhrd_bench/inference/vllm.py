@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.backbones.loading import cache_folder
+from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.contracts import Decoding, derive_seed
 from dhrd_bench.errors import UserError
 from dhrd_bench.inference.engine import Continuation, Engine, Stop

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dhrd_bench.backbones import Backbone
-from dhrd_bench.contracts import Budget, Example, TaskCard
+from dhrd_bench.contracts import Budget, Example, LanguageModel, TaskCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Encoder:
     follows: what makes one pass over [x, r, y] equal to a pass over x.
     """
 
-    backbone: Backbone
+    backbone: LanguageModel
     budget: Budget
     card: TaskCard
     truncated: set[str] = field(default_factory=set)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.backbones.loading import cache_folder
+from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.contracts import Budget, Context, Method
 from dhrd_bench.grid.plan import PlannedCell
 

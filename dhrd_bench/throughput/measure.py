@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from dhrd_bench.backbones import Backbone
+from dhrd_bench.backbones.device import synchronise
 from dhrd_bench.contracts import Budget, Context, Method
 from dhrd_bench.grid.environment import surroundings_of
 from dhrd_bench.grid.plan import PlannedCell
@@ -17,7 +18,7 @@ from dhrd_bench.request import Scenario
 from dhrd_bench.results.timed import Figure, Measurement, ThroughputRecord, Trial
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter
-from dhrd_bench.throughput.roofline import model_flops, peak_of, synchronise
+from dhrd_bench.throughput.roofline import model_flops, peak_of
 from dhrd_bench.throughput.scenarios import Answer, Query, Timed
 
 MIN_QUERIES = 64

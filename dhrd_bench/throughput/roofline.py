@@ -8,6 +8,7 @@ from functools import cache
 import torch
 
 from dhrd_bench.backbones import Backbone
+from dhrd_bench.backbones.device import synchronise
 
 ROWS = 1024
 """Tokens of the matrix product that stands for the machine's best."""
@@ -43,9 +44,3 @@ def model_flops(backbone: Backbone, tokens_in: int, tokens_out: int) -> float:
     blocks = sum(parameter.numel() for parameter in backbone.model.model.layers.parameters())
     head = backbone.head_weight.numel()
     return float(2 * (blocks * (tokens_in + tokens_out) + head * tokens_out))
-
-
-def synchronise(device: str) -> None:
-    """Wait until the device has finished."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
