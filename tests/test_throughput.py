@@ -364,8 +364,8 @@ def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert all(count == 5 for one in record.measurements for count, _ in one.blocks)
             assert all(one.ratio is not None for one in record.measurements if one.method != "cot")
     # Throughput files are no cell records and do not get in their way.
-    from dhrd_bench.report.timed import read_timed
     from dhrd_bench.results.store import read_records
+    from dhrd_bench.results.timed import read_timed
 
     assert read_records(tmp_path) == ([], [])
     records, problems = read_timed(tmp_path)

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from dhrd_bench.errors import UserError, did_you_mean
 from dhrd_bench.grid.plan import Plan, make_plan
 from dhrd_bench.results.store import record_path as cell_path
 from dhrd_bench.results.store import write_text_atomically
-from dhrd_bench.results.timed import Figure, Measurement, Scenario, ThroughputRecord
+from dhrd_bench.results.timed import Scenario, ThroughputRecord
 
 if TYPE_CHECKING:
     from dhrd_bench.throughput.measure import Protocol
@@ -63,16 +62,14 @@ def run_and_time(*, console: Console, dry_run: bool, scenarios: str, results: Pa
 def _time_and_tell(
     plan: Plan, scenarios: Sequence[Scenario], results: Path, settings: dict[str, Any], console: Console
 ) -> int:
+    from dhrd_bench.report.terminal import print_table
+    from dhrd_bench.report.timed import run_table
     from dhrd_bench.throughput.measure import Protocol
 
     valid = True
     for record in time_plan(plan, scenarios, results, Protocol(**settings), console):
-        console.print(as_table(record))
-        for one in record.measurements:
-            for reason in one.reasons:
-                console.print(f"[yellow]{one.verdict}[/] {one.method}: {reason}", highlight=False, soft_wrap=True)
-        console.print(equivalence_sentence(record), highlight=False, soft_wrap=True)
-        valid = valid and all(one.verdict == "VALID" for one in record.measurements)
+        print_table(run_table(record), console)
+        valid = valid and all(measurement.verdict == "VALID" for measurement in record.measurements)
     return 0 if valid else 1
 
 
@@ -132,64 +129,3 @@ def read_scenarios(text: str) -> list[Scenario]:
     if not names:
         raise UserError("No scenario was named.", f"Known: {', '.join(SCENARIOS)}.")
     return [scenario for scenario in SCENARIOS if scenario in names]
-
-
-def as_table(record: ThroughputRecord) -> Table:
-    """Lay a record out for people."""
-    cell = record.cell
-    title = f"{cell.suite} {cell.task}, {cell.backbone}, {cell.budget}, seed {cell.seed}: {record.scenario}"
-    if record.p99_bound is not None:
-        title += f", p99 within {record.p99_bound:g} s"
-    table = Table(title=title, title_justify="left", show_edge=False)
-    latency = record.scenario == "single-stream"
-    columns = ["method", "QPS", *(["p50 ms", "p90 ms", "p99 ms"] if latency else [])]
-    columns += [f"to {record.reference or '-'}", f"to {record.baseline or '-'}", "tokens", "roofline", ""]
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("method", "") else "right", overflow="fold")
-    for one in record.measurements:
-        # Their intervals are in the record: three pairs of brackets more would fit no terminal.
-        percentiles = [f"{one.percentiles[p].value * 1000:.3g}" for p in ("p50", "p90", "p99")] if latency else []
-        table.add_row(
-            one.method,
-            _figure(one.qps),
-            *percentiles,
-            "1" if one.method == record.reference else _figure(one.ratio),
-            "1" if one.method == record.baseline else _figure(one.ratio_to_baseline),
-            f"{one.tokens_in:.0f}/{one.tokens_out:.0f}",
-            "" if one.roofline_share is None else f"{one.roofline_share:.0%}",
-            one.verdict,
-        )
-    return table
-
-
-def equivalence_sentence(record: ThroughputRecord) -> str:
-    """Say of every method whether its throughput equals the baseline's, and if not, why not."""
-    sentences = [_equivalence(one, record) for one in record.measurements if one.equivalent_p is not None]
-    return "\n".join(sentences)
-
-
-def _equivalence(one: Measurement, record: ThroughputRecord) -> str:
-    ratio = one.ratio_to_baseline
-    assert ratio is not None
-    assert one.equivalent_p is not None
-    claim = f"{one.method} and {record.baseline} within {record.margin:g} %"
-    if one.equivalent_p <= 0.05:
-        return f"{claim}: equivalent (p = {one.equivalent_p:.3g})."
-    bounds = (1 - record.margin / 100, 1 + record.margin / 100)
-    if ratio.low is not None and ratio.high is not None and (ratio.low > bounds[1] or ratio.high < bounds[0]):
-        return f"{claim}: not equivalent, the interval {_figure(ratio)} lies outside."
-    return (
-        f"{claim}: undecided (p = {one.equivalent_p:.2g}), the interval {_figure(ratio)} reaches over the margin; "
-        "more rounds narrow it."
-    )
-
-
-def _figure(figure: Figure | None, scale: float = 1.0) -> str:
-    if figure is None:
-        return ""
-    value, low, high = (None if x is None else x * scale for x in (figure.value, figure.low, figure.high))
-    assert value is not None
-    digits = 2 if value < 10 else 1 if value < 100 else 0
-    if low is None or high is None:
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

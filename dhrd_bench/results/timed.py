@@ -1,15 +1,20 @@
-"""What a throughput run leaves."""
+"""What a throughput run leaves, and reading it."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dhrd_bench.errors import first_misfit
 from dhrd_bench.results.schema import Cell
+from dhrd_bench.results.store import Problem
 
 Scenario = Literal["offline", "single-stream", "server"]
 SCHEMA_VERSION = "1.1.0"
+_NAME = re.compile(r"(offline|single-stream|server)-\d+\.json")
 
 
 class _Part(BaseModel):
@@ -100,3 +105,25 @@ class ThroughputRecord(_Part):
     measurements: list[Measurement]
     environment: dict[str, Any]
     finished: str
+
+
+def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
+    """Read every throughput record below `root`; a file that is none is returned as a `Problem`."""
+    records: list[ThroughputRecord] = []
+    problems: list[Problem] = []
+    for path in sorted(root.rglob("throughput/*/*.json")):
+        if not _NAME.fullmatch(path.name):
+            continue
+        try:
+            record = ThroughputRecord.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            problems.append(Problem(path, str(first_misfit(error))))
+        except OSError as error:
+            problems.append(Problem(path, error.strerror or str(error)))
+        else:
+            if record.schema_version.split(".")[0] == SCHEMA_VERSION.split(".")[0]:
+                records.append(record)
+            else:
+                reason = f"schema version {record.schema_version}; this release reads {SCHEMA_VERSION}"
+                problems.append(Problem(path, reason))
+    return records, problems
