@@ -10,10 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from dhrd_bench.stats.cost import COSTS, Cost, cost, mean_costs
+from dhrd_bench.stats.counts import known
 from dhrd_bench.stats.design import Grid, Selection
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate
-from dhrd_bench.stats.metrics import known
 from dhrd_bench.stats.pareto import Point, points
 from dhrd_bench.stats.power import Needed, detectable, needed
 from dhrd_bench.stats.ranking import (

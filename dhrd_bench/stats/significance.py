@@ -15,9 +15,9 @@ import numpy as np
 from scipy.special import bdtr
 
 from dhrd_bench.contracts import derive_seed
+from dhrd_bench.stats.counts import cluster_counts, gradient
 from dhrd_bench.stats.design import Floats, Ints, TaskGrid
 from dhrd_bench.stats.intervals import Estimate, tail
-from dhrd_bench.stats.metrics import cluster_counts, gradient
 
 ALPHA = 0.05
 SUITE = "suite of all tasks"

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from dhrd_bench.metrics import Counts
 from dhrd_bench.results.schema import TaskInfo
+from dhrd_bench.stats.counts import score
 from dhrd_bench.stats.design import Floats, Grid, TaskGrid
-from dhrd_bench.stats.metrics import Counts, score
 
 HARD, TEXT, TASTE, LUCK = 1.5, 0.5, 0.5, 1.0
 """Standard deviations of the effects on the scale of the normal latent."""

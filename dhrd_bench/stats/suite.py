@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dhrd_bench.metrics import METRICS
 from dhrd_bench.stats.bootstrap import Replicates, resample
 from dhrd_bench.stats.design import Floats, Grid, TaskGrid
 from dhrd_bench.stats.intervals import Estimate, Part, Variance, student, variance, wilson
@@ -98,7 +99,7 @@ class Suite:
         found = self.variance({t: self._unit(method) / len(at) for t in at})
         if found is None:
             return Estimate(value)
-        if any("matthews_correlation" in self.tasks[t].task.info.metrics for t in at):
+        if any(METRICS[name].signed for t in at for name in self.tasks[t].task.info.metrics):
             return student(value, found)
         clusters = len(at) ** 2 / sum(1 / self.tasks[t].task.n_clusters for t in at)
         return wilson(value, found, clusters)

@@ -22,8 +22,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dhrd_bench.stats.bootstrap import resample
+from dhrd_bench.stats.counts import cluster_counts, influence
 from dhrd_bench.stats.intervals import bca, percentile
-from dhrd_bench.stats.metrics import cluster_counts, influence
 from dhrd_bench.stats.significance import ALPHA, SUITE, crossed_p, pair_differences, sign_flips
 from dhrd_bench.stats.simulate import SUPERGLUE, Shape, Skill, simulate_grid, truth
 from dhrd_bench.stats.suite import Scored, Suite
