@@ -9,7 +9,7 @@ from dhrd_bench.report.costs import accuracy_and_throughput
 from dhrd_bench.report.figures import many
 from dhrd_bench.report.further import aggregates, equivalences
 from dhrd_bench.report.layout import Section, Table
-from dhrd_bench.report.paper import Comparison, Reference, claims_table
+from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
 from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
 from dhrd_bench.report.timed import TimedMethod, timed_table
 from dhrd_bench.stats.analysis import Analysis
@@ -33,7 +33,7 @@ class Board:
 
     analysis: Analysis
     timed: tuple[TimedMethod, ...] = ()
-    published: Reference | None = None
+    published: PublishedFigures | None = None
     claims: tuple[Comparison, ...] = ()
     badges: tuple[str, ...] = ()
 

@@ -85,11 +85,11 @@ def as_csv(boards: Sequence[Board]) -> str:
     return stream.getvalue()
 
 
-Row = dict[str, Any]
+CsvRow = dict[str, Any]
 """What stands in some of the `FIELDS` of one line; None and absent are alike."""
 
 
-def _rows(board: Board) -> Iterator[Row]:
+def _rows(board: Board) -> Iterator[CsvRow]:
     for line in board.analysis.lines:
         yield from _method_rows(line, board.analysis.critical)
     for point in board.analysis.points:
@@ -104,7 +104,7 @@ def _rows(board: Board) -> Iterator[Row]:
         yield from timed.rows()
 
 
-def _method_rows(line: Line, critical: CriticalDifference | None) -> Iterator[Row]:
+def _method_rows(line: Line, critical: CriticalDifference | None) -> Iterator[CsvRow]:
     method = {"method": line.method}
     yield method | {"figure": "score"} | _estimate(line.score)
     yield from _versus(method, line.versus)
@@ -134,7 +134,7 @@ def _method_rows(line: Line, critical: CriticalDifference | None) -> Iterator[Ro
         yield from _versus(at, task.versus)
 
 
-def _versus(at: Row, versus: Versus | None) -> Iterator[Row]:
+def _versus(at: CsvRow, versus: Versus | None) -> Iterator[CsvRow]:
     if versus is None:
         return
     if versus.gain is not None:
@@ -144,14 +144,14 @@ def _versus(at: Row, versus: Versus | None) -> Iterator[Row]:
         yield at | {"figure": "detectable", "value": versus.detectable}
 
 
-def _estimate(estimate: Estimate | None) -> Row:
+def _estimate(estimate: Estimate | None) -> CsvRow:
     if estimate is None:
         return {}
     row = dataclasses.asdict(estimate)
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
 
 
-def _test(test: Test | None) -> Row:
+def _test(test: Test | None) -> CsvRow:
     if test is None:
         return {}
     decision = "significant" if test.significant else "not significant" if test.decidable else "undecidable"

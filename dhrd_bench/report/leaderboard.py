@@ -11,10 +11,10 @@ from dhrd_bench.report import data, text
 from dhrd_bench.report.badges import badges
 from dhrd_bench.report.board import Board
 from dhrd_bench.report.layout import Document
-from dhrd_bench.report.paper import Reference, compare, find_reference
+from dhrd_bench.report.paper import PublishedFigures, compare, find_published
 from dhrd_bench.report.timed import timed_methods
 from dhrd_bench.results.table import LongTable
-from dhrd_bench.stats import analysis
+from dhrd_bench.stats.analysis import Analysis, analyse_selection
 from dhrd_bench.stats.design import Group
 from dhrd_bench.stats.selection import groups, select
 
@@ -155,7 +155,7 @@ def analyse(
         raise UserError(f"A margin of {margin:g} % cannot be used.", "Name one between 0 and 100, as 1.")
     published = None
     if against is not None:
-        published = Reference(find_reference() if against == "paper" else Path(against))
+        published = PublishedFigures(find_published() if against == "paper" else Path(against))
     boards: list[Board] = []
     empty: list[tuple[Group, UserError]] = []
     for group in groups(table, choice.suite, choice.backbone, choice.budget):
@@ -167,8 +167,8 @@ def analyse(
         except UserError as error:  # a group without such a task or a finished cell does not stop the others
             empty.append((group, error))
         else:
-            figures = analysis.analyse(selection, resamples=resamples, seed=seed, margin=margin)
-            boards.append(_board(table, choice, figures, published))
+            analysis = analyse_selection(selection, resamples=resamples, seed=seed, margin=margin)
+            boards.append(_board(table, choice, analysis, published))
     if not boards:
         raise empty[0][1]
     notes = tuple(f"{' · '.join((group.suite, group.backbone, group.budget))}: {error}" for group, error in empty)
@@ -176,15 +176,15 @@ def analyse(
     return Leaderboard(tuple(boards), notes, problems, command)
 
 
-def _board(table: LongTable, choice: Choice, figures: analysis.Analysis, published: Reference | None) -> Board:
+def _board(table: LongTable, choice: Choice, analysis: Analysis, published: PublishedFigures | None) -> Board:
     """Put what else the table knows beside the figures of one board."""
-    group = figures.selection.group
+    group = analysis.selection.group
     cells = table.cells
     of_group = (cells[["suite", "backbone", "budget"]] == [group.suite, group.backbone, group.budget]).all(axis=1)
     return Board(
-        figures,
-        timed=tuple(timed_methods(table.timed, figures.selection, choice.tasks, choice.methods)),
+        analysis,
+        timed=tuple(timed_methods(table.timed, analysis.selection, choice.tasks, choice.methods)),
         published=published,
-        claims=tuple(compare(figures, published)) if published else (),
+        claims=tuple(compare(analysis, published)) if published else (),
         badges=badges(table.folder, cells[of_group]) if table.folder else (),
     )

@@ -84,7 +84,7 @@ class Comparison:
     reason: str
 
 
-class Reference:
+class PublishedFigures:
     """The published figures, read from a folder with ``claims.yaml`` and the tables it names."""
 
     def __init__(self, folder: Path) -> None:
@@ -130,7 +130,7 @@ class Reference:
         return (min(kept), max(kept)) if kept else None
 
 
-def find_reference() -> Path:
+def find_published() -> Path:
     """Return the folder of the published figures: inside an installed package, or in a checkout."""
     package = Path(__file__).parent.parent
     for folder in (package / "reference", package.parent / "results" / "reference"):
@@ -139,12 +139,12 @@ def find_reference() -> Path:
     raise UserError("The published figures are missing from this installation.", "Install the package anew.")
 
 
-def compare(analysis: Analysis, reference: Reference) -> list[Comparison]:
+def compare(analysis: Analysis, publication: PublishedFigures) -> list[Comparison]:
     """Set each of the paper's claims beside our figure."""
-    return [_compare(analysis, reference, claim) for claim in reference.paper.claims]
+    return [_compare(analysis, publication, claim) for claim in publication.paper.claims]
 
 
-def claims_table(comparisons: Sequence[Comparison], analysis: Analysis, reference: Reference) -> Table:
+def claims_table(comparisons: Sequence[Comparison], analysis: Analysis, publication: PublishedFigures) -> Table:
     """Return the claims as a table."""
     rows = []
     for comparison in comparisons:
@@ -152,13 +152,13 @@ def claims_table(comparisons: Sequence[Comparison], analysis: Analysis, referenc
         verdict = TableCell(comparison.verdict, comparison.reason, decided)
         rows.append((TableCell(comparison.text), _published_cell(comparison), _our_cell(comparison), verdict))
     caption = [
-        f"{reference.paper.paper}. Published: lowest to highest over its backbones, or that of this backbone; computed "
-        "over the tasks of this table.",
+        f"{publication.paper.paper}. Published: lowest to highest over its backbones, or that of this backbone; "
+        "computed over the tasks of this table.",
         "Reproduced: our interval shows the claimed direction and does not lie below the published size. Contradicted: "
         "it lies below that size, or shows the opposite. Undecided: it allows both at this size.",
     ]
-    if analysis.selection.group.suite.partition("[")[0] != reference.paper.suite:
-        caption.append(f"The published figures are on {reference.paper.suite}, ours are on other data.")
+    if analysis.selection.group.suite.partition("[")[0] != publication.paper.suite:
+        caption.append(f"The published figures are on {publication.paper.suite}, ours are on other data.")
     heads = (Column("Claim", "left", wraps=True), Column("Published"), Column("Ours"), Column("Verdict", "left"))
     return Table("Against the paper", heads, tuple(rows), tuple(caption))
 
@@ -181,10 +181,10 @@ def _places(comparison: Comparison) -> int:
     return 2 if comparison.figure == "gain" else 1
 
 
-def _compare(analysis: Analysis, reference: Reference, claim: Claim) -> Comparison:
+def _compare(analysis: Analysis, publication: PublishedFigures, claim: Claim) -> Comparison:
     suite = analysis.suite
     missing = [name for name in (claim.method, claim.over) if name not in suite.methods]
-    published = reference.published(claim, suite.names, analysis.selection.group.backbone)
+    published = publication.published(claim, suite.names, analysis.selection.group.backbone)
     common = (claim.id, claim.text, claim.figure, claim.method, claim.over, published)
     if missing:
         return Comparison(*common, None, "not run", f"needs {' and '.join(missing)}")
