@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from dhrd_bench.report.leaderboard import Leaderboard, analyse
 from dhrd_bench.request import RunRequest
-from dhrd_bench.results.table import LongTable, load_results
+from dhrd_bench.results.loading import load_results
+from dhrd_bench.results.table import LongTable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -148,26 +148,29 @@ def report(
 
     gc.disable()  # a thousand records are a million small objects that live to the end: looking for waste is waste
     from dhrd_bench.cards import split_references
-    from dhrd_bench.report import report as make_report
+    from dhrd_bench.commands.report import ReportRequest, report_command
+    from dhrd_bench.report.leaderboard import Choice, as_format
 
-    raise typer.Exit(
-        make_report(
-            results,
-            suite=suite,
-            backbone=backbone,
-            budget=budget,
-            tasks=split_references(tasks) if tasks else None,
-            methods=split_references(methods) if methods else None,
-            baseline=baseline,
-            reference=reference,
-            format=format_,  # type: ignore[arg-type]
-            output=output,
-            resamples=resamples,
-            seed=seed,
-            against=against,
-            margin=margin,
-        )
+    choice = Choice(
+        suite=suite,
+        backbone=backbone,
+        budget=budget,
+        tasks=tuple(split_references(tasks or "")),
+        methods=tuple(split_references(methods or "")),
+        baseline=baseline,
+        reference=reference,
     )
+    request = ReportRequest(
+        results=results,
+        choice=choice,
+        format=as_format(format_),
+        output=output,
+        resamples=resamples,
+        seed=seed,
+        against=against,
+        margin=margin,
+    )
+    raise typer.Exit(report_command(request))
 
 
 @app.command()

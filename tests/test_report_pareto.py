@@ -14,8 +14,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dhrd_bench.cli import app
-from dhrd_bench.report import report as make_report
-from dhrd_bench.report.picture import as_svg
+from dhrd_bench.commands.report import ReportRequest, report_command
+from dhrd_bench.report.page import as_svg
 from dhrd_bench.results.schema import TrainingCost
 from dhrd_bench.results.timed import timed_path
 from dhrd_bench.stats.intervals import Estimate
@@ -189,7 +189,7 @@ def test_names_in_the_picture_are_escaped_and_without_points_there_is_none():
 def test_both_tables_fit_a_terminal(results, width):
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=True, color_system=None)
-    make_report(results, console=console, resamples=200)
+    report_command(ReportRequest(results=results, resamples=200), console)
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     assert max(map(len, lines)) <= width
     assert any(line.startswith("Timed side by side") for line in lines)

@@ -1,4 +1,4 @@
-"""What a throughput run leaves."""
+"""What a throughput run leaves, and reading it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dhrd_bench.errors import first_misfit
 from dhrd_bench.request import Scenario
 from dhrd_bench.results.schema import Cell, Surroundings
 from dhrd_bench.results.store import Problem, record_path
@@ -122,9 +123,7 @@ def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
         try:
             record = ThroughputRecord.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the whole file"
-            problems.append(Problem(path, f"{place}: {first['msg']}"))
+            problems.append(Problem(path, str(first_misfit(error))))
         except OSError as error:
             problems.append(Problem(path, error.strerror or str(error)))
         else:
