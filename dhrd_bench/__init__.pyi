@@ -1,3 +1,4 @@
+from .api import Choice as Choice
 from .api import Leaderboard as Leaderboard
 from .api import LongTable as LongTable
 from .api import analyse as analyse

@@ -11,9 +11,10 @@ Loading and analysing need no torch.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from dhrd_bench.report.leaderboard import Leaderboard, analyse
+from dhrd_bench.report.leaderboard import Choice, Leaderboard, analyse
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.table import LongTable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from dhrd_bench.grid.plan import Plan
     from dhrd_bench.results.schema import CellRecord
 
-__all__ = ["Leaderboard", "LongTable", "RunRequest", "analyse", "load_results", "plan", "run"]
+__all__ = ["Choice", "Leaderboard", "LongTable", "RunRequest", "analyse", "load_results", "plan", "run"]
 
 
 def plan(request: RunRequest) -> Plan:
@@ -73,5 +74,7 @@ def run(plan: Plan, console: Console | None = None) -> list[CellRecord]:
     from dhrd_bench.grid.run import run_plan
     from dhrd_bench.progress import show_progress
 
-    with show_progress(console or Console(stderr=True), len(plan.missing), "cells") as display:
+    # A notebook is no terminal, whatever the colours it asks for: it gets lines.
+    shown = console or Console(stderr=True, force_terminal=sys.stderr.isatty(), force_jupyter=False)
+    with show_progress(shown, len(plan.missing), "cells") as display:
         return run_plan(plan, display)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from dhrd_bench.contracts import Card
-from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.errors import UserError, did_you_mean, first_misfit
 
 C = TypeVar("C", bound=Card)
 
@@ -69,11 +69,11 @@ class Reference:
         except (ValidationError, yaml.YAMLError) as error:
             hint, reason = "", str(error)
             if isinstance(error, ValidationError):
-                first = error.errors()[0]
-                reason = first["msg"]
-                if first["type"] == "literal_error" and len(first["loc"]) == 1:
-                    choices = get_args(known[str(first["loc"][0])].annotation)
-                    hint = did_you_mean(str(first["input"]), [str(choice) for choice in choices])
+                misfit = first_misfit(error)
+                reason = misfit.message
+                if misfit.kind == "literal_error" and len(misfit.keys) == 1:
+                    choices = get_args(known[str(misfit.keys[0])].annotation)
+                    hint = did_you_mean(str(misfit.value), [str(choice) for choice in choices])
             raise UserError(f"{what} {self}: {reason}.", hint) from error
 
 
@@ -147,7 +147,6 @@ def read_card(cls: type[C], raw: dict[str, Any], path: Path) -> C:
     try:
         return cls.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        known = did_you_mean(str(first["loc"][-1]), cls.model_fields) if first["type"] == "extra_forbidden" else ""
-        raise UserError(f"{path}: {place}: {first['msg']}.", known) from error
+        misfit = first_misfit(error)
+        hint = did_you_mean(str(misfit.keys[-1]), cls.model_fields) if misfit.kind == "extra_forbidden" else ""
+        raise UserError(f"{path}: {misfit}.", hint) from error

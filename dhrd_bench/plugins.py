@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dhrd_bench import registry
-from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.errors import UserError, did_you_mean, first_misfit
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -91,7 +91,7 @@ def register(cls: M) -> M:
     try:
         cls.Params()
     except ValidationError as error:
-        parameter = error.errors()[0]["loc"][0]
+        parameter = first_misfit(error).keys[0]
         raise UserError(f"Method {name!r}: parameter {parameter!r} has no valid default.") from error
     registry.methods.add(name, lambda: cls, origin)
     return cls

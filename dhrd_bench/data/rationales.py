@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.errors import UserError, did_you_mean, first_misfit
 
 Idx = int | str | dict[str, int]
 """How a data set numbers its rows; nested sets use several numbers."""
@@ -115,10 +115,9 @@ def parse_line(line: bytes, path: Path, number: int) -> Rationale:
     try:
         return Rationale.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        known = did_you_mean(place, Rationale.model_fields) if first["type"] == "extra_forbidden" else ""
-        raise UserError(f"{path}, line {number}: {place + ': ' if place else ''}{first['msg']}.", known) from None
+        misfit = first_misfit(error)
+        known = did_you_mean(misfit.place, Rationale.model_fields) if misfit.kind == "extra_forbidden" else ""
+        raise UserError(f"{path}, line {number}: {misfit if misfit.keys else misfit.message}.", known) from None
 
 
 def read_rows(path: Path) -> list[Rationale]:

@@ -37,7 +37,7 @@ def print_document(document: Document, console: Console) -> None:
 def as_text(document: Document) -> str:
     """Return `document` as plain text."""
     stream = io.StringIO()
-    print_document(document, Console(file=stream, width=PLAIN_WIDTH))
+    print_document(document, Console(file=stream, width=PLAIN_WIDTH, force_jupyter=False))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 

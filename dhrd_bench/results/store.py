@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dhrd_bench.errors import UserError
+from dhrd_bench.errors import UserError, first_misfit
 from dhrd_bench.results.schema import SCHEMA_VERSION, Cell, CellRecord, IdentityParts
 
 
@@ -85,9 +85,7 @@ def read_record(path: Path) -> CellRecord:
     try:
         record = CellRecord.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise ValueError(f"{place}: {first['msg']}") from error
+        raise ValueError(str(first_misfit(error))) from error
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from error
     if record.schema_version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
