@@ -18,7 +18,7 @@ from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.results.timed import Figure, Measurement, Scenario, ThroughputRecord
 
 if TYPE_CHECKING:
-    from dhrd_bench.throughput.measure import Protocol
+    from dhrd_bench.throughput.timing import TimingSettings
 
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
 
@@ -63,10 +63,10 @@ def run_and_time(*, console: Console, dry_run: bool, scenarios: str, results: Pa
 def _time_and_tell(
     plan: Plan, scenarios: Sequence[Scenario], results: Path, settings: dict[str, Any], console: Console
 ) -> int:
-    from dhrd_bench.throughput.measure import Protocol
+    from dhrd_bench.throughput.timing import TimingSettings
 
     valid = True
-    for record in time_plan(plan, scenarios, results, Protocol(**settings), console):
+    for record in time_plan(plan, scenarios, results, TimingSettings(**settings), console):
         console.print(as_table(record))
         for one in record.measurements:
             for reason in one.reasons:
@@ -77,7 +77,7 @@ def _time_and_tell(
 
 
 def time_plan(
-    plan: Plan, scenarios: Sequence[Scenario], results: Path, protocol: Protocol, console: Console
+    plan: Plan, scenarios: Sequence[Scenario], results: Path, protocol: TimingSettings, console: Console
 ) -> Iterator[ThroughputRecord]:
     """Fit what has not been kept, then time; records are written below `results` as they come."""
     from dhrd_bench.backbones import load

@@ -16,7 +16,7 @@ from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
 from dhrd_bench.data.prompts import Renderer
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.data.rationales import read_rows as read_rationales
-from dhrd_bench.data.rows import Layout, Row, empty_texts, fingerprint, join_rationales, read_rows
+from dhrd_bench.data.rows import Layout, SourceRow, empty_texts, fingerprint, join_rationales, read_rows
 from dhrd_bench.data.sources import Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
@@ -274,7 +274,7 @@ def seeded_order(names: Sequence[str], seed: int) -> list[str]:
     return sorted(dict.fromkeys(names), key=lambda name: (derive_seed(str(seed), name), name))
 
 
-def _divide(rows: list[Row], rule: SplitCard) -> dict[str, list[Row]]:
+def _divide(rows: list[SourceRow], rule: SplitCard) -> dict[str, list[SourceRow]]:
     """Divide rows into train and test by whole clusters; both get at least one."""
     order = seeded_order([row.cluster for row in rows], rule.seed)
     sizes: dict[str, int] = {}
@@ -297,7 +297,7 @@ def _build(
     name: str,
     definition: TaskDefinition,
     prompt: str,
-    splits: Mapping[str, Sequence[Row]],
+    splits: Mapping[str, Sequence[SourceRow]],
     rationales: Mapping[str, str],
     source: Source,
     notes: tuple[str, ...],
@@ -308,13 +308,13 @@ def _build(
     answers = card.answers or labels
     renderer = Renderer(card, answers)
 
-    def examples(row: Row) -> list[Example]:
+    def examples(row: SourceRow) -> list[Example]:
         texts = renderer.render(row.fields, row.place)
         if not card.candidates:
             return [Example(row.id, texts[0])]
         return [Example(f"{row.id}:{which}", text) for which, text in zip(classes, texts, strict=True)]
 
-    def train_row(row: Row) -> TrainRow:
+    def train_row(row: SourceRow) -> TrainRow:
         rationale = rationales.get(row.id)
         labeled = tuple(
             LabeledExample(example, int(which == row.label) if card.candidates else row.label, rationale)

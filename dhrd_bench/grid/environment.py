@@ -30,7 +30,7 @@ def environment(device: str, dtype: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "packages": {name: found for name in PACKAGES if (found := package_version(name))},
+        "packages": {name: installed for name in PACKAGES if (installed := package_version(name))},
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
