@@ -15,7 +15,7 @@ from scipy.stats import bootstrap
 
 from dhrd_bench.results.store import read_records
 from dhrd_bench.results.table import long_table
-from dhrd_bench.stats.analysis import analyse
+from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.bootstrap import resample
 from dhrd_bench.stats.design import TaskGrid
 from dhrd_bench.stats.selection import groups, select
@@ -42,7 +42,7 @@ def analysis(quick: bool) -> Row:
         errors: dict[str, float] = {}
 
         def ours(number: int) -> Work:
-            return Work(cells, timed(lambda: analyse(selection, resamples=RESAMPLES)))
+            return Work(cells, timed(lambda: analyse_selection(selection, resamples=RESAMPLES)))
 
         def peer(number: int) -> Work:
             def all_of_them() -> None:

@@ -85,7 +85,7 @@ def measure(name: str, quick: bool) -> dict[str, object]:
 
     from dhrd_bench.backbones import resolve
     from dhrd_bench.backbones.loading import settle
-    from dhrd_bench.grid.environment import environment, package_version
+    from dhrd_bench.grid.environment import package_version, surroundings_of
     from dhrd_bench.throughput.machine import BusyMeter
 
     disable_progress_bar()
@@ -93,7 +93,7 @@ def measure(name: str, quick: bool) -> dict[str, object]:
     logging.disable_progress_bar()
     module, _, function = ROWS[name].partition(":")
     card = settle(resolve("smollm2-135m"))
-    surroundings = environment(card.device, card.dtype)
+    surroundings = surroundings_of(card.device, card.dtype, card.engine).model_dump(mode="json")
     surroundings["packages"] |= {peer: package_version(peer) for peer in PEERS}
     meter, started = BusyMeter(), time.perf_counter()
     row = getattr(importlib.import_module(module), function)(quick)

@@ -1,3 +1,9 @@
+from .api import Leaderboard as Leaderboard
+from .api import LongTable as LongTable
+from .api import analyse as analyse
+from .api import load_results as load_results
+from .api import plan as plan
+from .api import run as run
 from .contracts import UNPARSABLE as UNPARSABLE
 from .contracts import Budget as Budget
 from .contracts import Context as Context
@@ -24,6 +30,7 @@ from .modeling.encode import Row as Row
 from .modeling.fitted import Fitted as Fitted
 from .plugins import method as method
 from .plugins import register as register
+from .request import RunRequest as RunRequest
 from .shuffling import derange as derange
 from .training.loop import fine_tune as fine_tune
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,6 @@ from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean
 
 C = TypeVar("C", bound=Card)
-
-_REFERENCE = re.compile(r"^(?P<name>[^\[\]]+?)(?:\[(?P<options>[^\[\]]*)\])?$")
 
 
 @dataclass(frozen=True)
@@ -34,23 +33,24 @@ class Reference:
         UserError
             If the text has another form or sets a key twice.
         """
-        match = _REFERENCE.match(text.strip())
-        if not match:
+        name, bracket, rest = text.strip().partition("[")
+        pieces = _split(rest[:-1]) if rest.endswith("]") else [] if not bracket else None
+        if not name.strip() or "]" in name or pieces is None:
             raise UserError(f"Cannot read {text!r}.", "Write NAME or NAME[key=value,...].")
         options: dict[str, str] = {}
-        for part in filter(None, (piece.strip() for piece in (match["options"] or "").split(","))):
-            key, equals, value = (piece.strip() for piece in part.partition("="))
+        for piece in pieces:
+            key, equals, value = (part.strip() for part in piece.partition("="))
             if not equals or not key or not value or key in options:
-                raise UserError(f"Cannot read the setting {part!r} of {text!r}.", "Write each once, as key=value.")
+                raise UserError(f"Cannot read the setting {piece!r} of {text!r}.", "Write each once, as key=value.")
             options[key] = value
-        return cls(match["name"].strip(), tuple(sorted(options.items())))
+        return cls(name.strip(), tuple(sorted(options.items())))
 
     def __str__(self) -> str:
         inside = ",".join(f"{key}={value}" for key, value in self.options)
         return f"{self.name}[{inside}]" if inside else self.name
 
     def apply(self, card: C, what: str) -> C:
-        """Return `card` with this reference's settings, validated.
+        """Return `card` with this reference's settings, validated; a nested card keeps what is not named.
 
         Raises
         ------
@@ -65,7 +65,7 @@ class Reference:
                 raise UserError(f"{what} {self.name!r} has no setting {key!r}.", did_you_mean(key, known))
         try:
             values = {key: yaml.safe_load(value) for key, value in self.options}
-            return type(card).model_validate(card.model_dump() | values)
+            return type(card).model_validate(_overlay(card.model_dump(), values))
         except (ValidationError, yaml.YAMLError) as error:
             hint, reason = "", str(error)
             if isinstance(error, ValidationError):
@@ -77,9 +77,63 @@ class Reference:
             raise UserError(f"{what} {self}: {reason}.", hint) from error
 
 
+def canonical(name: str, card: Card, default: Card) -> Reference:
+    """Return the one reference that says how `card` differs from `default`, the card called `name`.
+
+    Two spellings of one card have the same: a default that is written out is left out, numbers are
+    written as the card holds them.
+    """
+    changes = _difference(card.model_dump(mode="json"), default.model_dump(mode="json"))
+    return Reference(name, tuple(sorted((key, _text(value)) for key, value in changes.items())))
+
+
 def split_references(text: str) -> list[str]:
     """Split a comma-separated list whose items may carry ``[...]`` with commas of their own."""
-    return [piece.strip() for piece in re.split(r",(?![^\[]*\])", text) if piece.strip()]
+    return _split(text)
+
+
+def _split(text: str) -> list[str]:
+    """Split at the commas outside brackets, braces and double quotes; empty pieces are left out."""
+    pieces, depth, quoted = [""], 0, False
+    for character in text:
+        quoted ^= character == '"'
+        depth += 0 if quoted else (character in "[{") - (character in "]}")
+        if character == "," and depth == 0 and not quoted:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def _overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _overlay(base[key], value) if nested else value
+    return merged
+
+
+def _difference(values: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """Return what of `values` is not as in `default`, mapping by mapping."""
+    changes = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(default.get(key), dict):
+            if inner := _difference(value, default[key]):
+                changes[key] = inner
+        elif key not in default or value != default[key]:
+            changes[key] = value
+    return changes
+
+
+def _text(value: Any) -> str:
+    """Return `value` as a setting that YAML reads back as the same value; a plain word stays plain."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_text(inner) for inner in value) + "]"
+    if isinstance(value, str) and re.fullmatch(r"[\w./:@-]+", value) and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def read_card(cls: type[C], raw: dict[str, Any], path: Path) -> C:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from dhrd_bench.commands.rationales import app as rationales_app
+from dhrd_bench.commands.results import app as results_app
 from dhrd_bench.errors import UserError
 
 app = typer.Typer(
@@ -21,71 +22,104 @@ app = typer.Typer(
 )
 
 app.add_typer(rationales_app, name="rationales")
+app.add_typer(results_app, name="results")
 
-Include = Annotated[
-    list[Path] | None, typer.Option("--include", help="Folder with methods, suites, budgets of your own; repeatable.")
+Config = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with a request, as --dry-run --format yaml prints it.")
 ]
-Methods = Annotated[str, typer.Option("--methods", help="Comma-separated; settings as in 'NAME[alpha=0.5,beta=1]'.")]
-Suite = Annotated[str, typer.Option("--suite", help="Suite; a prompt as in 'superglue7[prompt=paper]'.")]
+Include = Annotated[
+    list[Path] | None,
+    typer.Option("--include", help="Folder with methods, suites, budgets of your own; repeatable."),
+]
+Methods = Annotated[
+    str | None, typer.Option("--methods", help="Comma-separated; settings as in 'NAME\\[alpha=0.5,beta=1]'.")
+]
+SuiteName = Annotated[
+    str | None,
+    typer.Option("--suite", help="Suite; a prompt as in 'superglue7\\[prompt=paper]'.", show_default="mini7"),
+]
+Prompt = Annotated[str | None, typer.Option("--prompt", help="Prompt of the suite, if not its default one.")]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Comma-separated; all tasks of the suite by default.")]
-Backbone = Annotated[str, typer.Option("--backbone", help="Name, hub id or local folder; 'NAME[dtype=float32]'.")]
-Budget = Annotated[str, typer.Option("--budget", help="Named limits; 'NAME[epochs=1]' changes one.")]
-Seeds = Annotated[str | None, typer.Option("--seeds", help="A count (5), a list (0,3,7) or a range (2-4).")]
+BackboneName = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone", help="Name, hub id or local folder; 'NAME\\[dtype=float32]'.", show_default="smollm2-135m"
+    ),
+]
+BudgetName = Annotated[
+    str | None,
+    typer.Option("--budget", help="Named limits; 'NAME\\[epochs=1]' changes one.", show_default="smoke"),
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option("--seeds", help="A count (5), a list (0,3,7) or a range (2-4).", show_default="the budget's"),
+]
 Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
+ResultsOption = Annotated[Path | None, typer.Option("--results", help="Folder of the records.", show_default="results")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="DHRD_DATA_DIR", help="Folder with a suite's files in their release layout."),
+    typer.Option("--data-dir", help="Folder with a suite's files in their release layout; or DHRD_DATA_DIR."),
 ]
 
 
 @app.command()
 def run(
-    methods: Methods,
-    suite: Suite = "mini7",
+    methods: Methods = None,
+    suite: SuiteName = None,
     tasks: Tasks = None,
-    backbone: Backbone = "smollm2-135m",
-    budget: Budget = "smoke",
+    backbone: BackboneName = None,
+    budget: BudgetName = None,
     seeds: Seeds = None,
+    prompt: Prompt = None,
     data_dir: DataDir = None,
     rationales: Annotated[
-        Path | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
+        str | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
     ] = None,
-    results: Results = Path("results"),
+    results: ResultsOption = None,
     include: Include = None,
     throughput: Annotated[
         str | None, typer.Option(help="Then time what was fitted: offline, single-stream, server.")
     ] = None,
+    config: Config = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,
+    format_: Annotated[
+        str, typer.Option("--format", help="Of --dry-run: table, or yaml for the complete request.")
+    ] = "table",
 ) -> None:
     """Run the cells that have no record yet: methods x tasks x seeds."""
-    _include(include)
-    from functools import partial
-
     from rich.console import Console
 
-    from dhrd_bench.commands.run import run_command
+    from dhrd_bench.request import Options, read_request
 
-    command, console = run_command, Console()
-    if throughput is not None:
-        from dhrd_bench.commands.listing import wide_console
-        from dhrd_bench.commands.throughput import run_and_time
+    options = Options(
+        methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
+        data_dir=data_dir, rationales=rationales, include=include, results=results, throughput=throughput,
+    )  # fmt: skip
+    request = read_request(config, options)
+    from dhrd_bench.commands.listing import wide_console
+    from dhrd_bench.commands.run import dry_run_command, run_command
 
-        command, console = partial(run_and_time, scenarios=throughput), console if dry_run else wide_console()
-    raise typer.Exit(
-        command(
-            console=console,
-            dry_run=dry_run,
-            methods=methods,
-            suite=suite,
-            tasks=tasks,
-            backbone=backbone,
-            budget=budget,
-            seeds=seeds,
-            data_dir=data_dir,
-            rationales=rationales,
-            results=results,
-        )
-    )
+    if dry_run:
+        raise typer.Exit(dry_run_command(request, format_, Console()))
+    raise typer.Exit(run_command(request, wide_console() if request.throughput else Console()))
+
+
+@app.command()
+def rerun(
+    record: Annotated[Path, typer.Argument(help="Record of a cell, as results/.../seed-0.json.")],
+    data_dir: DataDir = None,
+    include: Include = None,
+    rationales: Annotated[str | None, typer.Option(help="The rationale store that the cell was trained on.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Folder of the backbone, if it was a local one.")] = None,
+) -> None:
+    """Run a record's cell again, compare its predictions, and say what differs in the surroundings."""
+    from rich.console import Console
+
+    from dhrd_bench.commands.rerun import rerun_command
+    from dhrd_bench.request import Options
+
+    options = Options(data_dir=data_dir, include=include, rationales=rationales, backbone=backbone)
+    raise typer.Exit(rerun_command(record, options, Console()))
 
 
 @app.command()
@@ -114,66 +148,69 @@ def report(
 
     gc.disable()  # a thousand records are a million small objects that live to the end: looking for waste is waste
     from dhrd_bench.cards import split_references
-    from dhrd_bench.report import report as make_report
+    from dhrd_bench.commands.report import ReportRequest, report_command
+    from dhrd_bench.report.leaderboard import Choice, as_format
 
-    raise typer.Exit(
-        make_report(
-            results,
-            suite=suite,
-            backbone=backbone,
-            budget=budget,
-            tasks=split_references(tasks) if tasks else None,
-            methods=split_references(methods) if methods else None,
-            baseline=baseline,
-            reference=reference,
-            format=format_,  # type: ignore[arg-type]
-            output=output,
-            resamples=resamples,
-            seed=seed,
-            against=against,
-            margin=margin,
-        )
+    choice = Choice(
+        suite=suite,
+        backbone=backbone,
+        budget=budget,
+        tasks=tuple(split_references(tasks or "")),
+        methods=tuple(split_references(methods or "")),
+        baseline=baseline,
+        reference=reference,
     )
+    request = ReportRequest(
+        results=results,
+        choice=choice,
+        format=as_format(format_),
+        output=output,
+        resamples=resamples,
+        seed=seed,
+        against=against,
+        margin=margin,
+    )
+    raise typer.Exit(report_command(request))
 
 
 @app.command()
 def throughput(
-    methods: Methods,
-    suite: Suite = "mini7",
+    methods: Methods = None,
+    suite: SuiteName = None,
     tasks: Tasks = None,
-    backbone: Backbone = "smollm2-135m",
-    budget: Budget = "smoke",
-    seeds: Seeds = "0",
-    scenarios: Annotated[str, typer.Option(help="offline, single-stream, server.")] = "offline",
+    backbone: BackboneName = None,
+    budget: BudgetName = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="A count (5), a list (0,3,7) or a range (2-4).", show_default="0")
+    ] = None,
+    prompt: Prompt = None,
+    scenarios: Annotated[
+        str | None, typer.Option(help="offline, single-stream, server.", show_default="offline")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds in which every method has its turn.")] = 10,
     block: Annotated[int, typer.Option(min=1, help="Examples a turn.")] = 48,
     queries: Annotated[int, typer.Option(min=1, help="Queries of single-stream and server.")] = 128,
     p99_bound: Annotated[float, typer.Option(help="Seconds that p99 must stay within under server.")] = 1.0,
     margin: Annotated[float, typer.Option(help="Margin in % of the equivalence test.")] = 5.0,
     data_dir: DataDir = None,
-    results: Results = Path("results"),
+    results: ResultsOption = None,
     include: Include = None,
+    config: Config = None,
 ) -> None:
     """Time fitted methods against each other: QPS and ratios with intervals."""
-    _include(include)
+    from dhrd_bench.request import Options, read_request
+
+    options = Options(
+        methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
+        data_dir=data_dir, include=include, results=results, throughput=scenarios,
+    )  # fmt: skip
+    request = read_request(config, options, Options(seeds="0", throughput="offline"))
     from dhrd_bench.commands.listing import wide_console
     from dhrd_bench.commands.throughput import throughput_command
+    from dhrd_bench.throughput.timing import TimingSettings
 
-    raise typer.Exit(
-        throughput_command(
-            console=wide_console(),
-            scenarios=scenarios,
-            results=results,
-            settings={"rounds": rounds, "block": block, "queries": queries, "p99_bound": p99_bound, "margin": margin},
-            methods=methods,
-            suite=suite,
-            tasks=tasks,
-            backbone=backbone,
-            budget=budget,
-            seeds=seeds,
-            data_dir=data_dir,
-        )
-    )
+    settings = TimingSettings(rounds=rounds, block=block, queries=queries, p99_bound=p99_bound, margin=margin)
+    raise typer.Exit(throughput_command(request, settings, wide_console()))
 
 
 @app.command("list")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class UserError(Exception):
@@ -31,3 +35,36 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean {folded[near[0]]!r}?"
     return f"Known: {', '.join(names)}." if names else "None are known."
+
+
+class Misfit(NamedTuple):
+    """One value that does not fit its model.
+
+    Attributes
+    ----------
+    keys
+        The way to it, from the outside in; empty for the whole document.
+    message, kind
+        What is wrong, in pydantic's words, and pydantic's name for it.
+    value
+        What stands there.
+    """
+
+    keys: tuple[int | str, ...]
+    message: str
+    kind: str
+    value: object
+
+    @property
+    def place(self) -> str:
+        """The way to it as text."""
+        return ".".join(map(str, self.keys)) or "the whole file"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+def first_misfit(error: ValidationError) -> Misfit:
+    """Return what to mend first; a misspelt key is also a missing one, and comes before it."""
+    first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
+    return Misfit(first["loc"], first["msg"].removeprefix("Value error, "), first["type"], first["input"])

@@ -10,7 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from dhrd_bench.results.schema import Cell, CellRecord, Data, MethodInfo, Rows, TaskInfo, Timing
+from dhrd_bench.results.schema import (
+    BackboneIdentity,
+    Cell,
+    CellRecord,
+    Data,
+    IdentityParts,
+    MethodIdentity,
+    MethodInfo,
+    Rows,
+    SuiteIdentity,
+    Surroundings,
+    TaskIdentity,
+    TaskInfo,
+    Timing,
+)
 from dhrd_bench.results.store import record_path
 from dhrd_bench.results.table import LongTable, long_table
 from dhrd_bench.results.timed import Figure, Measurement, ThroughputRecord
@@ -68,6 +82,23 @@ THREE = (
 )
 
 
+def parts(version: str = "v1", data_version: str = "", method_version: str = "") -> IdentityParts:
+    """Return identity parts of which only the versions matter."""
+    return IdentityParts(
+        harness="1.0",
+        suite=SuiteIdentity(name="fake", version="1.0.0"),
+        task=TaskIdentity(name="t", version="1.0.0", prompt="native", prompt_version="1.0.0", fingerprint="f"),
+        rows="r",
+        method=MethodIdentity(name="m", version="1.0.0", params={}, code="c"),
+        backbone=BackboneIdentity(revision="r", dtype="float32"),
+        budget={},
+        seed=0,
+        version=version,
+        data_version=data_version,
+        method_version=method_version,
+    )
+
+
 def record(task: FakeTask, method: FakeMethod, seed: int, **changes: Any) -> CellRecord:
     """Return one cell's record; `changes` replace its fields."""
     labels = task.labels()
@@ -85,7 +116,7 @@ def record(task: FakeTask, method: FakeMethod, seed: int, **changes: Any) -> Cel
     seconds = sum(s for _, s in laps)
     fields: dict[str, Any] = {
         "identity": f"{method.name}-{task.name}-{seed}",
-        "parts": {"version": "v1"},
+        "parts": parts(),
         "cell": Cell(suite="fake", task=task.name, method=method.name, backbone="tiny", budget="smoke", seed=seed),
         "status": "ok",
         "method": MethodInfo(role=method.role, inference=method.inference, uses_rationales=False),
@@ -140,7 +171,8 @@ def throughput(
         "scenario": scenario,
         "cell": Cell(suite="fake", task=task.name, method=methods[0].name, backbone="tiny", budget="smoke", seed=seed),
         "baseline": names.get("baseline"), "reference": names.get("reference"), "margin": 5.0, "examples": task.rows,
-        "peak_flops": 1e9, "other_load": 0.0, "measurements": measurements, "environment": {}, "finished": "2026",
+        "peak_flops": 1e9, "other_load": 0.0, "measurements": measurements,
+        "environment": Surroundings(), "finished": "2026",
     }  # fmt: skip
     return ThroughputRecord(**(fields | changes))
 

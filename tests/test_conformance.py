@@ -7,7 +7,7 @@ import itertools
 import json
 import pickle
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def card(**changes: Any) -> db.MethodCard:
 
 
 def spec(cls: type[db.Method]) -> MethodSpec:
-    return MethodSpec(cls.card.name, cls, {})
+    return MethodSpec(cls.card.name, cls, cls.Params())
 
 
 def outcome(cls: type[db.Method], check: str, backbone: Backbone) -> CheckOutcome:
@@ -387,14 +387,14 @@ class Modest(FirstWord):
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def registered() -> Iterator[None]:
     """Broken, honest and modest methods in a registry of their own."""
-    entries = {
-        cls.card.name: registry.Entry(cls.card.name, lambda cls=cls: cls, "here")
-        for cls in (FirstWord, Honest, Modest, Whole)
-    }
-    monkeypatch.setattr(registry.methods, "_entries", entries)
-    monkeypatch.setattr(registry, "broken_plugins", {})
+    plugins.load_all()
+    with plugins.isolated():
+        registry.methods.entries.clear()
+        for cls in (FirstWord, Honest, Modest, Whole):
+            registry.methods.add(cls.card.name, lambda cls=cls: cls, "here")
+        yield
 
 
 def test_an_expected_failure_is_no_failure(registered: None) -> None:
@@ -429,7 +429,7 @@ def test_all_and_json_and_plug_ins_that_did_not_load(registered: None, capsys: p
     body = json.loads(capsys.readouterr().out)
     assert {each["method"] for each in body["outcomes"]} == {"first-word", "honest", "modest", "whole"}
     assert {each["status"] for each in body["outcomes"]} == {"pass", "fail", "expected", "unexpected pass"}
-    del registry.methods._entries["whole"]
+    del registry.methods.entries["whole"]
     assert run_command(console, everything=True) == 0
     plugins.state.broken["/some/where.py"] = "NameError: name 'x' is not defined"
     assert run_command(console, everything=True) == 1

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dhrd_bench.contracts import UNPARSABLE, Predictions
-from dhrd_bench.data.cards import METRICS
 from dhrd_bench.data.metrics import compute
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.scoring import choose, score
+from dhrd_bench.metrics import METRICS
 
 # ---------------------------------------------------------------- by hand
 

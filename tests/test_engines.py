@@ -25,6 +25,7 @@ from dhrd_bench.grid.plan import make_plan
 from dhrd_bench.inference.engine import Engine, Stop
 from dhrd_bench.inference.engines import engine_of
 from dhrd_bench.inference.vllm import Vllm
+from dhrd_bench.request import RunRequest
 from dhrd_bench.results.store import read_records
 
 FAST = "smoke[train_rows=8,dev_rows=2,test_rows=6,epochs=1,tuning=top:1,max_length=96,decoding={max_new_tokens: 6}]"
@@ -208,14 +209,14 @@ def test_choosing_is_checked_before_anything_runs(monkeypatch: pytest.MonkeyPatc
 def test_only_another_engine_is_part_of_the_identity(tmp_path: Path) -> None:
     def planned(backbone: str) -> Any:
         wanted = {"suite": "mini7", "methods": "pooled", "tasks": "rte", "budget": FAST, "seeds": "0"}
-        return make_plan(results=tmp_path, backbone=backbone, **wanted).cells[0]
+        return make_plan(RunRequest(results=tmp_path, backbone=backbone, **wanted)).cells[0]
 
     plain, named, vllm = (planned(name) for name in ("tiny", "tiny[engine=transformers]", "tiny[engine=vllm]"))
     assert plain.identity == named.identity
-    assert set(plain.parts["backbone"]) == {"revision", "dtype"}
-    assert vllm.parts["backbone"]["engine"] == "vllm"
+    assert set(plain.parts.hashed()["backbone"]) == {"revision", "dtype"}
+    assert vllm.parts.backbone.engine == "vllm"
     assert vllm.identity != plain.identity
-    assert vllm.parts["version"] != plain.parts["version"], "no table mixes engines"
+    assert vllm.parts.version != plain.parts.version, "no table mixes engines"
 
 
 def test_the_commands_end_to_end(vllm: type[LLM], tmp_path: Path) -> None:
@@ -231,8 +232,10 @@ def test_the_commands_end_to_end(vllm: type[LLM], tmp_path: Path) -> None:
         records, unreadable = read_records(results)
         assert len(records) == 8
         assert not unreadable
-        assert all(record.environment["engine"].startswith(label) for record in records)
-        assert all(record.cell.backbone == f"tiny[device=cpu,dtype=float32,engine={engine}]" for record in records)
+        assert all(record.environment.engine.startswith(label) for record in records)
+        # What is the default goes without saying.
+        name = "tiny[device=cpu" + (",engine=vllm]" if engine == "vllm" else "]")
+        assert {record.cell.backbone for record in records} == {name}
         outcomes[engine] = {
             (record.cell.task, record.cell.method): (record.rows.prediction, record.timing.tokens_out)
             for record in records

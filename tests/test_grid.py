@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -17,14 +16,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from dhrd_bench import plugins
 from dhrd_bench.contracts import Predictions, derive_seed
 from dhrd_bench.errors import UserError
-from dhrd_bench.grid.identity import code_fingerprint, digest
-from dhrd_bench.grid.plan import Plan, make_plan, method_specs, parse_seeds
-from dhrd_bench.grid.progress import Lines
-from dhrd_bench.grid.run import Clock, run_grid
+from dhrd_bench.grid.identity import digest
+from dhrd_bench.grid.plan import Plan, make_plan, method_specs
+from dhrd_bench.grid.run import Clock, run_plan
+from dhrd_bench.progress import Display
+from dhrd_bench.request import RunRequest, parse_seeds
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import find, keep_current, read_record, read_records, record_path, write_record
 
@@ -36,7 +37,11 @@ def plan(results: Path, **changes: Any) -> Plan:
         "suite": "mini7", "methods": "pooled,dhrd", "tasks": "copa,rte",
         "backbone": "tiny", "budget": FAST, "seeds": "2",
     }  # fmt: skip
-    return make_plan(results=results, **(wanted | changes))
+    return make_plan(RunRequest(results=results, **(wanted | changes)))
+
+
+def run(wanted: Plan) -> list[CellRecord]:
+    return run_plan(wanted, Display(Console(quiet=True), len(wanted.missing)))
 
 
 @pytest.fixture(autouse=True)
@@ -47,16 +52,10 @@ def registry_as_it_was() -> Iterator[None]:
         yield
 
 
-class Silent:
-    def start_cell(self, planned: object) -> None: ...
-    def step(self, *_: object) -> None: ...
-    def finish_cell(self, record: object, seconds: float) -> None: ...
-
-
 def outcome(record: CellRecord) -> tuple[Any, ...]:
     """All of a record that does not depend on the clock."""
     assert record.rows is not None
-    return record.identity, record.metrics, record.rows.model_dump(), record.train["epochs"]
+    return record.identity, record.metrics, record.rows.model_dump(), record.train.epochs
 
 
 # ---------------------------------------------------------------- seeds and identities
@@ -71,17 +70,16 @@ def outcome(record: CellRecord) -> tuple[Any, ...]:
         ("0,3,7", [0, 3, 7]),
         ("2-4", [2, 3, 4]),
         ("7,", [7]),
-        (None, [0, 1]),
     ],
 )
-def test_seeds(text: str | None, seeds: list[int]) -> None:
-    assert parse_seeds(text, 2) == seeds
+def test_seeds(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "x", "1-", "-1", ","])
 def test_seeds_that_cannot_be_read(text: str) -> None:
     with pytest.raises(UserError, match="seeds"):
-        parse_seeds(text, 1)
+        parse_seeds(text)
 
 
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=4), st.lists(st.text(max_size=5), min_size=1, max_size=4))
@@ -113,7 +111,7 @@ def test_records_count_the_tokens_of_the_rationales_that_a_method_was_given(tmp_
     from dhrd_bench.backbones import load
 
     wanted = plan(tmp_path, seeds="0", tasks="rte")
-    counted = {one.cell.method: one.train["teacher_tokens"] for one in run_grid(wanted, tmp_path, Silent())}
+    counted = {one.cell.method: one.train.teacher_tokens for one in run(wanted)}
     data = wanted.cells[0].data
     texts = {row.rationale for row in (*data.train, *data.dev) if row.rationale}
     assert len(texts) > 5
@@ -153,40 +151,6 @@ def test_a_method_never_sees_test_labels(tmp_path: Path) -> None:
     assert seen
 
 
-METHOD = """
-import dhrd_bench as db
-
-class Mine(db.FineTuned):
-    '{doc}'
-    {comment}
-    card = db.MethodCard(name="mine", summary="s", objective="o", inference="pooled")
-
-    def weights(self):
-        return {{"cls":   {weight}}}
-
-    def rows(self, row, encode):
-        return []
-"""
-
-
-def test_code_fingerprint_ignores_words_and_sees_code(tmp_path: Path) -> None:
-    def fingerprint(folder: str, **parts: str) -> str:
-        path = tmp_path / folder / "mine.py"
-        path.parent.mkdir()
-        path.write_text(METHOD.format(**parts))
-        spec = importlib.util.spec_from_file_location(f"mine_{folder}", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        return code_fingerprint(module.Mine)
-
-    plain = fingerprint("a", doc="One.", comment="# one", weight="1.0")
-    assert fingerprint("b", doc="Another.", comment="", weight="1.0") == plain
-    assert fingerprint("c", doc="One.", comment="# one", weight="2.0") != plain
-
-
 def test_digest_does_not_depend_on_key_order() -> None:
     assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
@@ -196,13 +160,13 @@ def test_digest_does_not_depend_on_key_order() -> None:
 
 
 def test_run_resume_and_superseded_records(tmp_path: Path) -> None:
-    first = run_grid(plan(tmp_path), tmp_path, Silent())
+    first = run(plan(tmp_path))
     assert [record.status for record in first] == ["ok"] * 8
-    assert run_grid(plan(tmp_path), tmp_path, Silent()) == []
+    assert run(plan(tmp_path)) == []
     path = record_path(tmp_path, first[3].cell)
     before = {record_path(tmp_path, r.cell): outcome(r) for r in first}
     path.unlink()
-    (again,) = run_grid(plan(tmp_path), tmp_path, Silent())
+    (again,) = run(plan(tmp_path))
     assert outcome(again) == before[path]
     # Another identity in the same place: the old record is kept beside the new one and found again.
     assert find(tmp_path, again.cell, again.identity) is not None
@@ -224,15 +188,15 @@ def test_decoding_settings_split_no_table(tmp_path: Path) -> None:
     """Of one budget name with other decoding: the pooled record is reused and fits the same table."""
     budgets = [FAST.replace("]", f",decoding={{max_new_tokens: {tokens}}}]") for tokens in (5, 9)]
     short, long = (plan(tmp_path, methods="pooled,cot", seeds="0", budget=budget) for budget in budgets)
-    assert {planned.parts["version"] for planned in (*short.cells, *long.cells)} == {short.cells[0].parts["version"]}
+    assert {planned.parts.version for planned in (*short.cells, *long.cells)} == {short.cells[0].parts.version}
     for a, b in zip(short.cells, long.cells, strict=True):
         same = a.method.name == "pooled"
         assert (a.identity == b.identity) is same
-        assert (a.parts["method_version"] == b.parts["method_version"]) is same
+        assert (a.parts.method_version == b.parts.method_version) is same
 
 
 def test_records_are_complete(tmp_path: Path) -> None:
-    for record in run_grid(plan(tmp_path, methods="pooled,dhrd,cot", seeds="0", tasks="multirc"), tmp_path, Silent()):
+    for record in run(plan(tmp_path, methods="pooled,dhrd,cot", seeds="0", tasks="multirc")):
         path = record_path(tmp_path, record.cell)
         assert path == tmp_path / "mini7" / "tiny" / record.cell.budget / record.cell.method / "MultiRC" / "seed-0.json"
         back = read_record(path)
@@ -248,8 +212,10 @@ def test_records_are_complete(tmp_path: Path) -> None:
         assert back.timing.qps == pytest.approx(back.timing.examples / back.timing.seconds)
         assert back.timing.tokens_in > 0
         assert (back.timing.tokens_out > 0) == (back.cell.method == "cot")
-        assert back.environment["packages"]["torch"]
-        assert back.environment["git"] is None or set(back.environment["git"]) == {"commit", "dirty"}
+        assert back.environment.packages["torch"]
+        assert back.environment.git is None or len(back.environment.git.commit) == 40
+        assert back.request is not None
+        assert back.request.methods == ("pooled", "dhrd", "cot")
         text = path.read_text()
         assert str(tmp_path) not in text
         assert str(Path.home()) not in text
@@ -280,7 +246,7 @@ def test_a_failed_cell_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
         )
     )
     plugins.include(folder)
-    records = run_grid(plan(tmp_path, methods="sometimes", seeds="0"), tmp_path, Silent())
+    records = run(plan(tmp_path, methods="sometimes", seeds="0"))
     assert [record.status for record in records] == ["failed", "ok"]
     assert "no COPA today" in (records[0].error or "")
     assert str(tmp_path) not in (records[0].error or "")
@@ -347,37 +313,24 @@ def test_kill_in_the_middle_and_run_again_gives_the_undisturbed_table(tmp_path: 
     assert [outcome(record) for record in killed] == [outcome(record) for record in whole]
 
 
-def test_lines_are_plain_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from rich.console import Console
-
-    record = run_grid(plan(tmp_path, seeds="0", tasks="rte", methods="pooled"), tmp_path, Silent())[0]
-    lines = Lines(Console(), 2)
-    lines.start_cell(plan(tmp_path, seeds="0", tasks="rte", methods="pooled").cells[0])
-    lines.finish_cell(record, 1.0)
-    assert capsys.readouterr().out.startswith("1/2  RTE seed 0 pooled")
+def test_lines_are_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Square brackets are markup to the terminal library."""
+    lines = Display(Console(width=120), 2)
+    lines.begin("COPA seed 0 dhrd[alpha=0.5]")
+    lines.end("failed: no key [rows]")
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("1/2 COPA seed 0 dhrd[alpha=0.5] failed: no key [rows] (0 s, about 0:00:0")
 
 
 def test_parameterised_methods_have_records_of_their_own(tmp_path: Path) -> None:
-    names = [spec.name for spec in method_specs("dhrd,dhrd[alpha=0.5],dhrd[beta=1, alpha=0.5]")]
-    assert names == ["dhrd", "dhrd[alpha=0.5]", "dhrd[alpha=0.5,beta=1]"]
+    names = [spec.name for spec in method_specs(("dhrd", "dhrd[alpha=0.5]", "dhrd[beta=2, alpha=0.5]"))]
+    assert names == ["dhrd", "dhrd[alpha=0.5]", "dhrd[alpha=0.5,beta=2.0]"]
     with pytest.raises(UserError, match=r"no setting 'alhpa'. Did you mean 'alpha'"):
-        method_specs("dhrd[alhpa=1]")
+        method_specs(("dhrd[alhpa=1]",))
     with pytest.raises(UserError, match=r"alpha"):
-        method_specs("dhrd[alpha=much]")
+        method_specs(("dhrd[alpha=much]",))
     with pytest.raises(UserError, match="No method"):
-        method_specs(" , ")
-
-
-def test_settings_in_brackets_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Square brackets are markup to the terminal library."""
-    from rich.console import Console
-
-    planned = plan(tmp_path, methods="dhrd[alpha=0.5]", tasks="copa", seeds="0").cells[0]
-    lines = Lines(Console(width=120), 1)
-    lines.start_cell(planned)
-    record = CellRecord.model_construct(status="failed", error="no key [rows]")
-    lines.finish_cell(record, 1.0)
-    assert " ".join(capsys.readouterr().out.split()) == "1/1 COPA seed 0 dhrd[alpha=0.5] failed: no key [rows] (1 s)"
+        method_specs(())
 
 
 def test_variants_differ_in_identity_and_place(tmp_path: Path) -> None:
@@ -387,4 +340,4 @@ def test_variants_differ_in_identity_and_place(tmp_path: Path) -> None:
     assert len({record_path(tmp_path, planned.cell) for planned in cells}) == 5
     assert [planned.method.card.inference for planned in cells][-2:] == ["generate", "score"]
     # A parameter may change what the card says: how long texts may get does not matter to scoring.
-    assert ["decoding" in planned.parts["budget"] for planned in cells][-2:] == [True, False]
+    assert ["decoding" in planned.parts.budget for planned in cells][-2:] == [True, False]

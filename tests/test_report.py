@@ -14,9 +14,11 @@ import fakes
 import pytest
 from rich.console import Console
 
+from dhrd_bench.commands.report import ReportRequest, report_command
 from dhrd_bench.errors import UserError
-from dhrd_bench.report import FORMATS, report
-from dhrd_bench.report.tables import number, p_value, speed
+from dhrd_bench.report.figures import number, p_value, three_digits
+from dhrd_bench.report.leaderboard import FORMATS, Choice, analyse, as_format
+from dhrd_bench.results.loading import load_results
 
 QUICK = {"resamples": 200}
 
@@ -26,16 +28,18 @@ def results(tmp_path_factory):
     return fakes.write(tmp_path_factory.mktemp("results"), fakes.records())
 
 
-def shown(results, width=100, terminal=True, **options):
+def shown(results, width=100, terminal=True, form="terminal", choice=None, **options):
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=terminal, color_system=None)
-    code = report(results, console=console, **(QUICK | options))
-    return code, stream.getvalue()
+    request = ReportRequest(
+        results=results, choice=Choice(**(choice or {})), format=as_format(form), **(QUICK | options)
+    )
+    return report_command(request, console), stream.getvalue()
 
 
 def written(results, tmp_path, form, **options):
     path = tmp_path / f"out.{form}"
-    assert shown(results, format=form, output=path, **options)[0] == 0
+    assert shown(results, form=form, output=path, **options)[0] == 0
     return path.read_text(encoding="utf-8")
 
 
@@ -90,6 +94,25 @@ def test_a_method_over_fewer_tasks_is_set_apart_and_bracketed(tmp_path):
     assert re.search(r"\(\d\d\.\d\) 2 of 3 tasks", row)
 
 
+# ---------------------------------------------------------------- from Python
+
+
+def test_a_leaderboard_prints_what_the_command_writes(results, tmp_path):
+    board = analyse(load_results(results), resamples=200)
+    assert str(board) == board.render("terminal") == written(results, tmp_path, "terminal")
+    assert written(results, tmp_path, "csv") == board.render("csv")
+    for form in ("markdown", "html", "latex"):
+        assert "dhrd-bench report" not in board.render(form), "no command made it"
+    with pytest.raises(UserError, match="Did you mean 'html'"):
+        board.render("htm")
+
+
+def test_a_table_made_in_memory_has_no_audits_and_no_problems():
+    board = analyse(fakes.table(), resamples=200)
+    assert board.problems == ()
+    assert board.boards[0].badges == board.boards[0].timed == ()
+
+
 # ---------------------------------------------------------------- every form
 
 
@@ -102,7 +125,7 @@ def test_every_form_is_made_and_is_the_same_twice(results, tmp_path, form):
 
 
 def test_markdown_says_which_command_made_it_and_has_whole_tables(results, tmp_path):
-    text = written(results, tmp_path, "markdown", tasks=["beta"])
+    text = written(results, tmp_path, "markdown", choice={"tasks": ("beta",)})
     path = tmp_path / "out.markdown"
     command = f"dhrd-bench report --results {results} --tasks beta --format markdown --output {path} --resamples 200"
     assert f"`{command}`" in text
@@ -194,8 +217,8 @@ def test_json_and_csv_hold_every_figure_of_the_tables(results, tmp_path):
 
 
 def test_data_go_to_the_console_where_no_file_is_named(results):
-    assert json.loads(shown(results, format="json")[1])["leaderboards"]
-    assert shown(results, format="csv")[1].startswith("suite,backbone,budget,method,")
+    assert json.loads(shown(results, form="json")[1])["leaderboards"]
+    assert shown(results, form="csv")[1].startswith("suite,backbone,budget,method,")
 
 
 def test_groups_have_a_leaderboard_each(tmp_path):
@@ -207,7 +230,7 @@ def test_groups_have_a_leaderboard_each(tmp_path):
     assert "fake · tiny · smoke" in text
     assert "fake · tiny · laptop" in text
     assert "fake · broken · smoke: No finished cell" in text
-    assert "laptop" not in shown(root, width=160, budget="smoke")[1].split("Leaderboard")[0]
+    assert "laptop" not in shown(root, width=160, choice={"budget": "smoke"})[1].split("Leaderboard")[0]
 
 
 # ---------------------------------------------------------------- mistakes
@@ -222,20 +245,20 @@ def test_a_broken_record_is_named_and_the_others_reported(tmp_path, capsys):
     assert "better" in text
     assert f"Cannot read {broken}: " in capsys.readouterr().err
     path = tmp_path / "out.md"
-    assert shown(root, format="markdown", output=path)[0] == 2
+    assert shown(root, form="markdown", output=path)[0] == 2
     assert "seed-9.json" in path.read_text()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "markdwon"}, "Did you mean 'markdown'"),
+        ({"form": "markdwon"}, "Did you mean 'markdown'"),
         ({"resamples": 5}, "resamples"),
         ({"margin": 0.0}, "margin"),
-        ({"suite": "fke"}, "Did you mean 'fake'"),
-        ({"methods": ["beter"]}, "Did you mean 'better'"),
-        ({"tasks": ["alfa"]}, "Did you mean 'alpha'"),
-        ({"baseline": "bse"}, "Did you mean 'base'"),
+        ({"choice": {"suite": "fke"}}, "Did you mean 'fake'"),
+        ({"choice": {"methods": ("beter",)}}, "Did you mean 'better'"),
+        ({"choice": {"tasks": ("alfa",)}}, "Did you mean 'alpha'"),
+        ({"choice": {"baseline": "bse"}}, "Did you mean 'base'"),
         ({"against": "nowhere"}, "claims.yaml"),
     ],
 )
@@ -246,19 +269,19 @@ def test_mistakes_are_one_clear_sentence(results, options, message):
 
 def test_no_results_is_a_clear_error(tmp_path):
     with pytest.raises(UserError, match="No results folder"):
-        report(tmp_path / "none")
+        shown(tmp_path / "none")
     with pytest.raises(UserError, match="no records"):
-        report(tmp_path)
+        shown(tmp_path)
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "seed-0.json").write_text("{")
     with pytest.raises(UserError, match=r"seed-0\.json"):
-        report(tmp_path)
+        shown(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(results, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write"):
-        shown(results, format="markdown", output=tmp_path / "file" / "out.md")
+        shown(results, form="markdown", output=tmp_path / "file" / "out.md")
 
 
 # ---------------------------------------------------------------- figures as text
@@ -269,7 +292,8 @@ def test_numbers_are_printed_as_a_paper_prints_them():
     assert number(-0.04) == "0.0"
     assert number(0.04, sign=True) == "0.0"
     assert number(3.14159, 2, sign=True) == "+3.14"
-    assert [speed(v) for v in (414.91, 99.8, 4.14, 12345.6, 0.01234)] == ["415", "99.8", "4.14", "12,346", "0.0123"]
+    values = (414.91, 99.8, 4.14, 12345.6, 0.01234)
+    assert [three_digits(value) for value in values] == ["415", "99.8", "4.14", "12,346", "0.0123"]
     assert p_value(0.0004) == "<0.001"
     assert p_value(0.0421) == "0.042"
 
@@ -289,8 +313,7 @@ def test_a_report_imports_nothing_heavy():
     import sys
 
     code = (
-        "import sys; import dhrd_bench.report.paper, dhrd_bench.report.terminal, dhrd_bench.report.data, "
-        "dhrd_bench.report.text, dhrd_bench.stats.selection;"
+        "import sys; import dhrd_bench.commands.report, dhrd_bench.report.terminal, dhrd_bench.report.page;"
         "print([m for m in ('torch', 'transformers', 'datasets', 'evaluate', 'sklearn', 'statsmodels', 'scipy.stats')"
         " if m in sys.modules])"
     )

@@ -10,19 +10,19 @@ import pytest
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.report import paper
-from dhrd_bench.report.paper import Claim, Reference, _verdict, compare, find_reference
+from dhrd_bench.report.paper import Claim, PublishedFigures, _verdict, compare, find_published
 from dhrd_bench.results.table import long_table
-from dhrd_bench.stats.analysis import analyse
+from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.design import Group
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.selection import select
 
-REFERENCE = Reference(find_reference())
+REFERENCE = PublishedFigures(find_published())
 TASKS = ("BoolQ", "CB", "COPA", "MultiRC", "RTE", "WiC", "WSC")
 
 
 def rows(name):
-    with (find_reference() / name).open(newline="") as stream:
+    with (find_published() / name).open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -122,7 +122,8 @@ def test_every_claim_gets_a_verdict():
     tasks = [fakes.FakeTask(name, 200) for name in TASKS]
     table = long_table(fakes.records(tasks, methods))
     found = {
-        one.id: one for one in compare(analyse(select(table, Group("fake", "tiny", "smoke")), resamples=200), REFERENCE)
+        one.id: one
+        for one in compare(analyse_selection(select(table, Group("fake", "tiny", "smoke")), resamples=200), REFERENCE)
     }
     assert found["gain"].verdict == "reproduced"
     assert found["entailment"].ours.low is not None
@@ -135,17 +136,17 @@ def test_every_claim_gets_a_verdict():
 
 def test_a_mistake_in_claims_is_named(tmp_path):
     for name in ("table_accuracy.csv", "table_qps.csv"):
-        (tmp_path / name).write_text((find_reference() / name).read_text())
-    text = (find_reference() / "claims.yaml").read_text()
+        (tmp_path / name).write_text((find_published() / name).read_text())
+    text = (find_published() / "claims.yaml").read_text()
     (tmp_path / "claims.yaml").write_text(text.replace("direction: more", "direction: up", 1))
     with pytest.raises(UserError, match=r"claims\.yaml: claims\.0\.direction"):
-        Reference(tmp_path)
+        PublishedFigures(tmp_path)
     (tmp_path / "claims.yaml").write_text(text.replace("accuracy: table_accuracy.csv", "accuracy: none.csv"))
     with pytest.raises(UserError, match=r"none\.csv"):
-        Reference(tmp_path)
+        PublishedFigures(tmp_path)
     (tmp_path / "claims.yaml").write_text(text.replace("figure: concentration", "figures: gain", 1))
     with pytest.raises(UserError, match="claims"):
-        Reference(tmp_path)
+        PublishedFigures(tmp_path)
 
 
 def test_an_installed_package_carries_the_figures(tmp_path, monkeypatch):
@@ -153,7 +154,7 @@ def test_an_installed_package_carries_the_figures(tmp_path, monkeypatch):
     (package / "report").mkdir(parents=True)
     monkeypatch.setattr(paper, "__file__", str(package / "report" / "paper.py"))
     with pytest.raises(UserError, match="missing from this installation"):
-        find_reference()
+        find_published()
     (package / "reference").mkdir()
     (package / "reference" / "claims.yaml").write_text(Path(REFERENCE.folder / "claims.yaml").read_text())
-    assert find_reference() == package / "reference"
+    assert find_published() == package / "reference"

@@ -14,9 +14,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dhrd_bench.cli import app
-from dhrd_bench.commands.throughput import record_path
-from dhrd_bench.report import report as make_report
-from dhrd_bench.report.picture import as_svg
+from dhrd_bench.commands.report import ReportRequest, report_command
+from dhrd_bench.report.page import as_svg
+from dhrd_bench.results.schema import TrainingCost
+from dhrd_bench.results.timed import timed_path
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point
 
@@ -31,7 +32,7 @@ def report(root, *options, code=0):
 
 
 def write_run(root, record):
-    path = record_path(root, record)
+    path = timed_path(root, record)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(record.model_dump_json())
     return path
@@ -47,7 +48,7 @@ def results(tmp_path_factory):
         "idle": {},
     }
     made = fakes.records(methods=(*fakes.THREE, IDLE))
-    fakes.write(root, [one.model_copy(update={"train": trained[one.cell.method]}) for one in made])
+    fakes.write(root, [one.model_copy(update={"train": TrainingCost(**trained[one.cell.method])}) for one in made])
     for scenario in ("offline", "server"):
         write_run(root, fakes.throughput(fakes.SMALL[1], scenario=scenario))
     return root
@@ -188,7 +189,7 @@ def test_names_in_the_picture_are_escaped_and_without_points_there_is_none():
 def test_both_tables_fit_a_terminal(results, width):
     stream = io.StringIO()
     console = Console(file=stream, width=width, force_terminal=True, color_system=None)
-    make_report(results, console=console, resamples=200)
+    report_command(ReportRequest(results=results, resamples=200), console)
     lines = [line.rstrip() for line in stream.getvalue().splitlines()]
     assert max(map(len, lines)) <= width
     assert any(line.startswith("Timed side by side") for line in lines)

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from dhrd_bench.stats.bootstrap import Replicates, cluster_weights, resample, seed_weights
 from dhrd_bench.stats.intervals import bca, percentile, quantile, student, tail, variance, wilson
 from dhrd_bench.stats.selection import groups, select
-from dhrd_bench.stats.suite import Scored, Suite
+from dhrd_bench.stats.suite import Scored, SuiteScores
 
 
 def grid(tasks=fakes.SMALL, methods=fakes.THREE, seeds=(0, 1, 2)):
@@ -145,7 +145,9 @@ def test_wilson_is_the_textbook_interval_at_the_binomial_variance():
 
 def test_a_perfect_score_still_has_an_interval():
     task = fakes.FakeTask("perfect", 56)
-    suite = Suite.of(grid((task,), (fakes.FakeMethod("a", 1.0, role="baseline"), fakes.FakeMethod("b", 1.0))), 300, 0)
+    suite = SuiteScores.of(
+        grid((task,), (fakes.FakeMethod("a", 1.0, role="baseline"), fakes.FakeMethod("b", 1.0))), 300, 0
+    )
     found = suite.score(0)
     assert found.value == 100
     assert found.high == 100

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+from dhrd_bench.metrics import METRICS
 from dhrd_bench.results.schema import TaskInfo
+from dhrd_bench.stats.counts import ClusterCounts, cluster_counts, influence, known, score
 from dhrd_bench.stats.design import TaskGrid
-from dhrd_bench.stats.metrics import METRICS, ClusterCounts, cluster_counts, influence, known, score
 
 
 def task(labels, predictions, metrics, classes, clusters=None, groups=None) -> TaskGrid:

@@ -12,21 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from dhrd_bench.results.schema import TrainingCost
 from dhrd_bench.results.table import long_table
-from dhrd_bench.stats.analysis import analyse
+from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.cost import cost, mean_costs
 from dhrd_bench.stats.design import Group, TaskGrid, TaskInfo
 from dhrd_bench.stats.intervals import Estimate, covariance_of_differences
 from dhrd_bench.stats.pareto import front, points, score_deviations
 from dhrd_bench.stats.selection import select
 from dhrd_bench.stats.speed import Speed
-from dhrd_bench.stats.suite import Scored, Suite
+from dhrd_bench.stats.suite import Scored, SuiteScores
 
 TASKS = (fakes.FakeTask("alpha", 40), fakes.FakeTask("beta", 60, ("f1_macro",), classes=3))
 
 
 def analysed(made, resamples=200):
-    return analyse(select(long_table(made), Group("fake", "tiny", "smoke")), resamples=resamples)
+    return analyse_selection(select(long_table(made), Group("fake", "tiny", "smoke")), resamples=resamples)
 
 
 def placed(made, **options):
@@ -80,7 +81,7 @@ def test_without_noise_probabilities_are_certain_and_the_front_itself(scores, qp
     many = np.array([10**9])  # so many clusters that having seen no difference is having shown it
     task = TaskGrid("t", TaskInfo(labels=["0", "1"], metrics=["accuracy"]), (0,), many, many, many, many)
     point = np.array(scores, dtype=float)[:, None]
-    suite = Suite(
+    suite = SuiteScores(
         methods, [Scored(task, point, np.ones((1, runs)), np.zeros((len(scores), runs)), still, still, still)]
     )
     cells = pd.DataFrame(
@@ -171,7 +172,7 @@ def test_a_twin_is_not_told_apart_by_examples_on_which_both_agree():
 
 def suite_of(made, resamples=20_000):
     chosen = select(long_table(made), Group("fake", "tiny", "smoke"))
-    return Suite.of(chosen.grid, resamples, 0), Speed(chosen.cells), chosen
+    return SuiteScores.of(chosen.grid, resamples, 0), Speed(chosen.cells), chosen
 
 
 def varied(tasks, methods, seeds):
@@ -379,7 +380,7 @@ def test_bounds_of_a_cost_hold_it(extra, base, gain, below, above):
 
 def test_lines_carry_costs_of_the_cells_they_are_over():
     made = [
-        r.model_copy(update={"train": {"tokens": 100 * (1 + r.cell.seed), "seconds": 1.0}})
+        r.model_copy(update={"train": TrainingCost(tokens=100 * (1 + r.cell.seed), seconds=1.0)})
         for r in fakes.records(TASKS)
     ]
     # A cell that is not in the table, as the others lack its seed, does not count.

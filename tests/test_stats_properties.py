@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dhrd_bench.results.table import long_table
-from dhrd_bench.stats.analysis import analyse
+from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.design import Group
 from dhrd_bench.stats.selection import select
 
@@ -22,7 +22,7 @@ TASKS = (
 
 
 def analysed(made):
-    return analyse(select(long_table(made), Group("fake", "tiny", "smoke")), resamples=200, margin=5)
+    return analyse_selection(select(long_table(made), Group("fake", "tiny", "smoke")), resamples=200, margin=5)
 
 
 def made_records(accuracies, seeds):
@@ -118,8 +118,10 @@ def test_a_copy_of_a_method_changes_the_others_by_the_correction_only(levels, se
 def test_the_seed_decides_everything():
     made = made_records([0.8, 0.7, 0.85], 2)
     table = select(long_table(made), Group("fake", "tiny", "smoke"))
-    assert analyse(table, resamples=200, seed=1).lines == analyse(table, resamples=200, seed=1).lines
-    one, other = (analyse(table, resamples=200, seed=seed).lines[0].score for seed in (1, 2))
+    assert (
+        analyse_selection(table, resamples=200, seed=1).lines == analyse_selection(table, resamples=200, seed=1).lines
+    )
+    one, other = (analyse_selection(table, resamples=200, seed=seed).lines[0].score for seed in (1, 2))
     assert one.value == other.value
     assert one.low != other.low
     assert np.isclose(one.low, other.low, atol=3)

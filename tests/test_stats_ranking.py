@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from dhrd_bench.stats.analysis import analyse
+from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.bootstrap import resample
 from dhrd_bench.stats.equivalence import ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate, Variance
@@ -26,12 +26,12 @@ from dhrd_bench.stats.ranking import (
     tied_sets,
 )
 from dhrd_bench.stats.selection import groups, select
-from dhrd_bench.stats.suite import Suite
+from dhrd_bench.stats.suite import SuiteScores
 
 
 def suite(tasks=fakes.SMALL, methods=fakes.THREE, seeds=(0, 1, 2, 3)):
     table = fakes.table(tasks, methods, seeds)
-    return Suite.of(select(table, groups(table)[0]).grid, 400, 0)
+    return SuiteScores.of(select(table, groups(table)[0]).grid, 400, 0)
 
 
 def flags(count, pairs):
@@ -148,7 +148,7 @@ def test_a_ratio_is_tested_by_its_logarithm():
 
 def test_the_margin_of_a_report_names_the_claims():
     table = fakes.table()
-    lines = analyse(select(table, groups(table)[0]), resamples=200, margin=10).lines
+    lines = analyse_selection(select(table, groups(table)[0]), resamples=200, margin=10).lines
     claims = {line.method: set(line.equivalence) for line in lines}
     assert claims["better"] == {"score as base", "score as slow", "QPS as base"}
     assert claims["base"] == {"score as slow"}

@@ -9,7 +9,7 @@ from fakes import SMALL, THREE, FakeMethod
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.table import long_table
-from dhrd_bench.stats.analysis import analyse
+from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.design import Group
 from dhrd_bench.stats.selection import groups, select
 
@@ -74,7 +74,7 @@ def test_a_method_that_lacks_a_task_is_compared_on_what_it_has():
     assert found.grid.methods == ("base", "slow")
     assert [task.name for task in found.partial["better"].tasks] == ["alpha", "gamma"]
     assert any("better is not ranked" in note and "beta" in note for note in found.notes)
-    line = next(line for line in analyse(found, resamples=200).lines if line.method == "better")
+    line = next(line for line in analyse_selection(found, resamples=200).lines if line.method == "better")
     assert line.rank is None
     assert not line.ranked
     assert line.versus.gain is not None
@@ -196,7 +196,7 @@ def test_roles_are_found_in_the_cells_not_in_the_names():
 
 def test_an_unknown_metric_has_a_point_and_no_interval():
     task = fakes.FakeTask("odd", 40, ("evaluate:chrf",))
-    found = analyse(chosen(fakes.records((task,))), resamples=200)
+    found = analyse_selection(chosen(fakes.records((task,))), resamples=200)
     line = next(line for line in found.lines if line.method == "better")
     assert line.score.value == pytest.approx(np.mean([r.score for r in fakes.records((task,), THREE[1:2])]))
     assert line.score.low is None
@@ -206,7 +206,7 @@ def test_an_unknown_metric_has_a_point_and_no_interval():
 
 def test_a_single_text_has_no_interval():
     task = fakes.FakeTask("one", 30, per_cluster=30)
-    found = analyse(chosen(fakes.records((task,))), resamples=200)
+    found = analyse_selection(chosen(fakes.records((task,))), resamples=200)
     assert all(line.score.low is None for line in found.lines)
     assert any("one text" in note for note in found.notes)
 

@@ -10,7 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from test_stats_metrics import task
 
-from dhrd_bench.stats.analysis import analyse
+from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.selection import groups, select
 from dhrd_bench.stats.significance import (
@@ -154,7 +154,7 @@ def test_a_small_comparison_is_called_undecidable():
     tiny = fakes.FakeTask("tiny", 12)
     methods = (fakes.FakeMethod("base", 0.85, role="baseline"), fakes.FakeMethod("other", 0.9))
     table = fakes.table((tiny,), methods, (0,))
-    line = next(line for line in analyse(select(table, groups(table)[0]), resamples=200).lines if line.versus)
+    line = next(line for line in analyse_selection(select(table, groups(table)[0]), resamples=200).lines if line.versus)
     assert not line.versus.test.decidable
     assert not line.versus.test.significant
     assert line.versus.crossed is None  # one seed

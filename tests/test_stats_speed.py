@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from dhrd_bench.results.table import long_table
-from dhrd_bench.stats.analysis import analyse
+from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.selection import groups, select
 from dhrd_bench.stats.speed import Speed
 
@@ -97,7 +97,7 @@ def test_a_full_grid_takes_seconds_and_little_memory():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     chosen = select(table, groups(table)[0])
-    found = analyse(chosen, resamples=10_000)
+    found = analyse_selection(chosen, resamples=10_000)
     seconds = time.perf_counter() - start
     assert len(found.lines) == 10
     assert seconds < 5

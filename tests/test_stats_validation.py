@@ -10,7 +10,7 @@ import pytest
 from dhrd_bench.stats import validate
 from dhrd_bench.stats.intervals import student, variance
 from dhrd_bench.stats.simulate import SUPERGLUE, Shape, Skill, simulate, truth
-from dhrd_bench.stats.suite import Suite
+from dhrd_bench.stats.suite import SuiteScores
 from dhrd_bench.stats.validate import BEGIN, END, SCENARIOS, Entry, outside, run, tables
 
 SMALL = tuple(shape for shape in SUPERGLUE if shape.rows < 120)
@@ -95,7 +95,7 @@ def test_simulated_seeds_and_clusters_have_the_shape_asked_for():
 def test_intervals_use_the_variance_of_the_suite():
     from dhrd_bench.stats.simulate import simulate_grid
 
-    suite = Suite.of(simulate_grid(SMALL, (Skill((0.8,), 0.1),) * 2, 3, np.random.default_rng(0)), 300, 0)
+    suite = SuiteScores.of(simulate_grid(SMALL, (Skill((0.8,), 0.1),) * 2, 3, np.random.default_rng(0)), 300, 0)
     every = list(suite.every)
     one = suite.difference(1, 0)
     found = suite.variance({t: np.array([-1.0, 1.0]) / len(every) for t in every})

@@ -23,10 +23,11 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.cli import app
 from dhrd_bench.contracts import Context, Example, Prompt, TaskData
 from dhrd_bench.errors import UserError
+from dhrd_bench.progress import QUIET_SECONDS, show_progress
+from dhrd_bench.request import RunRequest
 from dhrd_bench.results.timed import Figure, ThroughputRecord, Trial
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter, ProcessorTimes
-from dhrd_bench.throughput.progress import QUIET_SECONDS, show_timings
 from dhrd_bench.throughput.roofline import model_flops, peak_of
 from dhrd_bench.throughput.scenarios import Query
 from dhrd_bench.throughput.timing import TimingSettings
@@ -334,15 +335,14 @@ def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setenv("DHRD_CACHE", str(tmp_path / "cache"))
     console = Console(record=True, width=120)
-    wanted = {
-        "methods": "pooled,dhrd,cot", "suite": "mini7[prompt=paper]", "tasks": "copa", "backbone": "tiny", "seeds": "0",
-        "budget": "smoke[train_rows=8,dev_rows=2,test_rows=10,epochs=1,tuning=top:1,decoding={max_new_tokens: 4}]",
-    }  # fmt: skip
-    protocol = {"rounds": 3, "block": 5, "queries": 6, "p99_bound": 5.0, "margin": 5.0, "min_seconds": 0.0}
+    request = RunRequest(
+        methods="pooled,dhrd,cot", suite="mini7[prompt=paper]", tasks="copa", backbone="tiny", seeds="0",
+        budget="smoke[train_rows=8,dev_rows=2,test_rows=10,epochs=1,tuning=top:1,decoding={max_new_tokens: 4}]",
+        throughput="offline,single-stream,server", results=tmp_path,
+    )  # fmt: skip
+    settings = TimingSettings(rounds=3, block=5, queries=6, p99_bound=5.0, margin=5.0, min_seconds=0.0)
     for _ in range(2):
-        throughput_command(
-            console=console, scenarios="offline,single-stream,server", results=tmp_path, settings=protocol, **wanted
-        )
+        throughput_command(request, settings, console)
     text = console.export_text()
     assert text.count("fitted and kept") == 3
     assert text.count(": loaded") == 3
@@ -369,8 +369,8 @@ def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert all(count == 5 for one in record.measurements for count, _ in one.blocks)
             assert all(one.ratio is not None for one in record.measurements if one.method != "cot")
     # Throughput files are no cell records and do not get in their way.
-    from dhrd_bench.report.timed import read_timed
     from dhrd_bench.results.store import read_records
+    from dhrd_bench.results.timed import read_timed
 
     assert read_records(tmp_path) == ([], [])
     records, problems = read_timed(tmp_path)
@@ -480,24 +480,24 @@ def test_a_long_timing_says_how_long_it_will_take(monkeypatch: pytest.MonkeyPatc
     console = Console(record=True, width=100, force_terminal=False)
     now = 0.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
-    with show_timings(console, 2) as progress:
+    with show_progress(console, 2, "timings") as progress:
         progress.begin("RTE seed 0 offline")
         for done in range(1, 5):
             now += 0.8 * QUIET_SECONDS
-            progress.step(done, 4)
+            progress.step("", done, 4, {})
         progress.end()
     lines = console.export_text().splitlines()
     assert lines == [
         "RTE seed 0 offline: 2/4, about 0:00:48 left",
-        "1/2  RTE seed 0 offline  (96 s, about 0:01:36 left)",
+        "1/2  RTE seed 0 offline                 (96 s, about 0:01:36 left)",
     ]
 
 
 def test_a_terminal_shows_bars() -> None:
     console = Console(record=True, width=120, force_terminal=True, force_interactive=True)
-    with show_timings(console, 1) as progress:
+    with show_progress(console, 1, "timings") as progress:
         progress.begin("RTE seed 0 offline")
-        progress.step(1, 3)
+        progress.step("", 1, 3, {})
         progress.end()
     text = console.export_text()
     assert "1/1  RTE seed 0 offline" in text

@@ -3,72 +3,102 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dhrd_bench.contracts import Method
 from dhrd_bench.errors import UserError
-from dhrd_bench.grid.plan import Plan, PlannedCell, make_plan
-from dhrd_bench.grid.progress import show_progress
+from dhrd_bench.grid.plan import Plan, make_plan
+from dhrd_bench.progress import show_progress
+from dhrd_bench.request import RunRequest
+from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import keep_current
 
 INTERRUPTED = 130
 """Exit code of a command that was interrupted, as a shell has it."""
 
 
-def run_command(
-    *,
-    console: Console,
-    dry_run: bool,
-    results: Path,
-    keep: Callable[[Method, PlannedCell], object] = lambda method, planned: None,
-    **wanted: Any,
-) -> int:
-    """Plan, run what is missing, say how it went; `keep` is given each fitted method.
+def run_command(request: RunRequest, console: Console) -> int:
+    """Plan, run what is missing, say how it went, then time what was fitted if the request asks for it.
+
+    Cells that had a record but whose fitted method was not kept are fitted once more for the timing;
+    cells that failed are left out.
 
     Returns
     -------
     int
-        0 if every cell has a record, 1 if cells failed, 130 after an interrupt.
+        0 if every cell has a record and every timing is VALID, 1 if not, 130 after an interrupt.
     """
-    plan = make_plan(results=results, **wanted)
-    _notes(plan, console)
-    if dry_run:
-        _show(plan, console)
+    plan = make_plan(request)
+    _print_notes(plan, console)
+    code = _run_missing(plan, console)
+    if not plan.request.throughput or code == INTERRUPTED:
+        return code
+    from dhrd_bench.commands.throughput import time_and_print
+    from dhrd_bench.throughput.timing import TimingSettings
+
+    planned_anew = make_plan(request)  # it knows which cells have a record by now
+    finished = tuple(planned for planned in planned_anew.cells if planned.record is not None)
+    return time_and_print(replace(planned_anew, cells=finished), TimingSettings(), console) or code
+
+
+def dry_run_command(request: RunRequest, format_: str, console: Console) -> int:
+    """Print the plan and an estimate as a table, or the complete request as YAML.
+
+    Raises
+    ------
+    UserError
+        If there is no such format.
+    """
+    if format_ not in ("table", "yaml"):
+        raise UserError(f"A plan has no format {format_!r}.", "Write table or yaml.")
+    plan = make_plan(request)
+    if format_ == "yaml":
+        console.file.write(plan.request.to_yaml())
         return 0
-    _check_writable(results)
+    _print_notes(plan, console)
+    _print_plan(plan, console)
+    return 0
+
+
+def _run_missing(plan: Plan, console: Console) -> int:
+    _check_writable(plan.results)
     done, missing = len(plan.cells) - len(plan.missing), len(plan.missing)
     console.print(f"{len(plan.cells)} cells: {done} have a record, {missing} to run.", highlight=False)
     for planned in plan.cells:
         if planned.record is not None:
-            keep_current(results, planned.record, planned.parts)
+            keep_current(plan.results, planned.record, planned.parts)
     if not missing:
         return 0
-    from dhrd_bench.grid.run import run_grid
+    from dhrd_bench.grid.run import run_plan
+    from dhrd_bench.throughput.fitted import save_fitted
 
     try:
-        with show_progress(console, missing) as progress:
-            records = run_grid(plan, results, progress, keep)
+        with show_progress(console, missing, "cells") as display:
+            records = run_plan(plan, display, save_fitted if plan.request.throughput else None)
     except KeyboardInterrupt:
         console.print("Interrupted. Finished cells are kept; the same command goes on with the missing ones.")
         return INTERRUPTED
+    return _print_failures(records, console)
+
+
+def _print_failures(records: list[CellRecord], console: Console) -> int:
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         cell = record.cell
         what = escape(f"{cell.task} seed {cell.seed} {cell.method}: {record.error}")
         console.print(f"[red]failed[/] {what}", soft_wrap=True, highlight=False)
     if failed:
-        console.print(f"{len(failed)} of {missing} cells failed; the same command tries them again.", highlight=False)
+        many = f"{len(failed)} of {len(records)} cells failed"
+        console.print(f"{many}; the same command tries them again.", highlight=False)
     return 1 if failed else 0
 
 
-def _notes(plan: Plan, console: Console) -> None:
+def _print_notes(plan: Plan, console: Console) -> None:
     for note in dict.fromkeys(f"{c.cell.task}: {note}" for c in plan.cells for note in c.loaded.notes):
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
 
@@ -82,7 +112,7 @@ def _check_writable(results: Path) -> None:
         raise UserError(f"The results folder {results} is not writable.", "Choose another with --results.")
 
 
-def _show(plan: Plan, console: Console) -> None:
+def _print_plan(plan: Plan, console: Console) -> None:
     from dhrd_bench.grid.estimate import estimate_seconds
 
     seconds = estimate_seconds(plan)

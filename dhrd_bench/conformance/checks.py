@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from dhrd_bench.conformance.subject import Subject, ensure
+from dhrd_bench.conformance.subject import CheckError, Subject, ensure
 from dhrd_bench.conformance.tasks import CheckTask, make_task, with_other_rationales
 from dhrd_bench.contracts import Predictions
 
@@ -240,9 +240,11 @@ def _harness(subject: Subject, task: CheckTask) -> list[int]:
     """Run one cell as the harness does; return the predictions in its record."""
     from dhrd_bench.data.sources import Source
     from dhrd_bench.data.suite import LoadedTask, TestSplit
+    from dhrd_bench.grid.identity import identity_parts
     from dhrd_bench.grid.plan import PlannedCell
+    from dhrd_bench.grid.record import Answered
     from dhrd_bench.grid.run import run_cell
-    from dhrd_bench.results.schema import Cell
+    from dhrd_bench.results.schema import BackboneIdentity, Cell, SuiteIdentity
 
     card, test = task.data.card, task.test
     split = TestSplit(test, card.labels, tuple(example.id for example in test), task.labels)
@@ -251,19 +253,11 @@ def _harness(subject: Subject, task: CheckTask) -> list[int]:
         suite="conformance", task=card.name, method=subject.spec.name, backbone=subject.backbone.card.name,
         budget=subject.budget.name, seed=0,
     )  # fmt: skip
-    planned = PlannedCell(cell, "conformance", {}, subject.spec, loaded, task.data, split, None)
-    record, *_ = run_cell(planned, subject.backbone, subject.budget, _NoProgress())
-    ensure(record.status == "ok", f"the harness recorded a failure: {record.error}")
-    assert record.rows is not None
-    return record.rows.prediction
-
-
-class _NoProgress:
-    def start_cell(self, planned: object) -> None:
-        """Nobody watches."""
-
-    def step(self, phase: str, done: int, total: int, figures: dict[str, float]) -> None:
-        """Nobody watches."""
-
-    def finish_cell(self, record: object, seconds: float) -> None:
-        """Nobody watches."""
+    backbone = BackboneIdentity(revision=subject.backbone.revision, dtype=subject.backbone.card.dtype)
+    suite = SuiteIdentity(name=cell.suite, version="1.0.0")
+    parts = identity_parts(suite, loaded, task.data, split, subject.spec, backbone, subject.budget, cell.seed)
+    planned = PlannedCell(cell, cell.suite, parts, subject.spec, subject.budget, loaded, task.data, split, None)
+    attempt = run_cell(planned, subject.backbone, lambda phase, done, total, figures: None)
+    if not isinstance(attempt.result, Answered):
+        raise CheckError(f"the harness recorded a failure: {attempt.error}")
+    return attempt.result.outcome.rows.prediction

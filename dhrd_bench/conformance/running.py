@@ -47,7 +47,7 @@ def subject(method: str, backbone: str = "tiny") -> Subject:
     from dhrd_bench.backbones import load, resolve
     from dhrd_bench.grid.plan import method_specs
 
-    (spec,) = method_specs(method)
+    (spec,) = method_specs((method,))
     return Subject(spec, load(resolve(backbone)))
 
 

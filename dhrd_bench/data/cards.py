@@ -12,9 +12,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from dhrd_bench.contracts import Card
 
-METRICS = ("accuracy", "exact_match", "f1", "f1_macro", "f1a", "matthews_correlation")
-"""Metrics of our own, see `dhrd_bench.data.metrics`; others are named ``evaluate:NAME``."""
-
 FORMATS = (".jsonl", ".json", ".csv", ".tsv")
 
 

@@ -13,7 +13,6 @@ from dhrd_bench import registry
 from dhrd_bench.contracts import Card
 from dhrd_bench.data import prompts
 from dhrd_bench.data.cards import (
-    METRICS,
     FilesCard,
     HubCard,
     LabelCard,
@@ -24,7 +23,8 @@ from dhrd_bench.data.cards import (
     SuiteCard,
     TaskDefinition,
 )
-from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.errors import UserError, did_you_mean, first_misfit
+from dhrd_bench.metrics import METRICS
 
 
 def read_suite(path: Path) -> SuiteCard:
@@ -35,8 +35,9 @@ def read_suite(path: Path) -> SuiteCard:
     UserError
         With file, line, key and cure.
     """
-    text, own = _read_yaml(path)
-    raw = _extend(own, path, text) if own.get("extends") else own
+    text, raw = _read_yaml(path)
+    if raw.get("extends"):
+        raw = _extend(raw, path, text)
     try:
         card = SuiteCard.model_validate(_fill_in(raw))
     except ValidationError as error:
@@ -63,22 +64,24 @@ def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
     return text, raw
 
 
-def _extend(own: dict[str, Any], path: Path, text: str) -> dict[str, Any]:
+def _extend(raw: dict[str, Any], path: Path, text: str) -> dict[str, Any]:
     try:
-        base = registry.suites.get(str(own["extends"]))
+        base = registry.suites.get(str(raw["extends"]))
     except UserError as error:
         raise UserError(f"{_place(path, text, ['extends'])}: {error.message}", error.hint) from error
-    _, raw = _read_yaml(base)
-    if raw.get("extends"):
-        message = f"{_place(path, text, ['extends'])}: {own['extends']!r} extends a suite itself."
-        raise UserError(message, f"Extend {raw['extends']!r}." if base.resolve() != path.resolve() else "Name another.")
-    return _overlay(raw, own)
+    _, extended = _read_yaml(base)
+    if extended.get("extends"):
+        message = f"{_place(path, text, ['extends'])}: {raw['extends']!r} extends a suite itself."
+        raise UserError(
+            message, f"Extend {extended['extends']!r}." if base.resolve() != path.resolve() else "Name another."
+        )
+    return _overlay(extended, raw)
 
 
-def _overlay(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay `own` over `base`, mapping by mapping; None takes a key away."""
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `over` over `base`, mapping by mapping; None takes a key away."""
     merged = dict(base)
-    for key, value in own.items():
+    for key, value in over.items():
         if value is None:
             merged.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
@@ -101,10 +104,10 @@ def _fill_in(raw: dict[str, Any]) -> dict[str, Any]:
                     task[key] = _overlay(raw[key], task.get(key, {}))
             if isinstance(task.get("prompts"), dict) and isinstance(raw.get("prompts"), dict):
                 task["prompts"] = {
-                    prompt: _overlay(raw["prompts"].get(prompt) or {}, own or {})
-                    if isinstance(own, dict | None)
-                    else own
-                    for prompt, own in task["prompts"].items()
+                    prompt: _overlay(raw["prompts"].get(prompt) or {}, entry or {})
+                    if isinstance(entry, dict | None)
+                    else entry
+                    for prompt, entry in task["prompts"].items()
                 }
         tasks[name] = task
     return raw | {"tasks": tasks}
@@ -113,22 +116,22 @@ def _fill_in(raw: dict[str, Any]) -> dict[str, Any]:
 # ---------------------------------------------------------------- mistakes
 
 
-Problem = tuple[tuple[str | int, ...], str, str]
+Mistake = tuple[tuple[str | int, ...], str, str]
+"""The keys that lead to it, what is wrong, and the cure."""
 
 
 def _explain(error: ValidationError, path: Path, text: str) -> UserError:
-    # A misspelt key is also a missing one: it is named first, as what to mend.
-    first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
-    keys = tuple(key for key in first["loc"] if key not in ("bool", "int", "float", "str"))
+    misfit = first_misfit(error)
+    keys = tuple(key for key in misfit.keys if key not in ("bool", "int", "float", "str"))
     hint = ""
-    if first["type"] == "extra_forbidden":
+    if misfit.kind == "extra_forbidden":
         hint = did_you_mean(str(keys[-1]), _keys_at(keys[:-1]))
         return UserError(f"{_place(path, text, keys)}: unknown key.", hint)
-    if first["type"] == "string_type" and isinstance(first["input"], bool):
+    if misfit.kind == "string_type" and isinstance(misfit.value, bool):
         hint = 'YAML reads yes, no, on and off as booleans: put the word in quotes, as in "yes".'
-    elif first["type"] == "missing":
+    elif misfit.kind == "missing":
         hint = f"Add {keys[-1]!r} there."
-    return UserError(f"{_place(path, text, keys)}: {first['msg'].removeprefix('Value error, ')}.", hint)
+    return UserError(f"{_place(path, text, keys)}: {misfit.message}.", hint)
 
 
 def _keys_at(keys: Sequence[str | int]) -> list[str]:
@@ -149,18 +152,18 @@ def _place(path: Path, text: str, keys: Sequence[str | int]) -> str:
     node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     line = 1
     for key in keys:
-        found: tuple[yaml.Node, yaml.Node] | None = None
+        entry: tuple[yaml.Node, yaml.Node] | None = None
         if isinstance(node, yaml.MappingNode):
-            found = next((pair for pair in node.value if pair[0].value == str(key)), None)
+            entry = next((pair for pair in node.value if pair[0].value == str(key)), None)
         elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            found = (node.value[key], node.value[key])
-        if found is None:
+            entry = (node.value[key], node.value[key])
+        if entry is None:
             break
-        line, node = found[0].start_mark.line + 1, found[1]
+        line, node = entry[0].start_mark.line + 1, entry[1]
     return f"{path}:{line}: {'.'.join(str(key) for key in keys)}"
 
 
-def _check(card: SuiteCard) -> Iterator[Problem]:
+def _check(card: SuiteCard) -> Iterator[Mistake]:
     """Yield what pydantic cannot see: names that refer to nothing, counts that differ, broken templates."""
     for name, task in card.tasks.items():
         here = ("tasks", name)
@@ -193,13 +196,13 @@ def _check(card: SuiteCard) -> Iterator[Problem]:
             yield from _check_prompt((*here, "prompts", prompt), entry, task)
 
 
-def _unknown(keys: tuple[str | int, ...], names: Iterable[str], fields: Mapping[str, str]) -> Iterator[Problem]:
+def _unknown(keys: tuple[str | int, ...], names: Iterable[str], fields: Mapping[str, str]) -> Iterator[Mistake]:
     for name in names:
         if name not in fields:
             yield keys, f"there is no field {name!r}", did_you_mean(name, fields)
 
 
-def _check_sources(here: tuple[str | int, ...], task: TaskDefinition) -> Iterator[Problem]:
+def _check_sources(here: tuple[str | int, ...], task: TaskDefinition) -> Iterator[Mistake]:
     sources = {key: value for key in ("files", "hub") if (value := getattr(task, key)) is not None}
     if isinstance(task.hub, HubCard) and task.hub.path is None:
         del sources["hub"]
@@ -217,18 +220,18 @@ def _check_sources(here: tuple[str | int, ...], task: TaskDefinition) -> Iterato
             yield (*here, key), "give 'train' and 'test', or 'all'", "Add what is missing."
 
 
-def _check_labels(here: tuple[str | int, ...], task: TaskDefinition) -> Iterator[Problem]:
+def _check_labels(here: tuple[str | int, ...], task: TaskDefinition) -> Iterator[Mistake]:
     label = task.label
     for key, values in (("label", label.values), ("hub", task.hub.values if task.hub else None)):
         if values is not None and len(values) != len(label.names):
             yield (*here, key, "values"), f"{len(values)} values for {len(label.names)} classes", "Give one a class."
-    binary = [metric for metric in task.metrics if metric in ("f1", "f1a")]
+    binary = [metric for metric in task.metrics if metric in METRICS and METRICS[metric].binary]
     if binary and len(label.names) != 2:
         hint = "Use f1_macro, or two classes of which the second is the positive one."
         yield (*here, "metrics"), f"{binary[0]} needs two classes, the task has {len(label.names)}", hint
 
 
-def _check_prompt(here: tuple[str | int, ...], prompt: PromptCard, task: TaskDefinition) -> Iterator[Problem]:
+def _check_prompt(here: tuple[str | int, ...], prompt: PromptCard, task: TaskDefinition) -> Iterator[Mistake]:
     classes = len(task.label.names)
     if prompt.candidates and len(prompt.candidates) != classes:
         hint = "Give one a class, by label id."

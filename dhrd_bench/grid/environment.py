@@ -7,7 +7,8 @@ import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+
+from dhrd_bench.results.schema import Revision, Surroundings
 
 PACKAGES = (
     "dhrd-bench",
@@ -23,21 +24,22 @@ PACKAGES = (
 )
 
 
-def environment(device: str, dtype: str) -> dict[str, Any]:
+def surroundings_of(device: str, dtype: str, engine: str) -> Surroundings:
     """Return versions, hardware, threads and the git revision the harness runs from."""
     import torch
 
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
-        "packages": {name: installed for name in PACKAGES if (installed := package_version(name))},
-        "cpu": cpu_name(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
-        "device": device,
-        "dtype": dtype,
-        "git": git_revision(),
-    }
+    return Surroundings(
+        python=platform.python_version(),
+        platform=platform.platform(terse=True),
+        packages={name: installed for name in PACKAGES if (installed := package_version(name))},
+        cpu=cpu_name(),
+        threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name() if device.startswith("cuda") else None,
+        device=device,
+        dtype=dtype,
+        git=git_revision(),
+        engine=engine,
+    )
 
 
 def package_version(name: str) -> str:
@@ -59,7 +61,7 @@ def cpu_name() -> str:
 
 
 @cache
-def git_revision() -> dict[str, Any] | None:
+def git_revision() -> Revision | None:
     """Return the commit of the checkout the harness runs from, and whether it was changed since."""
     folder = Path(__file__).parent.parent.parent
     if not (folder / ".git").exists():
@@ -69,7 +71,7 @@ def git_revision() -> dict[str, Any] | None:
     unchanged = ["--", ".", *(f":(exclude){path}" for path in outcomes)]
     commit = _git(folder, "rev-parse", "HEAD")
     dirty = _git(folder, "status", "--porcelain", *unchanged)
-    return {"commit": commit, "dirty": bool(dirty)} if commit else None
+    return Revision(commit=commit, dirty=bool(dirty)) if commit else None
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
 import json
+import sys
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dhrd_bench.contracts import Budget, Method, MethodCard, TaskData
-from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
+from dhrd_bench import plugins, registry
+from dhrd_bench.contracts import Budget, Method, MethodCard, MethodParams, TaskData
+from dhrd_bench.data.suite import LoadedTask, TestSplit
+from dhrd_bench.errors import UserError
+from dhrd_bench.grid.source import imported_files, read_source, source_digest
+from dhrd_bench.results.schema import (
+    BackboneIdentity,
+    IdentityParts,
+    MethodIdentity,
+    SuiteIdentity,
+    TaskIdentity,
+)
 
 HARNESS_VERSION = "1.0"
 """Version of everything in the harness that decides an outcome: the training loop, inference, splits,
@@ -20,16 +33,30 @@ scoring. It changes when records of before and after must not stand in one table
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method with its parameters, as named on the command line."""
+    """A method with its parameters, under its one spelling."""
 
     name: str
     cls: type[Method]
-    params: dict[str, Any]
+    params: MethodParams
 
-    @property
+    @cached_property
     def card(self) -> MethodCard:
         """The method's card under these parameters."""
-        return self.cls.card_for(self.cls.Params.model_validate(self.params))
+        return self.cls.card_for(self.params)
+
+    def new(self) -> Method:
+        """Return an instance that has not been fitted."""
+        return self.cls(self.params)
+
+    @cached_property
+    def identity(self) -> MethodIdentity:
+        """What of the method can change an outcome."""
+        return MethodIdentity(
+            name=self.name,
+            version=self.card.version,
+            params=self.params.model_dump(mode="json"),
+            code=method_code(self.cls),
+        )
 
 
 def digest(value: Any) -> str:
@@ -38,59 +65,72 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def identity(
-    suite: Suite,
+def identity_parts(
+    suite: SuiteIdentity,
     loaded: LoadedTask,
     data: TaskData,
     test: TestSplit,
     method: MethodSpec,
-    backbone: dict[str, str],
+    backbone: BackboneIdentity,
     budget: Budget,
     seed: int,
-) -> tuple[str, dict[str, Any]]:
-    """Return the identity of a cell and the parts it is a hash of.
+) -> IdentityParts:
+    """Return what a cell's identity is a digest of.
 
     The parts hold what can change the outcome and nothing else: a budget's name is not among them, nor
-    the decoding settings of a method that generates nothing. Three hashes over some of the parts say
-    which cells belong in one table: ``version`` (harness, suite, backbone, budget), ``data_version`` (the
-    task's rows and prompt) and ``method_version``.
+    the decoding settings of a method that generates nothing.
     """
     card = loaded.card
-    parts: dict[str, Any] = {
-        "harness": HARNESS_VERSION,
-        "suite": {"name": suite.name, "version": suite.version},
-        "task": {
-            "name": card.name,
-            "version": card.version,
-            "prompt": card.prompt,
-            "prompt_version": card.prompt_version,
-            "fingerprint": loaded.fingerprint,
-        },
-        "rows": digest(
-            {
-                "train": [(row.example.id, row.label) for row in data.train],
-                "dev": [row.example.id for row in data.dev],
-                "test": test.ids,
-            }
+    rows = {
+        "train": [(row.example.id, row.label) for row in data.train],
+        "dev": [row.example.id for row in data.dev],
+        "test": test.ids,
+    }
+    parts = IdentityParts(
+        harness=HARNESS_VERSION,
+        suite=suite,
+        task=TaskIdentity(
+            name=card.name,
+            version=card.version,
+            prompt=card.prompt,
+            prompt_version=card.prompt_version,
+            fingerprint=loaded.fingerprint,
         ),
-        "rationales": loaded.rationale_fingerprint if method.card.uses_rationales else None,
-        "method": {
-            "name": method.name,
-            "version": method.card.version,
-            "params": method.params,
-            "code": code_fingerprint(method.cls),
-        },
-        "backbone": backbone,
-        "budget": relevant_budget(budget, generates=method.card.inference == "generate"),
-        "seed": seed,
-    }
-    versions = {
-        # Decoding is the business of the methods that generate: another length is no other table.
-        "version": digest([parts["harness"], parts["suite"], backbone, relevant_budget(budget, generates=False)]),
-        "data_version": digest([parts["task"], loaded.rationale_fingerprint]),
-        "method_version": digest([parts["method"], parts["budget"].get("decoding")]),
-    }
-    return digest(parts), parts | versions
+        rows=digest(rows),
+        rationales=loaded.rationale_fingerprint if method.card.uses_rationales else None,
+        method=method.identity,
+        backbone=backbone,
+        budget=relevant_budget(budget, generates=method.card.inference == "generate"),
+        seed=seed,
+    )
+    return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)
+
+
+def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str) -> IdentityParts:
+    """Return `parts` with the digests that tell which cells go into one table.
+
+    Parameters
+    ----------
+    parts
+        Of one cell.
+    budget
+        The settings that matter to every method: how long texts may get splits no table.
+    rationales
+        Fingerprint of the task's rationales, be they read by this method or not.
+    """
+    hashed = parts.hashed()
+    return parts.model_copy(
+        update={
+            "version": digest([hashed["harness"], hashed["suite"], hashed["backbone"], budget]),
+            "data_version": digest([hashed["task"], rationales]),
+            "method_version": method_version(parts),
+        }
+    )
+
+
+def method_version(parts: IdentityParts) -> str:
+    """Return the digest that all cells of one method in a table share."""
+    return digest([parts.method.model_dump(mode="json"), parts.budget.get("decoding")])
 
 
 def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:
@@ -107,33 +147,71 @@ def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:
     return values
 
 
-def code_fingerprint(cls: type[Method]) -> str:
-    """Return a hash of the code a method class consists of, comments and docstrings aside.
+# ---------------------------------------------------------------- the code of a method
 
-    It covers the files of the class and of its bases outside this package; the package itself is
-    covered by `HARNESS_VERSION`. So an edited method is a new method, not an old record.
+
+def method_code(cls: type[Method]) -> str:
+    """Return a digest of the source that a method class consists of; see `source_digest`.
+
+    It covers the files of the class and of its bases and what may help them: all modules of the package
+    that they come from, or of their plug-in folder, less the files of other methods that they do not
+    import. This package itself is covered by `HARNESS_VERSION`. So an edited method is a new method, not
+    an old record.
+
+    Raises
+    ------
+    UserError
+        If the source cannot be had.
     """
-    package = Path(__file__).parent.parent
     sources: list[str] = []
     for base in cls.__mro__:
         if base.__module__ in ("builtins", "abc", "typing") or base.__module__.startswith("dhrd_bench."):
             continue
-        path = inspect.getsourcefile(base)
-        if path is None or (package in Path(path).parents and (package / "baselines") not in Path(path).parents):
-            continue
-        sources.append(_normal_form(Path(path).read_text(encoding="utf-8")))
-    return digest(sorted(set(sources)))
+        file = inspect.getsourcefile(base)
+        if file is not None and Path(file).is_file():
+            sources += map(read_source, _with_helpers(Path(file).resolve(), base.__module__))
+        else:
+            sources.append(_typed_in(base))
+    return source_digest(sources)
 
 
-def _normal_form(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def _typed_in(cls: type) -> str:
+    """Return the source of a class that stands in no file, as one in a notebook."""
+    try:
+        return textwrap.dedent(inspect.getsource(cls))
+    except (OSError, TypeError) as error:
+        message = (
+            f"The source of method class {cls.__qualname__} cannot be read, so its records could not be told apart."
+        )
+        raise UserError(message, "Write it into a file and name the folder with --include.") from error
+
+
+def _with_helpers(path: Path, module: str) -> set[Path]:
+    """Return the file at `path` and the files that may help it."""
+    root = _root(module)
+    if root is None:
+        return {path}
+    others = {Path(entry.origin).resolve() for entry in registry.methods.entries.values()}
+    files = {path}
+    waiting = [path, *(file for file in _modules(root) if file not in others)]
+    while waiting:
+        file = waiting.pop()
+        files.add(file)
+        waiting += imported_files(file, root) - files
+    return files
+
+
+def _root(module: str) -> Path | None:
+    """Return the folder of the plug-in or package that `module` is part of; None for a module by itself."""
+    top = module.partition(".")[0]
+    if top in plugins.state.folders:
+        return plugins.state.folders[top].resolve()
+    paths = getattr(sys.modules.get(top), "__path__", None)
+    return Path(next(iter(paths))).resolve() if paths else None
+
+
+def _modules(folder: Path) -> Iterator[Path]:
+    """Yield the modules in `folder` and in the packages below it; a folder that is no package is not entered."""
+    yield from folder.glob("*.py")
+    for package in folder.glob("*/__init__.py"):
+        yield from _modules(package.parent)

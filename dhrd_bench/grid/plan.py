@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dhrd_bench import registry
-from dhrd_bench.backbones import BackboneCard, resolve
+from dhrd_bench import plugins, registry
+from dhrd_bench.backbones.backbone import Backbone
 from dhrd_bench.backbones.loading import settle
 from dhrd_bench.backbones.location import locate
-from dhrd_bench.cards import Reference, split_references
-from dhrd_bench.contracts import Budget, Card, TaskData
+from dhrd_bench.backbones.lookup import resolve
+from dhrd_bench.cards import Reference, canonical
+from dhrd_bench.contracts import BackboneCard, Budget, Context, TaskData
 from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.errors import UserError
-from dhrd_bench.grid.identity import MethodSpec, identity
-from dhrd_bench.results.schema import Cell, CellRecord
+from dhrd_bench.grid.identity import MethodSpec, digest, identity_parts
+from dhrd_bench.request import RunRequest, SuiteSettings, split_suite
+from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
 from dhrd_bench.results.store import find
 
+Step = Callable[[str, int, int, dict[str, float]], None]
+"""Told of a phase, steps done, steps in all and figures to show."""
 
-class SuiteOptions(Card):
-    """Settings of a suite reference, as in ``superglue7[prompt=paper]``."""
 
-    prompt: str | None = None
+def _silent(phase: str, done: int, total: int, figures: dict[str, float]) -> None:
+    """Show nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,22 @@ class PlannedCell:
 
     cell: Cell
     identity: str
-    parts: dict[str, Any]
+    parts: IdentityParts
     method: MethodSpec
+    budget: Budget
     loaded: LoadedTask
     data: TaskData
     test: TestSplit
     record: CellRecord | None
+
+    @property
+    def name(self) -> str:
+        """The cell in a few words, for people."""
+        return f"{self.cell.task} seed {self.cell.seed} {self.cell.method}"
+
+    def context(self, backbone: Backbone, step: Step = _silent, lap: Callable[[int], None] = lambda _: None) -> Context:
+        """Return what the harness lends to the method while it runs this cell."""
+        return Context(backbone, self.budget, self.loaded.card.name, self.cell.seed, step, lap)
 
 
 @dataclass(frozen=True)
@@ -46,12 +60,23 @@ class Plan:
 
     Methods that share training sequences thus follow each other, and what the frozen blocks make of
     a task's sequences is needed for one task at a time.
+
+    Attributes
+    ----------
+    request
+        What was asked for, complete: all that was left open is said, every name in its one spelling.
     """
 
+    request: RunRequest
     suite: Suite
     backbone: BackboneCard
     budget: Budget
     cells: tuple[PlannedCell, ...]
+
+    @property
+    def results(self) -> Path:
+        """Folder of the records."""
+        return self.request.results
 
     @property
     def missing(self) -> list[PlannedCell]:
@@ -59,18 +84,7 @@ class Plan:
         return [planned for planned in self.cells if planned.record is None]
 
 
-def make_plan(
-    *,
-    suite: str,
-    methods: str,
-    results: Path,
-    tasks: str | None = None,
-    backbone: str = "smollm2-135m",
-    budget: str = "smoke",
-    seeds: str | None = None,
-    data_dir: Path | None = None,
-    rationales: Path | None = None,
-) -> Plan:
+def make_plan(request: RunRequest) -> Plan:
     """Resolve every name, load the data and look up which cells have a record.
 
     Raises
@@ -78,35 +92,51 @@ def make_plan(
     UserError
         If a name or a setting is unknown, a list is empty or the data are missing or malformed.
     """
-    specs = method_specs(methods)
-    budget_ref = Reference.parse(budget)
-    budget_card = budget_ref.apply(registry.budgets.get(budget_ref.name), "Budget")
-    backbone_card = settle(resolve(backbone))
-    suite_ref = Reference.parse(suite)
-    found = Suite.named(suite_ref.name)
-    options = suite_ref.apply(SuiteOptions(), "Suite")
-    seed_list = parse_seeds(seeds, budget_card.seeds)
-    backbone_parts = {"revision": locate(backbone_card).revision, "dtype": backbone_card.dtype}
-    if backbone_card.engine != "transformers":  # the reference goes without saying, so its identities stay
-        backbone_parts["engine"] = backbone_card.engine
-    names = found.resolve_tasks([] if tasks == "" else tasks.split(",") if tasks else None)
+    for folder in request.include:
+        plugins.include(folder)
+    request = split_suite(request)
+    specs = method_specs(request.methods)
+    budget_name, budget = _budget(request.budget)
+    backbone_name, backbone = _backbone(request.backbone)
+    suite = Suite.named(request.suite)
+    tasks = suite.resolve_tasks(request.tasks)
+    seeds = tuple(range(budget.seeds)) if request.seeds is None else request.seeds
+    data_dir = request.data_dir or (Path(named) if (named := os.environ.get("DHRD_DATA_DIR")) else None)
+    # The suite's default prompt goes without saying, so that a table has one name.
+    prompt = None if request.prompt == suite.card.prompt else request.prompt
+    complete = request.model_copy(
+        update={
+            "methods": tuple(spec.name for spec in specs), "suite": suite.name, "prompt": prompt,
+            "tasks": tuple(tasks), "backbone": backbone_name.where, "budget": budget_name, "seeds": seeds,
+            "data_dir": data_dir,
+        }
+    )  # fmt: skip
+    suite_identity = SuiteIdentity(name=suite.name, version=suite.version)
+    suite_name = str(canonical(suite.name, SuiteSettings(prompt=prompt), SuiteSettings()))
+    backbone_identity = BackboneIdentity(
+        revision=locate(backbone).revision,
+        dtype=backbone.dtype,
+        engine=None if backbone.engine == "transformers" else backbone.engine,
+    )
     cells: list[PlannedCell] = []
-    for task in names:
-        loaded = found.load(task, prompt=options.prompt, data_dir=data_dir, rationales=rationales)
-        for seed in seed_list:
-            data, test = split(loaded, budget_card, seed)
+    for task in tasks:
+        loaded = suite.load(task, prompt=prompt, data_dir=data_dir, rationales=request.rationales)
+        for seed in seeds:
+            data, test = split(loaded, budget, seed)
             for spec in specs:
                 cell = Cell(
-                    suite=str(suite_ref), task=task, method=spec.name, backbone=_backbone_name(backbone),
-                    budget=str(budget_ref), seed=seed,
+                    suite=suite_name, task=task, method=spec.name, backbone=backbone_name.recorded,
+                    budget=budget_name, seed=seed,
                 )  # fmt: skip
-                key, parts = identity(found, loaded, data, test, spec, backbone_parts, budget_card, seed)
-                cells.append(PlannedCell(cell, key, parts, spec, loaded, data, test, find(results, cell, key)))
-    return Plan(found, backbone_card, budget_card, tuple(cells))
+                parts = identity_parts(suite_identity, loaded, data, test, spec, backbone_identity, budget, seed)
+                key = digest(parts.hashed())
+                record = find(request.results, cell, key)
+                cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record))
+    return Plan(complete, suite, backbone, budget, tuple(cells))
 
 
-def method_specs(text: str) -> list[MethodSpec]:
-    """Read a list like ``one,other[alpha=0.5]``.
+def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:
+    """Return the methods that `references` such as ``dhrd[alpha=0.5]`` name, each once.
 
     Raises
     ------
@@ -114,46 +144,37 @@ def method_specs(text: str) -> list[MethodSpec]:
         If the list is empty or names a method or parameter that does not exist.
     """
     specs: dict[str, MethodSpec] = {}
-    for piece in split_references(text):
-        reference = Reference.parse(piece)
+    for text in references:
+        reference = Reference.parse(text)
         cls = registry.methods.get(reference.name)
-        params = reference.apply(cls.Params(), "Method")
-        name = str(Reference(cls.card.name, reference.options))
-        specs[name] = MethodSpec(name, cls, params.model_dump(mode="json"))
+        default = cls.Params()
+        params = reference.apply(default, "Method")
+        name = str(canonical(cls.card.name, params, default))
+        specs[name] = MethodSpec(name, cls, params)
     if not specs:
         raise UserError("No method was named.", f"Known: {', '.join(registry.methods.names())}.")
     return list(specs.values())
 
 
-def parse_seeds(text: str | None, default: int) -> list[int]:
-    """Read seeds: a count (``5`` is 0 to 4), a list (``0,3,7``) or a range (``2-4``); ``0`` is seed 0 alone.
-
-    Raises
-    ------
-    UserError
-        If the text is none of these.
-    """
-    if text is None:
-        return list(range(default))
-    try:
-        pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
-        if len(pieces) == 1 and pieces[0].isdigit() and "," not in text:
-            count = int(pieces[0])
-            return list(range(count)) if count else [0]
-        seeds: list[int] = []
-        for piece in pieces:
-            first, dash, last = piece.partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
-        if not seeds:
-            raise ValueError
-    except ValueError:
-        raise UserError(
-            f"Cannot read the seeds {text!r}.", "Write a count (5), a list (0,3,7) or a range (2-4)."
-        ) from None
-    return sorted(set(seeds))
+def _budget(text: str) -> tuple[str, Budget]:
+    reference = Reference.parse(text)
+    card = registry.budgets.get(reference.name)
+    budget = reference.apply(card, "Budget")
+    return str(canonical(card.name, budget, card)), budget
 
 
-def _backbone_name(reference: str) -> str:
-    """Return the name a backbone goes by in records: never a path of this machine."""
-    parsed = Reference.parse(reference)
-    return str(Reference(resolve(reference).name, parsed.options))
+@dataclass(frozen=True)
+class _BackboneName:
+    """How a backbone is asked for again, and what it is called in records: never a path of this machine."""
+
+    where: str
+    recorded: str
+
+
+def _backbone(text: str) -> tuple[_BackboneName, BackboneCard]:
+    reference = Reference.parse(text)
+    default, card = resolve(reference.name), resolve(text)
+    spelled = canonical(default.name, card, default)
+    local = bool(default.hub_id) and Path(default.hub_id).is_dir()
+    where = Reference(default.hub_id if local else default.name, spelled.options)
+    return _BackboneName(str(where), str(spelled)), settle(card)

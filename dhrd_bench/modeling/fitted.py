@@ -14,7 +14,6 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, TaskCard
 from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.modeling.heads import HeadKind, classification_head
-from dhrd_bench.training.tuning import merge_lora
 
 
 @dataclass(eq=False)
@@ -80,3 +79,16 @@ class Fitted:
         assert self.head is not None, "this method has no classification head"
         out: Tensor = self.head(pooled.float())
         return out
+
+
+def merge_lora(backbone: Backbone, adapters: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Return the merged weights for saved `adapters`; the inverse of what training takes off the backbone."""
+    backbone.reset()
+    parameters = dict(backbone.model.named_parameters())
+    merged = {}
+    for key in (key for key in adapters if key.endswith(".lora_A")):
+        name = key.removesuffix(".lora_A")
+        weight = parameters[f"{name}.weight"]
+        delta = scale * (adapters[f"{name}.lora_B"].to(weight.device) @ adapters[key].to(weight.device))
+        merged[f"{name}.weight"] = (weight.float() + delta.float()).to(backbone.dtype)
+    return merged

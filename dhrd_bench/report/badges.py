@@ -24,15 +24,15 @@ def badges(results: Path, cells: pd.DataFrame) -> tuple[str, ...]:
         Cells of one leaderboard, with their ``data``.
     """
     used = {data.get("rationale_fingerprint") for data in cells["data"]}
-    found = []
+    lines = []
     for path in sorted((results / AUDITS).glob("*.json")):
         try:
             audit = json.loads(path.read_text(encoding="utf-8"))
             seen = {task["rationale_fingerprint"] for task in audit["tasks"]}
             badge = str(audit["badge"])
         except (OSError, ValueError, KeyError, TypeError):
-            found.append(f"{path.name} is no audit of rationales; write it anew with rationales audit --output.")
+            lines.append(f"{path.name} is no audit of rationales; write it anew with rationales audit --output.")
             continue
         if used & seen:
-            found.append(badge)
-    return tuple(found)
+            lines.append(badge)
+    return tuple(lines)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dhrd_bench.report.paper import Comparison
-from dhrd_bench.report.timed import Timed, timed_rows
-from dhrd_bench.stats.analysis import Analysis, Versus
-from dhrd_bench.stats.equivalence import Equivalence
+from dhrd_bench.report.board import Board
+from dhrd_bench.report.figures import shown
+from dhrd_bench.stats.analysis import Line, Versus
 from dhrd_bench.stats.intervals import Estimate
+from dhrd_bench.stats.ranking import CriticalDifference
 from dhrd_bench.stats.significance import Test
 
 FIELDS = (
@@ -24,45 +23,42 @@ FIELDS = (
 )  # fmt: skip
 
 
-def as_json(
-    analyses: Sequence[Analysis],
-    comparisons: Sequence[Sequence[Comparison]],
-    timed: Sequence[Sequence[Timed]],
-    command: str,
-    notes: Sequence[str],
-    problems: Sequence[str],
-) -> str:
+def as_json(boards: Sequence[Board], command: str, notes: Sequence[str], problems: Sequence[str]) -> str:
     """Return all figures as JSON; an undefined one is null."""
-    boards = []
-    for analysis, compared, runs in zip(analyses, comparisons, timed, strict=True):
-        selection = analysis.selection
-        boards.append(
-            {
-                **dataclasses.asdict(selection.group),
-                "baseline": selection.baseline,
-                "reference": selection.reference,
-                "resamples": analysis.resamples,
-                "random_seed": analysis.seed,
-                "margin": analysis.margin,
-                "tasks": {
-                    task.name: {
-                        "metrics": task.info.metrics,
-                        "seeds": list(task.seeds),
-                        "examples": len(task.labels),
-                        "clusters": task.n_clusters,
-                    }
-                    for task in selection.grid.tasks
-                },
-                "methods": [_plain(line) for line in analysis.lines],
-                "points": [_plain(point) for point in analysis.points],
-                "critical_difference": _plain(analysis.critical),
-                "timed": [_plain(one) for one in runs],
-                "claims": [_plain(one) for one in compared],
-                "notes": list(analysis.notes),
-            }
-        )
-    document = {"command": command, "leaderboards": boards, "notes": list(notes), "problems": list(problems)}
+    document = {
+        "command": command,
+        "leaderboards": [_board(board) for board in boards],
+        "notes": list(notes),
+        "problems": list(problems),
+    }
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _board(board: Board) -> dict[str, Any]:
+    analysis, selection = board.analysis, board.analysis.selection
+    return {
+        **dataclasses.asdict(selection.group),
+        "baseline": selection.baseline,
+        "reference": selection.reference,
+        "resamples": analysis.resamples,
+        "random_seed": analysis.seed,
+        "margin": analysis.margin,
+        "tasks": {
+            task.name: {
+                "metrics": task.info.metrics,
+                "seeds": list(task.seeds),
+                "examples": len(task.labels),
+                "clusters": task.n_clusters,
+            }
+            for task in selection.grid.tasks
+        },
+        "methods": [_plain(line) for line in analysis.lines],
+        "points": [_plain(point) for point in analysis.points],
+        "critical_difference": _plain(analysis.critical),
+        "timed": [_plain(timed.figures()) for timed in board.timed],
+        "claims": [_plain(comparison) for comparison in board.claims],
+        "notes": list(analysis.notes),
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -77,58 +73,68 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def as_csv(
-    analyses: Sequence[Analysis], comparisons: Sequence[Sequence[Comparison]], timed: Sequence[Sequence[Timed]]
-) -> str:
+def as_csv(boards: Sequence[Board]) -> str:
     """Return all figures in long form, one a line; ``task`` is empty for the suite."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, FIELDS, restval="", lineterminator="\n")
     writer.writeheader()
-    for analysis, compared, runs in zip(analyses, comparisons, timed, strict=True):
-        group = dataclasses.asdict(analysis.selection.group)
-        for row in itertools.chain(_rows(analysis, compared), timed_rows(runs)):
+    for board in boards:
+        group = dataclasses.asdict(board.analysis.selection.group)
+        for row in _rows(board):
             writer.writerow(group | {key: "" if value is None else value for key, value in row.items()})
     return stream.getvalue()
 
 
-def _rows(analysis: Analysis, compared: Sequence[Comparison]) -> Iterator[dict[str, Any]]:
-    for line in analysis.lines:
-        own = {"method": line.method}
-        yield own | {"figure": "score"} | _estimate(line.score)
-        yield from _versus(own, line.versus)
-        if line.rank is not None:
-            yield own | {"figure": "rank", "low": line.rank[0], "high": line.rank[1], "decision": f"tied {line.tied}"}
-        yield own | {"figure": "iqm"} | _estimate(line.iqm)
-        if line.improvement is not None:
-            yield own | {"figure": "probability_of_improvement"} | _estimate(line.improvement)
-        if analysis.critical is not None and line.method in analysis.critical.ranks:
-            yield own | {"figure": "mean_rank", "value": analysis.critical.ranks[line.method]}
-        yield own | {"figure": "qps"} | _estimate(line.qps)
-        for name, found in (("qps_ratio", line.qps_ratio), ("qps_to_baseline", line.qps_to_baseline)):
-            if found is not None:
-                yield own | {"figure": name} | _estimate(found)
-        if line.unparsable is not None:
-            yield own | {"figure": "unparsable", "value": line.unparsable}
-        for name, cost in line.costs.items():
-            if cost.mean is not None:
-                yield own | {"figure": f"cost: {name}", "value": cost.mean}
-            if cost.per_point is not None or cost.said:
-                yield own | {"figure": f"cost a point: {name}", "decision": cost.said} | _estimate(cost.per_point)
-        for claim, test in line.equivalence.items():
-            yield own | {"figure": f"equivalence: {claim}"} | _equivalence(test)
-        for task in line.tasks:
-            at = own | {"task": task.task}
-            yield at | {"figure": "score"} | _estimate(task.score)
-            yield from _versus(at, task.versus)
-    for point in analysis.points:
+CsvRow = dict[str, Any]
+"""What stands in some of the `FIELDS` of one line; None and absent are alike."""
+
+
+def _rows(board: Board) -> Iterator[CsvRow]:
+    for line in board.analysis.lines:
+        yield from _method_rows(line, board.analysis.critical)
+    for point in board.analysis.points:
         if point.on_front is not None:
             said = "on the front" if point.on_front else "dominated"
             yield {"method": point.method, "figure": "front_probability", "value": point.probability, "decision": said}
-    for one in compared:
-        yield {"method": one.method, "figure": f"claim: {one.id}", "decision": one.verdict} | _estimate(one.ours)
+    for claim in board.claims:
+        yield {"method": claim.method, "figure": f"claim: {claim.id}", "decision": claim.verdict} | _estimate(
+            claim.ours
+        )
+    for timed in board.timed:
+        yield from timed.rows()
 
 
-def _versus(at: dict[str, Any], versus: Versus | None) -> Iterator[dict[str, Any]]:
+def _method_rows(line: Line, critical: CriticalDifference | None) -> Iterator[CsvRow]:
+    method = {"method": line.method}
+    yield method | {"figure": "score"} | _estimate(line.score)
+    yield from _versus(method, line.versus)
+    if line.rank is not None:
+        yield method | {"figure": "rank", "low": line.rank[0], "high": line.rank[1], "decision": f"tied {line.tied}"}
+    yield method | {"figure": "iqm"} | _estimate(line.iqm)
+    if line.improvement is not None:
+        yield method | {"figure": "probability_of_improvement"} | _estimate(line.improvement)
+    if critical is not None and line.method in critical.ranks:
+        yield method | {"figure": "mean_rank", "value": critical.ranks[line.method]}
+    yield method | {"figure": "qps"} | _estimate(line.qps)
+    for name, ratio in (("qps_ratio", line.qps_ratio), ("qps_to_baseline", line.qps_to_baseline)):
+        if ratio is not None:
+            yield method | {"figure": name} | _estimate(ratio)
+    if line.unparsable is not None:
+        yield method | {"figure": "unparsable", "value": line.unparsable}
+    for name, cost in line.costs.items():
+        if cost.mean is not None:
+            yield method | {"figure": f"cost: {name}", "value": cost.mean}
+        if cost.per_point is not None or cost.said:
+            yield method | {"figure": f"cost a point: {name}", "decision": cost.said} | _estimate(cost.per_point)
+    for claim, test in line.equivalence.items():
+        yield method | {"figure": f"equivalence: {claim}", "p": test.equivalent, "decision": shown(test)}
+    for task in line.tasks:
+        at = method | {"task": task.task}
+        yield at | {"figure": "score"} | _estimate(task.score)
+        yield from _versus(at, task.versus)
+
+
+def _versus(at: CsvRow, versus: Versus | None) -> Iterator[CsvRow]:
     if versus is None:
         return
     if versus.gain is not None:
@@ -138,20 +144,15 @@ def _versus(at: dict[str, Any], versus: Versus | None) -> Iterator[dict[str, Any
         yield at | {"figure": "detectable", "value": versus.detectable}
 
 
-def _estimate(found: Estimate | None) -> dict[str, Any]:
-    if found is None:
+def _estimate(estimate: Estimate | None) -> CsvRow:
+    if estimate is None:
         return {}
-    row = dataclasses.asdict(found)
+    row = dataclasses.asdict(estimate)
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
 
 
-def _test(test: Test | None) -> dict[str, Any]:
+def _test(test: Test | None) -> CsvRow:
     if test is None:
         return {}
     decision = "significant" if test.significant else "not significant" if test.decidable else "undecidable"
     return {"p": test.p, "p_attainable": test.attainable, "p_adjusted": test.adjusted, "decision": decision}
-
-
-def _equivalence(test: Equivalence) -> dict[str, Any]:
-    said = "equivalent" if test.equivalent <= 0.05 else "no worse" if test.no_worse <= 0.05 else "not shown"
-    return {"p": test.equivalent, "decision": said}

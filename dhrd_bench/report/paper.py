@@ -19,7 +19,8 @@ from pydantic import Field, model_validator
 from dhrd_bench.cards import read_card
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError
-from dhrd_bench.report.tables import Cell, Column, Table, figure, number, speed
+from dhrd_bench.report.figures import NONE, estimate_cell, number, positive_cell, three_digits
+from dhrd_bench.report.layout import Column, Table, TableCell
 from dhrd_bench.stats.analysis import Analysis
 from dhrd_bench.stats.intervals import Estimate
 
@@ -83,7 +84,7 @@ class Comparison:
     reason: str
 
 
-class Reference:
+class PublishedFigures:
     """The published figures, read from a folder with ``claims.yaml`` and the tables it names."""
 
     def __init__(self, folder: Path) -> None:
@@ -99,14 +100,14 @@ class Reference:
 
     def scores(self, rows: dict[str, str]) -> dict[str, dict[str, float]]:
         """Return each task's published score by backbone, of the rows with these values."""
-        found = {}
-        for row in self.accuracy:
-            if all(row.get(key) == value for key, value in rows.items()):
-                found[row["backbone"]] = {
-                    task: float(np.mean([float(row[column]) for column in columns]))
-                    for task, columns in self.paper.tasks.items()
-                }
-        return found
+        return {
+            row["backbone"]: {
+                task: float(np.mean([float(row[column]) for column in columns]))
+                for task, columns in self.paper.tasks.items()
+            }
+            for row in self.accuracy
+            if all(row.get(key) == value for key, value in rows.items())
+        }
 
     def published(self, claim: Claim, tasks: Sequence[str], backbone: str) -> tuple[float, float] | None:
         """Return the lowest and highest published figure over `tasks`.
@@ -121,15 +122,15 @@ class Reference:
             known = {task.lower(): task for task in self.paper.tasks}
             if any(task.lower() not in known for task in tasks):
                 return None
-            own, its = self.scores(claim.rows["method"]), self.scores(claim.rows["over"])
+            methods, others = self.scores(claim.rows["method"]), self.scores(claim.rows["over"])
             names = [known[task.lower()] for task in tasks]
-            values = {at: _figure(claim, own[at], its[at], names) for at in own if at in its}
+            values = {at: _figure(claim, methods[at], others[at], names) for at in methods if at in others}
         name = backbone.partition("[")[0].rpartition("/")[2].lower()
         kept = [values[name]] if name in values else list(values.values())
         return (min(kept), max(kept)) if kept else None
 
 
-def find_reference() -> Path:
+def find_published() -> Path:
     """Return the folder of the published figures: inside an installed package, or in a checkout."""
     package = Path(__file__).parent.parent
     for folder in (package / "reference", package.parent / "results" / "reference"):
@@ -138,44 +139,52 @@ def find_reference() -> Path:
     raise UserError("The published figures are missing from this installation.", "Install the package anew.")
 
 
-def compare(analysis: Analysis, reference: Reference) -> list[Comparison]:
+def compare(analysis: Analysis, publication: PublishedFigures) -> list[Comparison]:
     """Set each of the paper's claims beside our figure."""
-    return [_compare(analysis, reference, claim) for claim in reference.paper.claims]
+    return [_compare(analysis, publication, claim) for claim in publication.paper.claims]
 
 
-def claims_table(comparisons: Sequence[Comparison], analysis: Analysis, reference: Reference) -> Table:
+def claims_table(comparisons: Sequence[Comparison], analysis: Analysis, publication: PublishedFigures) -> Table:
     """Return the claims as a table."""
     rows = []
-    for one in comparisons:
-        places = 2 if one.figure == "gain" else 1
-        published = Cell("–")
-        if one.published:
-            is_ratio = one.figure == "qps-ratio"
-            ends = (speed(end) if is_ratio else number(end, places, sign=True) for end in one.published)
-            published = Cell(" to ".join(dict.fromkeys(ends)))
-        ours = figure(one.ours, places, sign=True)
-        if one.figure == "qps-ratio" and one.ours is not None:
-            interval = (one.ours.low, one.ours.high)
-            detail = "" if None in interval else f"[{', '.join(speed(end) for end in interval if end is not None)}]"
-            ours = Cell(speed(one.ours.value), detail)
-        decided = one.verdict in ("reproduced", "contradicted")
-        rows.append((Cell(one.text), published, ours, Cell(one.verdict, one.reason, decided)))
+    for comparison in comparisons:
+        decided = comparison.verdict in ("reproduced", "contradicted")
+        verdict = TableCell(comparison.verdict, comparison.reason, decided)
+        rows.append((TableCell(comparison.text), _published_cell(comparison), _our_cell(comparison), verdict))
     caption = [
-        f"{reference.paper.paper}. Published: lowest to highest over its backbones, or that of this backbone; computed "
-        "over the tasks of this table.",
+        f"{publication.paper.paper}. Published: lowest to highest over its backbones, or that of this backbone; "
+        "computed over the tasks of this table.",
         "Reproduced: our interval shows the claimed direction and does not lie below the published size. Contradicted: "
         "it lies below that size, or shows the opposite. Undecided: it allows both at this size.",
     ]
-    if analysis.selection.group.suite.partition("[")[0] != reference.paper.suite:
-        caption.append(f"The published figures are on {reference.paper.suite}, ours are on other data.")
+    if analysis.selection.group.suite.partition("[")[0] != publication.paper.suite:
+        caption.append(f"The published figures are on {publication.paper.suite}, ours are on other data.")
     heads = (Column("Claim", "left", wraps=True), Column("Published"), Column("Ours"), Column("Verdict", "left"))
     return Table("Against the paper", heads, tuple(rows), tuple(caption))
 
 
-def _compare(analysis: Analysis, reference: Reference, claim: Claim) -> Comparison:
+def _published_cell(comparison: Comparison) -> TableCell:
+    if not comparison.published:
+        return TableCell(NONE)
+    ratio, places = comparison.figure == "qps-ratio", _places(comparison)
+    ends = (three_digits(end) if ratio else number(end, places, sign=True) for end in comparison.published)
+    return TableCell(" to ".join(dict.fromkeys(ends)))
+
+
+def _our_cell(comparison: Comparison) -> TableCell:
+    if comparison.figure == "qps-ratio":
+        return positive_cell(comparison.ours)
+    return estimate_cell(comparison.ours, _places(comparison), sign=True)
+
+
+def _places(comparison: Comparison) -> int:
+    return 2 if comparison.figure == "gain" else 1
+
+
+def _compare(analysis: Analysis, publication: PublishedFigures, claim: Claim) -> Comparison:
     suite = analysis.suite
     missing = [name for name in (claim.method, claim.over) if name not in suite.methods]
-    published = reference.published(claim, suite.names, analysis.selection.group.backbone)
+    published = publication.published(claim, suite.names, analysis.selection.group.backbone)
     common = (claim.id, claim.text, claim.figure, claim.method, claim.over, published)
     if missing:
         return Comparison(*common, None, "not run", f"needs {' and '.join(missing)}")
@@ -220,12 +229,13 @@ def _verdict(
     return "undecided", ""
 
 
-def _figure(claim: Claim, own: dict[str, float], its: dict[str, float], tasks: Sequence[str]) -> float:
+def _figure(claim: Claim, method: dict[str, float], over: dict[str, float], tasks: Sequence[str]) -> float:
+    """Return the published figure of a claim from the scores by task of the two rows it compares."""
     if claim.figure == "gain":
-        mine, theirs = (float(np.mean([side[task] for task in tasks])) for side in (own, its))
-        return 100.0 * (mine - theirs) / theirs
-    inside = [own[task] - its[task] for task in tasks if task in claim.within]
-    outside = [own[task] - its[task] for task in tasks if task not in claim.within]
+        score, base = (float(np.mean([row[task] for task in tasks])) for row in (method, over))
+        return 100.0 * (score - base) / base
+    inside = [method[task] - over[task] for task in tasks if task in claim.within]
+    outside = [method[task] - over[task] for task in tasks if task not in claim.within]
     return float(np.mean(inside) - np.mean(outside)) if inside and outside else 0.0
 
 

@@ -1,69 +1,114 @@
-"""Score against throughput as a picture in a page."""
+"""Score against throughput as the marks of a picture."""
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from dhrd_bench.report.tables import number, speed
+from dhrd_bench.report.figures import number, three_digits
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point
 
-STYLE = """\
-svg { display: block; max-width: 100%; height: auto; margin: .8rem 0; font-size: 12px; fill: currentColor; }
-svg line, svg path { stroke: var(--dim); fill: none; } svg .grid { stroke: var(--line); }
-svg .front { stroke: var(--good); stroke-width: 1.5; } svg .on { fill: var(--good); } svg .axis { fill: var(--dim); }
-"""
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM, _LINE = 860, 420, 52, 190, 12, 44, 14
+WIDTH, HEIGHT = 860, 420
+_LEFT, _RIGHT, _TOP, _BOTTOM, _LINE = 52, 190, 12, 44, 14
+_FLOOR = HEIGHT - _BOTTOM
 
 
-def as_svg(points: Sequence[Point]) -> str:
-    """Draw score against QPS (logarithmic) with both intervals and the front; empty without a method that has a QPS."""
+@dataclass(frozen=True)
+class Mark:
+    """An SVG element: its tag, its attributes and the text in it."""
+
+    tag: str
+    attributes: dict[str, str]
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The ends of both axes, and the intervals of QPS as they are drawn.
+
+    Attributes
+    ----------
+    left, right
+        Powers of ten of QPS.
+    low, high
+        Scores.
+    bars
+        Ends of each method's interval of QPS.
+    """
+
+    left: float
+    right: float
+    low: float
+    high: float
+    bars: dict[str, tuple[float, float]]
+
+    @classmethod
+    def around(cls, placed: Sequence[tuple[Point, Estimate]]) -> Frame:
+        """Return the frame that holds all these methods."""
+        # Two seeds can leave an interval of many powers of ten; it is cut where it would press the rest together.
+        least, most = (end(qps.value for _, qps in placed) for end in (min, max))
+        bars = {
+            point.method: (max(_interval(qps)[0], least / 3), min(_interval(qps)[1], most * 3)) for point, qps in placed
+        }
+        left, right = _ends([math.log10(end) for ends in bars.values() for end in ends], 0.3)
+        low, high = _ends([end for point, _ in placed for end in _interval(point.score)], 5.0)
+        return cls(left, right, low, high, bars)
+
+    def x(self, qps: float) -> float:
+        """Return where a QPS is drawn, from the left."""
+        return _LEFT + (math.log10(qps) - self.left) / (self.right - self.left) * (WIDTH - _LEFT - _RIGHT)
+
+    def y(self, score: float) -> float:
+        """Return where a score is drawn, from the top."""
+        return _FLOOR - (score - self.low) / (self.high - self.low) * (_FLOOR - _TOP)
+
+
+def draw(points: Sequence[Point]) -> list[Mark]:
+    """Draw score against QPS (logarithmic) with both intervals and the front; nothing if no method has a QPS."""
     placed = [(point, point.qps) for point in points if point.qps is not None and point.qps.value > 0]
     if not placed:
-        return ""
-    # Two seeds can leave an interval of many powers of ten; it is cut where it would press the rest together.
-    least, most = (end(qps.value for _, qps in placed) for end in (min, max))
-    fast = {
-        point.method: (max(_interval(qps)[0], least / 3), min(_interval(qps)[1], most * 3)) for point, qps in placed
-    }
-    left, right = _ends([math.log10(end) for ends in fast.values() for end in ends], 0.3)
-    low, high = _ends([end for point, _ in placed for end in _interval(point.score)], 5.0)
+        return []
+    frame = Frame.around(placed)
+    return [*_axes(frame), _front(frame, placed), *_methods(frame, placed)]
 
-    def x(qps: float) -> float:
-        return _LEFT + (math.log10(qps) - left) / (right - left) * (_WIDTH - _LEFT - _RIGHT)
 
-    def y(score: float) -> float:
-        return _HEIGHT - _BOTTOM - (score - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+def _axes(frame: Frame) -> Iterator[Mark]:
+    for tick in _log_ticks(frame.left, frame.right):
+        x = frame.x(tick)
+        yield _line(x, _TOP, x, _FLOOR, "grid")
+        yield _text(x, _FLOOR + 16, three_digits(tick), "axis", "middle")
+    for tick in _ticks(frame.low, frame.high):
+        y = frame.y(tick)
+        yield _line(_LEFT, y, WIDTH - _RIGHT, y, "grid")
+        yield _text(_LEFT - 6, y + 4, number(tick, 0 if tick == int(tick) else 1), "axis", "end")
+    yield _text(_LEFT, _FLOOR + 34, "QPS (logarithmic), score upwards; bars are 95 % intervals", "axis")
 
-    floor = _HEIGHT - _BOTTOM
-    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="Score against QPS">']
-    for tick in _log_ticks(left, right):
-        parts.append(_line(x(tick), _TOP, x(tick), floor, "grid"))
-        parts.append(_text(x(tick), floor + 16, speed(tick), "axis", "middle"))
-    for tick in _ticks(low, high):
-        parts.append(_line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), "grid"))
-        parts.append(_text(_LEFT - 6, y(tick) + 4, number(tick, 0 if tick == int(tick) else 1), "axis", "end"))
-    parts.append(_text(_LEFT, floor + 34, "QPS (logarithmic), score upwards; bars are 95 % intervals", "axis"))
+
+def _front(frame: Frame, placed: Sequence[tuple[Point, Estimate]]) -> Mark:
+    """Return the front as stairs from the slowest of its methods to the fastest."""
     steps = sorted((qps.value, point.score.value) for point, qps in placed if point.on_front)
-    path = f"M {_LEFT} {y(steps[0][1]):.1f}" + "".join(f" V {y(score):.1f} H {x(qps):.1f}" for qps, score in steps)
-    parts.append(f'<path class="front" d="{path} V {floor}"/>')
+    stairs = "".join(f" V {frame.y(score):.1f} H {frame.x(qps):.1f}" for qps, score in steps)
+    return Mark("path", {"class": "front", "d": f"M {_LEFT} {frame.y(steps[0][1]):.1f}{stairs} V {_FLOOR}"})
+
+
+def _methods(frame: Frame, placed: Sequence[tuple[Point, Estimate]]) -> Iterator[Mark]:
     taken: list[tuple[float, float]] = []
-    for point, qps in sorted(placed, key=lambda one: -one[0].score.value):
-        at, up = x(qps.value), y(point.score.value)
-        slow_end, fast_end = fast[point.method]
-        parts.append(_line(x(slow_end), up, x(fast_end), up))
+    for point, qps in sorted(placed, key=lambda pair: -pair[0].score.value):
+        x, y = frame.x(qps.value), frame.y(point.score.value)
+        slow_end, fast_end = frame.bars[point.method]
+        yield _line(frame.x(slow_end), y, frame.x(fast_end), y)
         low_end, high_end = _interval(point.score)
-        parts.append(_line(at, y(low_end), at, y(high_end)))
-        parts.append(f'<circle class="{"on" if point.on_front else "off"}" cx="{at:.1f}" cy="{up:.1f}" r="4"/>')
+        yield _line(x, frame.y(low_end), x, frame.y(high_end))
+        kind = "on" if point.on_front else "off"
+        yield Mark("circle", {"class": kind, "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": "4"})
         # Names of methods that lie together go below each other, in the lower half above.
-        where = up - 5
-        while any(abs(where - other) < _LINE and abs(at - its) < _RIGHT for its, other in taken):
-            where += 1 if up < _HEIGHT / 2 else -1
-        taken.append((at, where))
-        parts.append(_text(at + 7, where, point.method))
-    return "\n".join([*parts, "</svg>"])
+        name_y = y - 5
+        while any(abs(name_y - other_y) < _LINE and abs(x - other_x) < _RIGHT for other_x, other_y in taken):
+            name_y += 1 if y < HEIGHT / 2 else -1
+        taken.append((x, name_y))
+        yield _text(x + 7, name_y, point.method)
 
 
 def _interval(estimate: Estimate) -> tuple[float, float]:
@@ -93,9 +138,10 @@ def _log_ticks(left: float, right: float) -> list[float]:
     return inside if len(inside) > 1 else [10**left, 10**right]
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str = "bar") -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str = "bar") -> Mark:
+    ends = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
+    return Mark("line", {"class": kind} | {name: f"{value:.1f}" for name, value in ends.items()})
 
 
-def _text(x: float, y: float, text: str, kind: str = "name", anchor: str = "start") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
+def _text(x: float, y: float, text: str, kind: str = "name", anchor: str = "start") -> Mark:
+    return Mark("text", {"class": kind, "x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor}, text)

@@ -13,7 +13,7 @@ from rich.rule import Rule
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from dhrd_bench.report.tables import Cell, Document, Section, Table
+from dhrd_bench.report.layout import Document, Section, Table, TableCell
 
 PLAIN_WIDTH = 200
 """Columns to use where there is no terminal, so that a line of a table stays a line."""
@@ -47,7 +47,7 @@ def _print_section(section: Section, console: Console) -> None:
     console.print(Text(section.about, style="dim"))
     for table in section.tables:
         if not table.detail:
-            _print_table(table, console)
+            print_table(table, console)
     if section.notes:
         _print_list("Left out, and to be read with it", section.notes, console)
 
@@ -61,7 +61,8 @@ def _print_list(title: str, lines: Sequence[str], console: Console) -> None:
         console.print(grid)
 
 
-def _print_table(table: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
+    """Print one table with its caption, fitted to the console's width."""
     console.print()
     for number, part in enumerate(_fitting(table, console)):
         if number:
@@ -112,7 +113,7 @@ def _build(table: Table, columns: Sequence[int], stacked: bool, gap: int, more: 
     return made
 
 
-def _text(cell: Cell, stacked: bool, left: bool) -> Text:
+def _text(cell: TableCell, stacked: bool, left: bool) -> Text:
     main = _fold(cell.main) if stacked and left and " " not in cell.main else cell.main
     text = Text(main, style="bold" if cell.strong else "")
     if cell.detail:

@@ -1,160 +1,250 @@
-"""Throughput runs, in which methods were timed side by side, beside a leaderboard."""
+"""Throughput runs, in which methods were timed side by side, as tables."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from dhrd_bench.report.tables import NONE, Cell, Column, Table, p_value, pace
-from dhrd_bench.results.store import Problem
-from dhrd_bench.results.timed import SCHEMA_VERSION, Figure, ThroughputRecord
+from dhrd_bench.report.figures import NONE, p_value, positive_cell, ratio_cell, three_digits
+from dhrd_bench.report.layout import Column, Table, TableCell
+from dhrd_bench.results.timed import Figure, Measurement, ThroughputRecord
 from dhrd_bench.stats.design import Selection
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.significance import ALPHA
 
-_NAME = re.compile(r"(offline|single-stream|server)-\d+\.json")
-
 
 @dataclass(frozen=True)
-class Timed:
-    """One method in one throughput run; the attributes are those of `ThroughputRecord` and `Measurement`.
+class TimedMethod:
+    """One method in one throughput run.
 
     Attributes
     ----------
     other_version
-        Whether the table has this very cell, but of another version than was timed here.
+        Whether a leaderboard has this very cell, but of another version than was timed here.
     """
 
-    task: str
-    scenario: str
-    seed: int
-    method: str
-    baseline: str | None
-    reference: str | None
-    qps: Estimate
-    ratio: Estimate | None
-    ratio_to_baseline: Estimate | None
-    equivalent_p: float | None
-    margin: float
-    p99_bound: float | None
-    engine: str
-    verdict: str
-    reasons: tuple[str, ...]
-    other_version: bool
+    record: ThroughputRecord
+    measurement: Measurement
+    other_version: bool = False
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.measurement.method
+
+    @property
+    def bound(self) -> str:
+        """The seconds that p99 had to stay within, as the end of a sentence; empty without a bound."""
+        bound = self.record.p99_bound
+        return "" if bound is None else f", p99 within {bound:g} s"
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        record, measurement = self.record, self.measurement
+        return {
+            "task": record.cell.task,
+            "scenario": record.scenario,
+            "seed": record.cell.seed,
+            "method": measurement.method,
+            "baseline": record.baseline,
+            "reference": record.reference,
+            "qps": _estimate(measurement.qps),
+            "ratio": _estimate(measurement.ratio),
+            "ratio_to_baseline": _estimate(measurement.ratio_to_baseline),
+            "equivalent_p": measurement.equivalent_p,
+            "margin": record.margin,
+            "p99_bound": record.p99_bound,
+            "engine": measurement.engine,
+            "verdict": measurement.verdict,
+            "reasons": measurement.reasons,
+            "other_version": self.other_version,
+        }
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Return the figures for a CSV, one a row."""
+        measurement, cell = self.measurement, self.record.cell
+        for name in ("qps", "ratio", "ratio_to_baseline"):
+            figure: Figure | None = getattr(measurement, name)
+            if figure is not None:
+                yield {
+                    "method": measurement.method,
+                    "task": cell.task,
+                    "figure": f"timed {name}: {self.record.scenario}, seed {cell.seed}{self.bound}",
+                    "value": figure.value,
+                    "low": figure.low,
+                    "high": figure.high,
+                    "p": measurement.equivalent_p if name == "ratio_to_baseline" else None,
+                    "decision": measurement.verdict,
+                }
 
 
-def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
-    """Read every throughput record below `root`; a file that is none is returned as a `Problem`."""
-    records: list[ThroughputRecord] = []
-    problems: list[Problem] = []
-    for path in sorted(root.rglob("throughput/*/*.json")):
-        if not _NAME.fullmatch(path.name):
-            continue
-        try:
-            record = ThroughputRecord.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"])) or "the whole file"
-            problems.append(Problem(path, f"{place}: {first['msg']}"))
-        except OSError as error:
-            problems.append(Problem(path, error.strerror or str(error)))
-        else:
-            if record.schema_version.split(".")[0] == SCHEMA_VERSION.split(".")[0]:
-                records.append(record)
-            else:
-                reason = f"schema version {record.schema_version}; this release reads {SCHEMA_VERSION}"
-                problems.append(Problem(path, reason))
-    return records, problems
-
-
-def timed(
+def timed_methods(
     records: Sequence[ThroughputRecord],
     selection: Selection,
-    tasks: Collection[str] | None = None,
-    methods: Collection[str] | None = None,
-) -> list[Timed]:
-    """Return what `records` say of the leaderboard of `selection`, of the `tasks` and `methods` named if any are."""
+    tasks: Collection[str] = (),
+    methods: Collection[str] = (),
+) -> list[TimedMethod]:
+    """Return what `records` say of the board of `selection`, of the `tasks` and `methods` named if any are."""
     group, cells = selection.group, selection.cells
     known = dict(zip(zip(cells["task"], cells["seed"], cells["method"], strict=True), cells["identity"], strict=True))
-    found = []
-    for record in records:
-        cell = record.cell
-        if (cell.suite, cell.backbone, cell.budget) != (group.suite, group.backbone, group.budget):
-            continue
-        for one in record.measurements:
-            if _named(cell.task, tasks) and _named(one.method, methods):
-                scored = known.get((cell.task, cell.seed, one.method), one.identity)
-                found.append(
-                    Timed(
-                        cell.task, record.scenario, cell.seed, one.method, record.baseline, record.reference,
-                        Estimate(one.qps.value, one.qps.low, one.qps.high), _estimate(one.ratio),
-                        _estimate(one.ratio_to_baseline), one.equivalent_p, record.margin, record.p99_bound,
-                        one.engine, one.verdict, tuple(one.reasons), scored != one.identity,
-                    )
-                )  # fmt: skip
-    return sorted(found, key=lambda one: (one.task, one.scenario, one.seed, -one.qps.value, one.method))
-
-
-def timed_table(found: Sequence[Timed]) -> Table:
-    """Lay it out, one method of one run a row."""
-    rows = []
-    for one in found:
-        bound = "" if one.p99_bound is None else f"p99 ≤ {one.p99_bound:g} s"
-        p = Cell(NONE)
-        if one.equivalent_p is not None:
-            p = Cell(p_value(one.equivalent_p), f"±{one.margin:g} %", one.equivalent_p <= ALPHA)
-        rows.append(
-            (
-                Cell(one.method), Cell(one.task), Cell(one.scenario, bound), Cell(str(one.seed)), pace(one.qps),
-                Cell("reference") if one.method == one.reference else pace(one.ratio, "×"),
-                Cell("baseline") if one.method == one.baseline else pace(one.ratio_to_baseline, "×"),
-                p, Cell(one.engine), Cell(one.verdict, "; ".join(one.reasons)),
-            )
-        )  # fmt: skip
-    heads = (
-        Column("Method", "left"), Column("Task", "left"), Column("Scenario", "left"), Column("Seed"), Column("QPS"),
-        Column("To reference"), Column("To baseline"), Column("p equal"), Column("Engine", "left"),
-        Column("Verdict", "left", wraps=True),
-    )  # fmt: skip
-    sides = {(one.reference, one.baseline) for one in found}
-    caption = [
-        "Methods of one run answered the same blocks of examples in turns; see dhrd-bench throughput. Intervals are "
-        "over rounds."
-    ]
-    if any(one.p99_bound is not None for one in found):
-        caption.append(
-            "server: the highest rate of arrivals that held the bound, and the rates that its trials leave open."
+    timed = [
+        TimedMethod(
+            record,
+            measurement,
+            known.get((record.cell.task, record.cell.seed, measurement.method), measurement.identity)
+            != measurement.identity,
         )
-    if len(sides) == 1:
-        (reference, baseline), *_ = sides
-        caption.append(f"Reference: {reference or NONE}. Baseline: {baseline or NONE}.")
-    caption.append("p equal: QPS is the baseline's within the margin (TOST); not corrected. INVALID: not to be quoted.")
-    other = sorted({f"{one.method} on {one.task}, seed {one.seed}" for one in found if one.other_version})
-    if other:
-        caption.append(f"Timed with another version than was scored: {'; '.join(other)}.")
-    return Table("Timed side by side", heads, tuple(rows), tuple(caption))
+        for record in records
+        if (record.cell.suite, record.cell.backbone, record.cell.budget) == (group.suite, group.backbone, group.budget)
+        and _named(record.cell.task, tasks)
+        for measurement in record.measurements
+        if _named(measurement.method, methods)
+    ]
+    return sorted(timed, key=_order)
 
 
-def timed_rows(found: Sequence[Timed]) -> Iterator[dict[str, Any]]:
-    """Return the figures for a CSV, one a row."""
-    for one in found:
-        at, run = {"method": one.method, "task": one.task}, f"{one.scenario}, seed {one.seed}"
-        run += "" if one.p99_bound is None else f", p99 within {one.p99_bound:g} s"
-        for name, figure in (("qps", one.qps), ("ratio", one.ratio), ("ratio_to_baseline", one.ratio_to_baseline)):
-            if figure is not None:
-                row = {"value": figure.value, "low": figure.low, "high": figure.high}
-                p = {"p": one.equivalent_p} if name == "ratio_to_baseline" else {}
-                yield at | {"figure": f"timed {name}: {run}", "decision": one.verdict} | row | p
+def _order(timed: TimedMethod) -> tuple[str, str, int, float, str]:
+    cell = timed.record.cell
+    return cell.task, timed.record.scenario, cell.seed, -timed.measurement.qps.value, timed.method
 
 
-def _named(name: str, wanted: Collection[str] | None) -> bool:
-    return not wanted or name.lower() in {one.lower() for one in wanted}
+def _named(name: str, wanted: Collection[str]) -> bool:
+    return not wanted or name.lower() in {other.lower() for other in wanted}
 
 
 def _estimate(figure: Figure | None) -> Estimate | None:
     return None if figure is None else Estimate(figure.value, figure.low, figure.high)
+
+
+def _p(p: float) -> str:
+    return f"p {text}" if (text := p_value(p)).startswith("<") else f"p = {text}"
+
+
+# ---------------------------------------------------------------- columns
+
+
+def _qps(timed: TimedMethod) -> TableCell:
+    return positive_cell(_estimate(timed.measurement.qps))
+
+
+def _to_reference(timed: TimedMethod) -> TableCell:
+    if timed.method == timed.record.reference:
+        return TableCell("reference")
+    return ratio_cell(_estimate(timed.measurement.ratio))
+
+
+def _to_baseline(timed: TimedMethod) -> TableCell:
+    if timed.method == timed.record.baseline:
+        return TableCell("baseline")
+    return ratio_cell(_estimate(timed.measurement.ratio_to_baseline))
+
+
+def _p_equal(timed: TimedMethod) -> TableCell:
+    p = timed.measurement.equivalent_p
+    return TableCell(NONE) if p is None else TableCell(p_value(p), f"±{timed.record.margin:g} %", p <= ALPHA)
+
+
+def _bounded(timed: TimedMethod) -> TableCell:
+    bound = timed.record.p99_bound
+    return TableCell(timed.record.scenario, "" if bound is None else f"p99 ≤ {bound:g} s")
+
+
+def _roofline(timed: TimedMethod) -> TableCell:
+    share = timed.measurement.roofline_share
+    return TableCell(NONE if share is None else f"{share:.0%}")
+
+
+_Filled = tuple[Column, Callable[[TimedMethod], TableCell]]
+"""A column and what fills it."""
+
+
+def _percentile(name: str) -> _Filled:
+    # Their intervals are in the record: three pairs of brackets more would fit no terminal.
+    return Column(f"{name} ms"), lambda timed: TableCell(three_digits(1000 * timed.measurement.percentiles[name].value))
+
+
+_METHOD: _Filled = Column("Method", "left"), lambda timed: TableCell(timed.method)
+_TASK: _Filled = Column("Task", "left"), lambda timed: TableCell(timed.record.cell.task)
+_SCENARIO: _Filled = Column("Scenario", "left"), _bounded
+_SEED: _Filled = Column("Seed"), lambda timed: TableCell(str(timed.record.cell.seed))
+_FIGURES: tuple[_Filled, ...] = (
+    (Column("To reference"), _to_reference),
+    (Column("To baseline"), _to_baseline),
+    (Column("p equal"), _p_equal),
+)
+_QPS: _Filled = Column("QPS"), _qps
+_ENGINE: _Filled = Column("Engine", "left"), lambda timed: TableCell(timed.measurement.engine)
+_TOKENS: _Filled = (
+    Column("Tokens in/out"),
+    lambda timed: TableCell(f"{timed.measurement.tokens_in:.0f}/{timed.measurement.tokens_out:.0f}"),
+)
+_ROOFLINE: _Filled = Column("Roofline"), _roofline
+_VERDICT: _Filled = (
+    Column("Verdict", "left", wraps=True),
+    lambda timed: TableCell(timed.measurement.verdict, "; ".join(timed.measurement.reasons)),
+)
+
+
+def _table(title: str, columns: Sequence[_Filled], timed: Sequence[TimedMethod], caption: Sequence[str]) -> Table:
+    rows = tuple(tuple(fill(method) for _, fill in columns) for method in timed)
+    return Table(title, tuple(column for column, _ in columns), rows, tuple(caption))
+
+
+# ---------------------------------------------------------------- tables
+
+
+def timed_table(timed: Sequence[TimedMethod]) -> Table:
+    """Lay out the runs beside a board, one method of one run a row."""
+    caption = [
+        "Methods of one run answered the same blocks of examples in turns; see dhrd-bench throughput. Intervals are "
+        "over rounds."
+    ]
+    if any(method.record.p99_bound is not None for method in timed):
+        caption.append(
+            "server: the highest rate of arrivals that held the bound, and the rates that its trials leave open."
+        )
+    sides = {(method.record.reference, method.record.baseline) for method in timed}
+    if len(sides) == 1:
+        (reference, baseline), *_ = sides
+        caption.append(f"Reference: {reference or NONE}. Baseline: {baseline or NONE}.")
+    caption.append("p equal: QPS is the baseline's within the margin (TOST); not corrected. INVALID: not to be quoted.")
+    other = sorted(
+        {
+            f"{method.method} on {method.record.cell.task}, seed {method.record.cell.seed}"
+            for method in timed
+            if method.other_version
+        }
+    )
+    if other:
+        caption.append(f"Timed with another version than was scored: {'; '.join(other)}.")
+    columns = (_METHOD, _TASK, _SCENARIO, _SEED, _QPS, *_FIGURES, _ENGINE, _VERDICT)
+    return _table("Timed side by side", columns, timed, caption)
+
+
+def run_table(record: ThroughputRecord) -> Table:
+    """Lay out one run, a method a row, with what each comparison to the baseline shows."""
+    cell = record.cell
+    timed = [TimedMethod(record, measurement) for measurement in record.measurements]
+    bound = timed[0].bound
+    title = f"{cell.suite} {cell.task}, {cell.backbone}, {cell.budget}, seed {cell.seed}: {record.scenario}{bound}"
+    latencies = [_percentile(name) for name in ("p50", "p90", "p99")] if record.scenario == "single-stream" else []
+    columns = (_METHOD, _QPS, *latencies, *_FIGURES, _TOKENS, _ROOFLINE, _VERDICT)
+    caption = [f"Reference: {record.reference or NONE}. Baseline: {record.baseline or NONE}."]
+    caption += [_equivalence(method) for method in timed if method.measurement.equivalent_p is not None]
+    return _table(title, columns, timed, caption)
+
+
+def _equivalence(timed: TimedMethod) -> str:
+    """Say whether a method's throughput equals the baseline's, and if not, why not."""
+    record, p, ratio = timed.record, timed.measurement.equivalent_p, timed.measurement.ratio_to_baseline
+    assert p is not None
+    assert ratio is not None
+    claim = f"{timed.method} and {record.baseline} within {record.margin:g} %"
+    if p <= ALPHA:
+        return f"{claim}: equivalent ({_p(p)})."
+    interval = _to_baseline(timed).line
+    least, most = 1 - record.margin / 100, 1 + record.margin / 100
+    if ratio.low is not None and ratio.high is not None and (ratio.low > most or ratio.high < least):
+        return f"{claim}: not equivalent, {interval} lies outside."
+    return f"{claim}: undecided ({_p(p)}), {interval} reaches over the margin; more rounds narrow it."

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = "1.0.0"
+from dhrd_bench.request import RunRequest
+
+SCHEMA_VERSION = "1.1.0"
 """Semantic version of the record's form; a reader accepts records of its own major version."""
 
 
@@ -90,6 +92,129 @@ class Data(_Part):
     truncated_test: int = 0
 
 
+class SuiteIdentity(_Part):
+    """Which suite."""
+
+    name: str
+    version: str
+
+
+class TaskIdentity(_Part):
+    """Which task, asked how, over which rows."""
+
+    name: str
+    version: str
+    prompt: str
+    prompt_version: str
+    fingerprint: str
+
+
+class MethodIdentity(_Part):
+    """Which method: its parameters with all defaults, and the digest of its source."""
+
+    name: str
+    version: str
+    params: dict[str, Any]
+    code: str
+
+
+class BackboneIdentity(_Part):
+    """Which weights, in which dtype; the engine if it is not the reference."""
+
+    revision: str
+    dtype: str
+    engine: str | None = None
+
+
+class IdentityParts(_Part):
+    """Everything that can change a cell's outcome and nothing else, and three digests over some of it.
+
+    Attributes
+    ----------
+    harness
+        Version of what in the harness decides an outcome.
+    rows, rationales
+        Digests of the rows that were drawn, and of the rationales if the method reads them.
+    budget
+        The settings that can change what this method does.
+    version, data_version, method_version
+        Cells of one table share the first, those of one of its tasks the second, those of one of its
+        methods the third. They are not part of the identity themselves.
+    """
+
+    harness: str
+    suite: SuiteIdentity
+    task: TaskIdentity
+    rows: str
+    rationales: str | None = None
+    method: MethodIdentity
+    backbone: BackboneIdentity
+    budget: dict[str, Any]
+    seed: int
+    version: str = ""
+    data_version: str = ""
+    method_version: str = ""
+
+    def hashed(self) -> dict[str, Any]:
+        """Return what the identity is a digest of."""
+        parts = self.model_dump(mode="json", exclude={"version", "data_version", "method_version"})
+        if self.backbone.engine is None:  # the reference goes without saying
+            del parts["backbone"]["engine"]
+        return parts
+
+
+class TrainingCost(BaseModel):
+    """What fitting cost and how it went; empty for a method that trains nothing. A method may add figures.
+
+    Attributes
+    ----------
+    rows, steps, tokens, seconds
+        Training rows, optimiser steps, tokens passed through the backbone, wall clock.
+    epochs
+        Figures by epoch: ``loss``, and ``dev_...`` where there are dev rows.
+    best_epoch
+        The epoch that was kept, from 1.
+    trainable_parameters, truncated
+        Numbers trained; training rows whose passage was cut.
+    teacher_tokens
+        Tokens of the rationales that the method was given, each text once.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    rows: int | None = None
+    steps: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+    epochs: list[dict[str, float]] | None = None
+    best_epoch: int | None = None
+    trainable_parameters: int | None = None
+    truncated: int | None = None
+    teacher_tokens: int | None = None
+
+
+class Revision(_Part):
+    """The commit of the checkout that the harness ran from, and whether it was changed since."""
+
+    commit: str
+    dirty: bool
+
+
+class Surroundings(_Part):
+    """The machine and the software. No paths, no host names, no secrets."""
+
+    python: str = ""
+    platform: str = ""
+    packages: dict[str, str] = {}
+    cpu: str = ""
+    threads: int | None = None
+    gpu: str | None = None
+    device: str = ""
+    dtype: str = ""
+    git: Revision | None = None
+    engine: str = ""
+
+
 class TaskInfo(_Part):
     """The part of the task's card that the statistics need."""
 
@@ -108,11 +233,13 @@ class CellRecord(_Part):
         0-100; None in a failed cell.
     unparsable
         Share of test rows whose answer could not be read.
+    request
+        What was asked for when the cell was run; None in records from before 1.1.0.
     """
 
     schema_version: str = SCHEMA_VERSION
     identity: str
-    parts: dict[str, Any]
+    parts: IdentityParts
     cell: Cell
     status: Literal["ok", "failed"]
     error: str | None = None
@@ -124,8 +251,9 @@ class CellRecord(_Part):
     unparsable: float = 0.0
     rows: Rows | None = None
     timing: Timing | None = None
-    train: dict[str, Any] = {}
-    environment: dict[str, Any] = {}
+    train: TrainingCost = TrainingCost()
+    environment: Surroundings = Surroundings()
+    request: RunRequest | None = None
     finished: str = ""
 
     @model_validator(mode="after")

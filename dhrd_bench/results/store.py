@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from dhrd_bench.errors import UserError
-from dhrd_bench.results.schema import SCHEMA_VERSION, Cell, CellRecord
+from dhrd_bench.results.schema import SCHEMA_VERSION, Cell, CellRecord, IdentityParts
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,11 @@ def record_path(root: Path, cell: Cell) -> Path:
     parts = (cell.suite, cell.backbone, cell.budget, cell.method, cell.task)
     folder = root.joinpath(*(part.replace("/", "--").replace("..", "--") for part in parts))
     return folder / f"seed-{cell.seed}.json"
+
+
+def superseded_path(path: Path, identity: str) -> Path:
+    """Return where a record of another identity is kept beside the current one of its cell at `path`."""
+    return path.with_name(f"{path.stem}.{identity[:12]}.json")
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -65,7 +69,7 @@ def write_record(root: Path, record: CellRecord) -> Path:
             path.replace(path.with_suffix(".broken.json"))
         else:
             if old.identity != record.identity and old.status == "ok":
-                path.replace(path.with_name(f"{path.stem}.{old.identity[:12]}.json"))
+                path.replace(superseded_path(path, old.identity))
     write_text_atomically(path, record.model_dump_json(exclude_none=True) + "\n")
     return path
 
@@ -94,7 +98,7 @@ def read_record(path: Path) -> CellRecord:
 def find(root: Path, cell: Cell, identity: str) -> CellRecord | None:
     """Return the finished record of `cell` with this `identity`, if there is one."""
     path = record_path(root, cell)
-    for candidate in (path, path.with_name(f"{path.stem}.{identity[:12]}.json")):
+    for candidate in (path, superseded_path(path, identity)):
         try:
             record = read_record(candidate)
         except ValueError:
@@ -104,7 +108,7 @@ def find(root: Path, cell: Cell, identity: str) -> CellRecord | None:
     return None
 
 
-def keep_current(root: Path, record: CellRecord, parts: dict[str, Any]) -> None:
+def keep_current(root: Path, record: CellRecord, parts: IdentityParts) -> None:
     """Make a record that is reused the current one of its cell, described by today's `parts`.
 
     It may have been put aside for another identity since; and hashes over its parts that tell which
@@ -117,7 +121,7 @@ def keep_current(root: Path, record: CellRecord, parts: dict[str, Any]) -> None:
         current = False
     if not current or record.parts != parts:
         write_record(root, record.model_copy(update={"parts": parts}))
-        path.with_name(f"{path.stem}.{record.identity[:12]}.json").unlink(missing_ok=True)
+        superseded_path(path, record.identity).unlink(missing_ok=True)
 
 
 def read_records(root: Path, suite: str | None = None) -> tuple[list[CellRecord], list[Problem]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from dhrd_bench.results.schema import CellRecord, Rows, TaskInfo
+from dhrd_bench.results.store import Problem
+from dhrd_bench.results.timed import ThroughputRecord
 
 Codes = npt.NDArray[np.int64]
 CELL = ["suite", "backbone", "budget", "method", "task", "seed"]
@@ -17,7 +20,7 @@ CELL = ["suite", "backbone", "budget", "method", "task", "seed"]
 
 @dataclass(frozen=True)
 class LongTable:
-    """Records as two data frames.
+    """Records as two data frames, and what lay beside them.
 
     Attributes
     ----------
@@ -33,11 +36,20 @@ class LongTable:
         (dict), ``data`` (dict), ``environment`` (dict), ``finished``.
     tasks
         `TaskInfo` by (suite, task).
+    timed
+        Runs in which methods were timed side by side.
+    problems
+        Files that could not be read.
+    folder
+        Where the records were read from, None for a table made in memory; audits are looked for there.
     """
 
     rows: pd.DataFrame
     cells: pd.DataFrame
     tasks: dict[tuple[str, str], TaskInfo]
+    timed: tuple[ThroughputRecord, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    folder: Path | None = None
 
 
 def long_table(records: Sequence[CellRecord]) -> LongTable:
@@ -56,9 +68,9 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "status": record.status,
                 "error": record.error,
                 "identity": record.identity,
-                "version": str(record.parts.get("version", "")),
-                "data_version": str(record.parts.get("data_version", "")),
-                "method_version": str(record.parts.get("method_version", "")),
+                "version": record.parts.version,
+                "data_version": record.parts.data_version,
+                "method_version": record.parts.method_version,
                 "score": record.score,
                 "metrics": record.metrics,
                 "unparsable": record.unparsable,
@@ -71,9 +83,9 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "laps": timing.laps if timing else [],
                 "tokens_in": timing.tokens_in if timing else None,
                 "tokens_out": timing.tokens_out if timing else None,
-                "train": record.train,
+                "train": record.train.model_dump(exclude_none=True),
                 "data": record.data.model_dump() if record.data else {},
-                "environment": record.environment,
+                "environment": record.environment.model_dump(exclude_none=True),
                 "finished": record.finished,
             }
         )
@@ -101,7 +113,7 @@ def _named(columns: Sequence[list[str]]) -> pd.Categorical:
     parts: list[Codes] = []
     for column in columns:
         alike = seen.setdefault((*column[:1], *column[-1:], str(len(column))), [])
-        coded = next((its for other, its in alike if other == column), None)
+        coded = next((codes_of for other, codes_of in alike if other == column), None)
         if coded is None:
             coded = np.array([codes.setdefault(name, len(codes)) for name in column], dtype=np.int64)
             alike.append((column, coded))

@@ -1,15 +1,20 @@
-"""What a throughput run leaves."""
+"""What a throughput run leaves, and reading it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dhrd_bench.results.schema import Cell
+from dhrd_bench.errors import first_misfit
+from dhrd_bench.request import Scenario
+from dhrd_bench.results.schema import Cell, Surroundings
+from dhrd_bench.results.store import Problem, record_path
 
-Scenario = Literal["offline", "single-stream", "server"]
 SCHEMA_VERSION = "1.1.0"
+_NAME = re.compile(r"(offline|single-stream|server)-\d+\.json")
 
 
 class _Part(BaseModel):
@@ -98,5 +103,33 @@ class ThroughputRecord(_Part):
     peak_flops: float
     other_load: float
     measurements: list[Measurement]
-    environment: dict[str, Any]
+    environment: Surroundings
     finished: str
+
+
+def timed_path(results: Path, record: ThroughputRecord) -> Path:
+    """Return where a throughput record lives: beside the records of its budget."""
+    folder = record_path(results, record.cell).parent.parent.parent / "throughput" / record.cell.task
+    return folder / f"{record.scenario}-{record.cell.seed}.json"
+
+
+def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
+    """Read every throughput record below `root`; a file that is none is returned as a `Problem`."""
+    records: list[ThroughputRecord] = []
+    problems: list[Problem] = []
+    for path in sorted(root.rglob("throughput/*/*.json")):
+        if not _NAME.fullmatch(path.name):
+            continue
+        try:
+            record = ThroughputRecord.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            problems.append(Problem(path, str(first_misfit(error))))
+        except OSError as error:
+            problems.append(Problem(path, error.strerror or str(error)))
+        else:
+            if record.schema_version.split(".")[0] == SCHEMA_VERSION.split(".")[0]:
+                records.append(record)
+            else:
+                reason = f"schema version {record.schema_version}; this release reads {SCHEMA_VERSION}"
+                problems.append(Problem(path, reason))
+    return records, problems

@@ -10,10 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from dhrd_bench.stats.cost import COSTS, Cost, cost, mean_costs
+from dhrd_bench.stats.counts import known
 from dhrd_bench.stats.design import Grid, Selection
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate
-from dhrd_bench.stats.metrics import known
 from dhrd_bench.stats.pareto import Point, points
 from dhrd_bench.stats.power import Needed, detectable, needed
 from dhrd_bench.stats.ranking import (
@@ -37,7 +37,7 @@ from dhrd_bench.stats.significance import (
     sign_flips,
 )
 from dhrd_bench.stats.speed import Speed
-from dhrd_bench.stats.suite import UNSTABLE, Suite
+from dhrd_bench.stats.suite import UNSTABLE, SuiteScores
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Analysis:
     """
 
     selection: Selection
-    suite: Suite
+    suite: SuiteScores
     speed: Speed
     lines: tuple[Line, ...]
     points: tuple[Point, ...]
@@ -154,7 +154,9 @@ class Analysis:
     notes: tuple[str, ...]
 
 
-def analyse(selection: Selection, *, resamples: int = 10_000, seed: int = 0, margin: float | None = None) -> Analysis:
+def analyse_selection(
+    selection: Selection, *, resamples: int = 10_000, seed: int = 0, margin: float | None = None
+) -> Analysis:
     """Compute every figure of the leaderboard that `selection` describes.
 
     Parameters
@@ -164,15 +166,15 @@ def analyse(selection: Selection, *, resamples: int = 10_000, seed: int = 0, mar
     margin
         Of equivalence, in %.
     """
-    boards = [_Board(selection, selection.grid, resamples, seed)]
-    boards += [_Board(selection, grid, resamples, seed, only=name) for name, grid in selection.partial.items()]
-    _correct(boards)
+    grids = [_TestedGrid(selection, selection.grid, resamples, seed)]
+    grids += [_TestedGrid(selection, grid, resamples, seed, only=name) for name, grid in selection.partial.items()]
+    _correct(grids)
     # What runs no backbone at test time answers as fast as it is asked: no throughput to compare.
     speed = Speed(selection.cells[selection.cells["inference"] != "none"])
-    lines = [_line(board, method, speed, margin) for board in boards for method in board.shown]
+    lines = [_line(tested, method, speed, margin) for tested in grids for method in tested.shown]
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
     notes = [*selection.notes, *_cautions(selection, lines)]
-    main = boards[0].suite
+    main = grids[0].suite
     placed = points(main, speed, seed)
     placed = tuple(placed[main.methods.index(line.method)] for line in lines if line.ranked)
     critical = critical_difference(main)
@@ -180,7 +182,7 @@ def analyse(selection: Selection, *, resamples: int = 10_000, seed: int = 0, mar
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Uncorrected:
     """An uncorrected test: its p and where it comes from."""
 
     p: float
@@ -188,12 +190,12 @@ class _Found:
     crossed: float | None
 
 
-class _Board:
+class _TestedGrid:
     """A grid with all its pairwise tests: the ranked methods, or one partial method and the baseline."""
 
     def __init__(self, selection: Selection, grid: Grid, resamples: int, seed: int, only: str | None = None) -> None:
         self.selection, self.grid, self.ranked = selection, grid, only is None
-        self.suite = Suite.of(grid, resamples, seed)
+        self.suite = SuiteScores.of(grid, resamples, seed)
         self.shown = [m for m, name in enumerate(grid.methods) if only in (None, name)]
         self.base = grid.methods.index(selection.baseline) if selection.baseline in grid.methods else None
         self.pairs = list(itertools.combinations(range(len(grid.methods)), 2))
@@ -214,24 +216,24 @@ class _Board:
         """Return the methods that are tested against the baseline."""
         return [m for m in self.shown if self.base is not None and m != self.base]
 
-    def test(self, method: int, other: int, task: int | None = None) -> _Found | None:
+    def test(self, method: int, other: int, task: int | None = None) -> _Uncorrected | None:
         """Return the test of two methods on a task, or over the suite; None if a metric cannot be resampled."""
-        found = self.flips.get(SUITE if task is None else self.suite.names[task])
-        if found is None:
+        by_pair = self.flips.get(SUITE if task is None else self.suite.names[task])
+        if by_pair is None:
             return None
-        flips = found[self.pairs.index((min(method, other), max(method, other)))]
+        flips = by_pair[self.pairs.index((min(method, other), max(method, other)))]
         tasks = self.suite.every if task is None else [task]
         crossed = None
         if any(len(self.grid.tasks[t].seeds) > 1 for t in tasks):
             crossed = crossed_p(self.suite.difference(method, other, tasks))
-        return _Found(max(flips.p, crossed or 0.0), flips, crossed)
+        return _Uncorrected(max(flips.p, crossed or 0.0), flips, crossed)
 
     @cached_property
     def better(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
         """Which method was shown to beat which, Holm-corrected over all pairs."""
         flags = np.zeros((len(self.grid.methods),) * 2, dtype=bool)
-        found = [self.test(*pair) for pair in self.pairs]
-        adjusted = holm(np.array([1.0 if one is None else one.p for one in found]))
+        tests = [self.test(*pair) for pair in self.pairs]
+        adjusted = holm(np.array([1.0 if test is None else test.p for test in tests]))
         for (i, j), p in zip(self.pairs, adjusted, strict=True):
             ahead, behind = (i, j) if self.suite.mean(i) > self.suite.mean(j) else (j, i)
             flags[ahead, behind] = p <= ALPHA
@@ -249,92 +251,94 @@ class _Board:
         return tied_sets(self.better, order)
 
 
-def _correct(boards: Sequence[_Board]) -> None:
+def _correct(grids: Sequence[_TestedGrid]) -> None:
     """Correct the suite's tests over all methods (Holm), the tasks' over methods and tasks (BH)."""
-    compared = [(board, m, board.base) for board in boards for m in board.compared() if board.base is not None]
-    main = [(board, m, None, board.test(m, base)) for board, m, base in compared]
-    table = [(board, m, t, board.test(m, base, t)) for board, m, base in compared for t in board.suite.every]
+    compared = [(tested, m, tested.base) for tested in grids for m in tested.compared() if tested.base is not None]
+    main = [(tested, m, None, tested.test(m, base)) for tested, m, base in compared]
+    table = [(tested, m, t, tested.test(m, base, t)) for tested, m, base in compared for t in tested.suite.every]
     for family, rows in (("holm", main), ("bh", table)):
-        found = [(board, m, t, test) for board, m, t, test in rows if test is not None]
-        tests = corrected([test.p for *_, test in found], [test.flips.attainable for *_, test in found], family)
-        for (board, m, t, _), test in zip(found, tests, strict=True):
-            board.corrected[m, t] = test
+        able = [(tested, m, t, test) for tested, m, t, test in rows if test is not None]
+        tests = corrected([test.p for *_, test in able], [test.flips.attainable for *_, test in able], family)
+        for (tested, m, t, _), test in zip(able, tests, strict=True):
+            tested.corrected[m, t] = test
 
 
-def _line(board: _Board, method: int, speed: Speed, margin: float | None) -> Line:
-    suite, name = board.suite, board.grid.methods[method]
-    selection = board.selection
+def _line(tested: _TestedGrid, method: int, speed: Speed, margin: float | None) -> Line:
+    suite, name = tested.suite, tested.grid.methods[method]
+    selection = tested.selection
     cells = selection.cells[(selection.cells["method"] == name) & selection.cells["task"].isin(suite.names)]
     inference = str(cells["inference"].iloc[0])
     base, reference = selection.baseline, selection.reference
-    against = None if board.base == method else board.base
-    versus = None if against is None else _versus(board, method, against, None)
+    against = None if tested.base == method else tested.base
+    versus = None if against is None else _versus(tested, method, against, None)
     to_reference = speed.ratio(name, reference, suite.names) if reference not in (None, name) else None
     to_baseline = speed.ratio(name, base, suite.names) if base not in (None, name) else None
     return Line(
         method=name,
         role=str(cells["role"].iloc[0]),
         inference=inference,
-        ranked=board.ranked,
+        ranked=tested.ranked,
         score=suite.score(method),
         versus=versus,
-        rank=board.ranks[method] if board.ranked else None,
-        tied=board.tied[method] if board.ranked else "",
+        rank=tested.ranks[method] if tested.ranked else None,
+        tied=tested.tied[method] if tested.ranked else "",
         iqm=interquartile_mean(suite, method),
         improvement=None if against is None else probability_of_improvement(suite, method, against),
         qps=speed.qps(name, suite.names),
         qps_ratio=to_reference,
         qps_to_baseline=to_baseline,
         unparsable=float(cells["unparsable"].mean()) if inference == "generate" else None,
-        costs=_costs(board, method, versus),
-        equivalence={} if margin is None else _equivalence(board, method, to_baseline, margin),
+        costs=_costs(tested, method, versus),
+        equivalence={} if margin is None else _equivalence(tested, method, to_baseline, margin),
         tasks=tuple(
             TaskLine(
                 task,
-                len(board.grid.tasks[t].seeds),
+                len(tested.grid.tasks[t].seeds),
                 suite.score(method, [t]),
-                None if against is None else _versus(board, method, against, t),
+                None if against is None else _versus(tested, method, against, t),
             )
             for t, task in enumerate(suite.names)
         ),
     )
 
 
-def _costs(board: _Board, method: int, versus: Versus | None) -> dict[str, Cost]:
-    own = board.costs[board.grid.methods[method]]
-    its = board.costs[board.grid.methods[board.base]] if board.base is not None else {}
-    return {name: cost(own[name], its.get(name), versus.difference if versus else None) for name in COSTS}
+def _costs(tested: _TestedGrid, method: int, versus: Versus | None) -> dict[str, Cost]:
+    means = tested.costs[tested.grid.methods[method]]
+    base_means = tested.costs[tested.grid.methods[tested.base]] if tested.base is not None else {}
+    return {name: cost(means[name], base_means.get(name), versus.difference if versus else None) for name in COSTS}
 
 
-def _equivalence(board: _Board, method: int, to_baseline: Estimate | None, margin: float) -> dict[str, Equivalence]:
-    suite, selection = board.suite, board.selection
-    found: dict[str, Equivalence | None] = {}
+def _equivalence(
+    tested: _TestedGrid, method: int, to_baseline: Estimate | None, margin: float
+) -> dict[str, Equivalence]:
+    suite, selection = tested.suite, tested.selection
+    claims: dict[str, Equivalence | None] = {}
     for other in dict.fromkeys((selection.baseline, selection.reference)):
         if other in suite.methods and other != suite.methods[method]:
             gain = suite.gain(method, suite.methods.index(other))
-            found[f"score as {other}"] = None if gain is None else relative_gain_within(gain, margin)
+            claims[f"score as {other}"] = None if gain is None else relative_gain_within(gain, margin)
     if to_baseline is not None:
-        found[f"QPS as {selection.baseline}"] = ratio_within(to_baseline, margin)
-    return {claim: test for claim, test in found.items() if test is not None}
+        claims[f"QPS as {selection.baseline}"] = ratio_within(to_baseline, margin)
+    return {claim: test for claim, test in claims.items() if test is not None}
 
 
-def _versus(board: _Board, method: int, base: int, task: int | None) -> Versus:
-    suite = board.suite
+def _versus(tested: _TestedGrid, method: int, base: int, task: int | None) -> Versus:
+    suite = tested.suite
     tasks = suite.every if task is None else [task]
     difference = suite.difference(method, base, tasks)
-    found = board.test(method, base, task)
+    uncorrected = tested.test(method, base, task)
     unit = np.eye(len(suite.methods))
     spread = suite.variance({t: (unit[method] - unit[base]) / len(tasks) for t in tasks})
     score = suite.score(base, tasks)
-    seeds = min(len(board.grid.tasks[t].seeds) for t in tasks)
+    seeds = min(len(tested.grid.tasks[t].seeds) for t in tasks)
     return Versus(
         gain=suite.gain(method, base, tasks),
         unstable=score.value <= 0 or (score.se or 0.0) > UNSTABLE * score.value,
         difference=difference,
-        test=board.corrected.get((method, task)),
-        flips=None if found is None else found.flips.p,
-        crossed=None if found is None else found.crossed,
-        mcnemar=None if task is None or found is None else mcnemar(board.grid.tasks[task], method, base),
+        test=tested.corrected.get((method, task)),
+        flips=None if uncorrected is None else uncorrected.flips.p,
+        crossed=None if uncorrected is None else uncorrected.crossed,
+        mcnemar=None if task is None or uncorrected is None else mcnemar(tested.grid.tasks[task], method, base),
         detectable=detectable(difference),
         needed=None if spread is None else needed(difference.value, spread, seeds),
     )

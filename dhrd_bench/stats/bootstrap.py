@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dhrd_bench.contracts import derive_seed
+from dhrd_bench.metrics import Counts
+from dhrd_bench.stats.counts import ClusterCounts, Singles, cluster_counts, known, score
 from dhrd_bench.stats.design import Floats, TaskGrid
-from dhrd_bench.stats.metrics import ClusterCounts, Counts, Singles, cluster_counts, known, score
 
 _CHUNK = 1 << 20  # weights held at a time; part of the definition of the draws
 

@@ -41,8 +41,8 @@ def mean_costs(cells: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     }
 
 
-def cost(own: float | None, its: float | None, gained: Estimate | None) -> Cost:
-    """Return a cost `own` beside the baseline's.
+def cost(mean: float | None, base_mean: float | None, gained: Estimate | None) -> Cost:
+    """Return a mean cost beside the baseline's.
 
     Parameters
     ----------
@@ -50,14 +50,14 @@ def cost(own: float | None, its: float | None, gained: Estimate | None) -> Cost:
         The difference in points, None for the baseline itself. The interval is that of the points: what
         a cell costs is taken as it is. A gain whose interval reaches 0 has no finite cost a point.
     """
-    if own is None or its is None or gained is None:
-        return Cost(own)
+    if mean is None or base_mean is None or gained is None:
+        return Cost(mean)
     if gained.low is None or gained.high is None or gained.low <= 0:
-        return Cost(own, said="no gain shown")
-    extra = own - its
+        return Cost(mean, said="no gain shown")
+    extra = mean - base_mean
     if extra <= 0:
-        return Cost(own, said="no extra cost")
-    return Cost(own, Estimate(extra / gained.value, extra / gained.high, extra / gained.low))
+        return Cost(mean, said="no extra cost")
+    return Cost(mean, Estimate(extra / gained.value, extra / gained.high, extra / gained.low))
 
 
 def _mean(values: Sequence[object]) -> float | None:

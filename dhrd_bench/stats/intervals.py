@@ -129,30 +129,30 @@ def covariance_of_differences(matrix: Floats) -> Floats:
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
-def student(value: float, found: Variance) -> Estimate:
+def student(value: float, spread: Variance) -> Estimate:
     """Return the interval ``value -+ t * se``."""
-    half = quantile(found.df) * math.sqrt(found.total)
-    return Estimate(value, value - half, value + half, math.sqrt(found.total), found.df)
+    half = quantile(spread.df) * math.sqrt(spread.total)
+    return Estimate(value, value - half, value + half, math.sqrt(spread.total), spread.df)
 
 
-def wilson(value: float, found: Variance, clusters: float) -> Estimate:
+def wilson(value: float, spread: Variance, clusters: float) -> Estimate:
     """Return Wilson's interval (1927) for a score of 0-100 at its effective sample size.
 
     Parameters
     ----------
-    value, found
+    value, spread
         The score and its variance; ``p (1 - p) / variance`` is its effective sample size.
     clusters
         The sample size to take where the score is 0 or 100 and shows no variance.
     """
     share = min(max(value / 100.0, 0.0), 1.0)
-    size = 1e4 * share * (1 - share) / found.total if found.total > 0 else 0.0
+    size = 1e4 * share * (1 - share) / spread.total if spread.total > 0 else 0.0
     size = size or clusters
-    z = quantile(found.df)
+    z = quantile(spread.df)
     centre = (share + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * math.sqrt(share * (1 - share) / size + z**2 / (4 * size**2))
     low, high = max(100.0 * (centre - half), 0.0), min(100.0 * (centre + half), 100.0)
-    return Estimate(value, min(low, value), max(high, value), math.sqrt(found.total), found.df)
+    return Estimate(value, min(low, value), max(high, value), math.sqrt(spread.total), spread.df)
 
 
 def quantile(df: float, level: float = LEVEL) -> float:

@@ -61,7 +61,7 @@ class Pairing:
         cells = [(method, task, seed) for method in methods for seed in seeds]
         keys = {cell: self.key[self.at[cell]] for cell in cells}
         first = keys[cells[0]]
-        if all(np.array_equal(first, own) for own in keys.values()):
+        if all(np.array_equal(first, other) for other in keys.values()):
             common = np.unique(first)
         else:
             common = reduce(np.intersect1d, keys.values())

@@ -21,7 +21,7 @@ from dhrd_bench.contracts import derive_seed
 from dhrd_bench.stats.design import Floats
 from dhrd_bench.stats.intervals import Estimate, covariance_of_differences
 from dhrd_bench.stats.speed import Speed
-from dhrd_bench.stats.suite import Suite
+from dhrd_bench.stats.suite import SuiteScores
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,22 @@ def front(scores: Floats, qps: Floats) -> npt.NDArray[np.bool_]:
     return ~np.array(off, dtype=bool)
 
 
-def points(suite: Suite, speed: Speed, seed: int) -> tuple[Point, ...]:
+def points(suite: SuiteScores, speed: Speed, seed: int) -> tuple[Point, ...]:
     """Place the methods of `suite`; only those with a `speed` can be on the front or keep others off it."""
     scores = [suite.score(m) for m in range(len(suite.methods))]
     qps = [speed.qps(name, suite.names) for name in suite.methods]
     # The draws are made in this order, so that the methods' names have no say in them.
-    placed = sorted((scores[m].value, found.value, m) for m, found in enumerate(qps) if found is not None)
+    placed = sorted((scores[m].value, estimate.value, m) for m, estimate in enumerate(qps) if estimate is not None)
     at = [m for *_, m in placed]
     on_front: dict[int, bool] = {}
     probability: dict[int, float] = {}
     if at:
-        score, pace = (np.array([[one[column]] for one in placed]) for column in (0, 1))
+        score, pace = (np.array([[point[column]] for point in placed]) for column in (0, 1))
         on_front = dict(zip(at, front(score, pace)[:, 0].tolist(), strict=True))
         rng = np.random.default_rng(derive_seed("front", str(seed)))
         deviations = score_deviations(suite, at, rng)
         if deviations is not None:
-            df = min(found.df or math.inf for found in qps if found is not None)
+            df = min(estimate.df or math.inf for estimate in qps if estimate is not None)
             covariance = speed.covariance([suite.methods[m] for m in at], suite.names)
             factors = np.exp(_normal(covariance, deviations.shape[1], rng) * _heavy(df, deviations.shape[1], rng))
             share = front(score + deviations, pace * factors).mean(axis=1)
@@ -77,7 +77,7 @@ def points(suite: Suite, speed: Speed, seed: int) -> tuple[Point, ...]:
     )
 
 
-def score_deviations(suite: Suite, at: Sequence[int], rng: np.random.Generator) -> Floats | None:
+def score_deviations(suite: SuiteScores, at: Sequence[int], rng: np.random.Generator) -> Floats | None:
     """Return ``(M, R)`` draws of what the suite scores of the methods `at` may be off by.
 
     The shared draws of clusters, widened as in `variance`, plus normal draws with the covariance that
@@ -87,28 +87,28 @@ def score_deviations(suite: Suite, at: Sequence[int], rng: np.random.Generator) 
     None if a metric cannot be resampled.
     """
     methods, tasks = np.array(at), len(suite.tasks)
-    found, half_floor = np.zeros((len(at), 1)), 0.0
+    deviations, half_floor = np.zeros((len(at), 1)), 0.0
     examples, between = (np.zeros((len(at),) * 2) for _ in range(2))
     for task in suite.tasks:
         if task.drawn is None or task.examples is None:
             return None
         clusters, (_, seeds) = task.task.n_clusters, task.point.shape
         widening = clusters / (clusters - 1) / tasks**2
-        found = found + task.drawn[methods] * math.sqrt(widening)
+        deviations = deviations + task.drawn[methods] * math.sqrt(widening)
         block = np.ix_(methods, methods)
         examples += task.examples[block] * widening
         if seeds > 1:
             between += covariance_of_differences(task.square[block] - task.interaction[block]) / seeds / tasks**2
         half_floor += (100.0 / clusters / tasks) ** 2
-    resamples = found.shape[1]
-    found = found + _normal(between, resamples, rng)
+    resamples = deviations.shape[1]
+    deviations = deviations + _normal(between, resamples, rng)
     # Two methods that differ on no example: as if one cluster a task had gone either way.
     sd = np.sqrt(np.diag(examples))
     apart = sd[:, None] ** 2 + sd[None] ** 2 - 2 * examples
     twin = ((apart <= 1e-12 * (sd[:, None] + sd[None]) ** 2) & ~np.eye(len(at), dtype=bool)).any(axis=1)
-    found = found + twin[:, None] * math.sqrt(half_floor) * rng.standard_normal((len(at), resamples))
+    deviations = deviations + twin[:, None] * math.sqrt(half_floor) * rng.standard_normal((len(at), resamples))
     pairs = [suite.difference(i, j).df or math.inf for i, j in itertools.combinations(at, 2)]
-    return np.asarray(found * _heavy(min(pairs, default=math.inf), resamples, rng))
+    return np.asarray(deviations * _heavy(min(pairs, default=math.inf), resamples, rng))
 
 
 def _normal(covariance: Floats, resamples: int, rng: np.random.Generator) -> Floats:

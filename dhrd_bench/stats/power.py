@@ -43,15 +43,15 @@ def detectable(difference: Estimate, alpha: float = 0.05) -> float | None:
     return _quantiles(difference.df, alpha) * difference.se
 
 
-def needed(difference: float, found: Variance, seeds: int, alpha: float = 0.05) -> Needed:
+def needed(difference: float, spread: Variance, seeds: int, alpha: float = 0.05) -> Needed:
     """Return the seeds or examples that would show `difference` with 80 % power (normal approximation)."""
     if difference == 0:
         return Needed(None, None)
     target = (difference / _quantiles(math.inf, alpha)) ** 2
-    by_seed = found.seeds + found.interaction
-    fixed = found.examples - found.interaction
+    by_seed = spread.seeds + spread.interaction
+    fixed = spread.examples - spread.interaction
     more_seeds = None
     if seeds > 1 and target > fixed:
         more_seeds = max(2, math.ceil(seeds * by_seed / (target - fixed)))
-    more_examples = found.examples / (target - found.seeds) if target > found.seeds else None
+    more_examples = spread.examples / (target - spread.seeds) if target > spread.seeds else None
     return Needed(more_seeds, more_examples)

@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 from dhrd_bench.stats.design import Floats, Ints
 from dhrd_bench.stats.intervals import Estimate, percentile
-from dhrd_bench.stats.suite import Scored, Suite
+from dhrd_bench.stats.suite import Scored, SuiteScores
 
 Flags = npt.NDArray[np.bool_]
 
@@ -36,26 +36,26 @@ def tied_sets(better: Flags, order: Ints) -> list[str]:
     sets: list[frozenset[int]] = []
     _cliques(tied, frozenset(), frozenset(range(len(tied))), frozenset(), sets)
     place = {int(method): at for at, method in enumerate(order)}
-    sets.sort(key=lambda one: sorted(place[m] for m in one))
+    sets.sort(key=lambda clique: sorted(place[m] for m in clique))
     names = [string.ascii_lowercase[i % 26] * (1 + i // 26) for i in range(len(sets))]
-    return ["".join(name for name, one in zip(names, sets, strict=True) if m in one) for m in range(len(tied))]
+    return ["".join(name for name, clique in zip(names, sets, strict=True) if m in clique) for m in range(len(tied))]
 
 
 def _cliques(
-    tied: Flags, taken: frozenset[int], open_: frozenset[int], closed: frozenset[int], found: list[frozenset[int]]
+    tied: Flags, taken: frozenset[int], open_: frozenset[int], closed: frozenset[int], cliques: list[frozenset[int]]
 ) -> None:
     """Bron and Kerbosch (1973) with a pivot."""
     if not open_ and not closed:
-        found.append(taken)
+        cliques.append(taken)
         return
     neighbours = {m: frozenset(int(j) for j in np.flatnonzero(tied[m]) if j != m) for m in open_ | closed}
     pivot = max(open_ | closed, key=lambda m: (len(neighbours[m] & open_), -m))
     for m in sorted(open_ - neighbours[pivot]):
-        _cliques(tied, taken | {m}, open_ & neighbours[m], closed & neighbours[m], found)
+        _cliques(tied, taken | {m}, open_ & neighbours[m], closed & neighbours[m], cliques)
         open_, closed = open_ - {m}, closed | {m}
 
 
-def interquartile_mean(suite: Suite, method: int) -> Estimate:
+def interquartile_mean(suite: SuiteScores, method: int) -> Estimate:
     """Return the mean of the middle half of the (task, seed) scores (Agarwal et al. 2021).
 
     As in the source, the interval is the percentile interval over seeds drawn anew within tasks, the
@@ -68,7 +68,7 @@ def interquartile_mean(suite: Suite, method: int) -> Estimate:
     return Estimate(value, low, high)
 
 
-def probability_of_improvement(suite: Suite, method: int, other: int) -> Estimate:
+def probability_of_improvement(suite: SuiteScores, method: int, other: int) -> Estimate:
     """Return the chance that a run of `method` beats a run of `other` on the same task (Agarwal et al. 2021).
 
     The mean over tasks of the share of pairs of seeds in which it scores higher, ties counting half;
@@ -100,9 +100,9 @@ def _middle(values: Floats) -> Floats:
     return np.asarray(np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0))
 
 
-def _wins(own: Floats, its: Floats) -> Floats:
+def _wins(runs: Floats, others: Floats) -> Floats:
     """Return ``(S, S)`` whether a run of one side beats a run of the other, 0.5 for a tie."""
-    gap = own[:, None] - its[None]
+    gap = runs[:, None] - others[None]
     return np.asarray((gap > 0) + 0.5 * (gap == 0))
 
 
@@ -125,7 +125,7 @@ class CriticalDifference:
     tasks: int
 
 
-def critical_difference(suite: Suite) -> CriticalDifference | None:
+def critical_difference(suite: SuiteScores) -> CriticalDifference | None:
     """Return mean ranks and Nemenyi's critical difference; None for fewer than two methods or tasks."""
     count, tasks = len(suite.methods), len(suite.tasks)
     if count < 2 or tasks < 2:

@@ -7,6 +7,7 @@ Gaps in the records are closed by intersection; each thing that falls out leaves
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -43,8 +44,8 @@ def select(
     table: LongTable,
     group: Group,
     *,
-    tasks: Sequence[str] | None = None,
-    methods: Sequence[str] | None = None,
+    tasks: Sequence[str] = (),
+    methods: Sequence[str] = (),
     baseline: str | None = None,
     reference: str | None = None,
 ) -> Selection:
@@ -61,15 +62,101 @@ def select(
         If a name is unknown or nothing is left.
     """
     notes: list[str] = []
+    cells = _cells_of(table, group, tasks, [*methods, *filter(None, (baseline, reference))] if methods else (), notes)
+    baseline = _by_role(cells, "baseline", baseline, notes)
+    reference = _by_role(cells, "reference", reference, notes)
+    if baseline is None:
+        notes.append("No method has the role of the baseline, so there are no gains; name one with --baseline.")
+    if reference is None:
+        notes.append("No method has the role of the reference, so there are no QPS ratios; name one with --reference.")
+    coverage = Coverage.of(cells, baseline)
+    pairing = Pairing(table, group)
+    grid = pairing.grid(coverage.ranked, coverage.common, notes)
+    _say_seeds(coverage, {task.name: set(task.seeds) for task in grid.tasks}, notes)
+    yardstick = baseline or "the fullest method"
+    notes += [
+        f"{method}: {', '.join(extra)} left out, as {yardstick} has no such cell."
+        for method in coverage.ranked
+        if (extra := sorted(set(coverage.seeds[method]) - set(coverage.yardstick)))
+    ]
+    partial: dict[str, Grid] = {}
+    for method in coverage.lacking:
+        gaps = ", ".join(f"{task} (seeds {_numbers(seeds)})" for task, seeds in coverage.gaps(method).items())
+        shared = coverage.shared(method)
+        about = f"{method} is not ranked: it has no result for {gaps}."
+        if shared and baseline:
+            partial[method] = pairing.grid([baseline, method], shared, notes)
+            about += f" Its figures are over what it shares with {baseline}."
+        notes.append(about)
+    return Selection(group, grid, partial, cells, baseline, reference, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which method has a finished cell of which task and seed.
+
+    Attributes
+    ----------
+    seeds
+        By method and task.
+    yardstick
+        By task, the seeds that a method should have: the baseline's, or those of the fullest method.
+    """
+
+    seeds: dict[str, dict[str, set[int]]]
+    yardstick: dict[str, set[int]]
+
+    @classmethod
+    def of(cls, cells: pd.DataFrame, baseline: str | None) -> Coverage:
+        """Return the coverage of `cells`."""
+        seeds: dict[str, dict[str, set[int]]] = {}
+        for method, task, seed in zip(cells["method"], cells["task"], cells["seed"], strict=True):
+            seeds.setdefault(str(method), {}).setdefault(str(task), set()).add(int(seed))
+        fullest = min(seeds, key=lambda method: (-sum(map(len, seeds[method].values())), method))
+        return cls(seeds, seeds[baseline or fullest])
+
+    @property
+    def ranked(self) -> list[str]:
+        """The methods that have at least half of the yardstick's seeds of every task."""
+        return [
+            method
+            for method, have in sorted(self.seeds.items())
+            if all(2 * len(have.get(task, set()) & seeds) >= len(seeds) for task, seeds in self.yardstick.items())
+        ]
+
+    @property
+    def lacking(self) -> list[str]:
+        """The other methods."""
+        return sorted(set(self.seeds) - set(self.ranked))
+
+    @property
+    def common(self) -> dict[str, set[int]]:
+        """By task, the seeds that all ranked methods have."""
+        ranked = self.ranked
+        return {task: set.intersection(*(self.seeds[method][task] for method in ranked)) for task in self.yardstick}
+
+    def shared(self, method: str) -> dict[str, set[int]]:
+        """Return by task the seeds of the yardstick that `method` has, without tasks of which it has none."""
+        both = {task: seeds & self.seeds[method].get(task, set()) for task, seeds in self.yardstick.items()}
+        return {task: seeds for task, seeds in both.items() if seeds}
+
+    def gaps(self, method: str) -> dict[str, set[int]]:
+        """Return by task, in order of name, the seeds of the yardstick that `method` lacks."""
+        missing = {task: seeds - self.seeds[method].get(task, set()) for task, seeds in sorted(self.yardstick.items())}
+        return {task: seeds for task, seeds in missing.items() if seeds}
+
+
+def _cells_of(
+    table: LongTable, group: Group, tasks: Sequence[str], methods: Sequence[str], notes: list[str]
+) -> pd.DataFrame:
+    """Return the finished cells of `group` in one version, and say in `notes` what falls out."""
     cells = table.cells
     cells = cells[(cells["suite"] == group.suite) & (cells["backbone"] == group.backbone)]
     others = sorted(set(cells["budget"]) - {group.budget})
     if others:
         notes.append(f"Other budgets of this suite and backbone, in tables of their own: {', '.join(others)}.")
     cells = cells[cells["budget"] == group.budget]
-    cells = _only(cells, "task", tasks)
-    named = [name for name in (baseline, reference) if name is not None]
-    cells = _only(cells, "method", [*methods, *named] if methods else None)
+    cells = _only(_only(cells, "task", tasks), "method", methods)
     cells, dropped = _one_version(cells)
     notes += dropped
     failed = cells[cells["status"] != "ok"]
@@ -82,48 +169,10 @@ def select(
         raise UserError(
             f"No finished cell of {group.suite}, {group.backbone}, {group.budget} is left.", " ".join(notes)
         )
-    baseline = _by_role(cells, "baseline", baseline, notes)
-    reference = _by_role(cells, "reference", reference, notes)
-    if baseline is None:
-        notes.append("No method has the role of the baseline, so there are no gains; name one with --baseline.")
-    if reference is None:
-        notes.append("No method has the role of the reference, so there are no QPS ratios; name one with --reference.")
-
-    have: dict[str, dict[str, set[int]]] = {}
-    for method, task, seed in zip(cells["method"], cells["task"], cells["seed"], strict=True):
-        have.setdefault(str(method), {}).setdefault(str(task), set()).add(int(seed))
-    yardstick = have[baseline or min(have, key=lambda m: (-sum(map(len, have[m].values())), m))]
-    ranked = [
-        method
-        for method in sorted(have)
-        if all(2 * len(have[method].get(task, set()) & seeds) >= len(seeds) for task, seeds in yardstick.items())
-    ]
-    lacking = [method for method in sorted(have) if method not in ranked]
-    pairing = Pairing(table, group)
-    grid = pairing.grid(ranked, {t: set.intersection(*(have[m][t] for m in ranked)) for t in yardstick}, notes)
-    _say_seeds(ranked, have, {task.name: set(task.seeds) for task in grid.tasks}, notes)
-    for method in ranked:
-        if extra := sorted(set(have[method]) - set(yardstick)):
-            notes.append(
-                f"{method}: {', '.join(extra)} left out, as {baseline or 'the fullest method'} has no such cell."
-            )
-    partial: dict[str, Grid] = {}
-    for method in lacking:
-        gaps = [
-            f"{t} (seeds {_numbers(miss)})"
-            for t, s in sorted(yardstick.items())
-            if (miss := s - have[method].get(t, set()))
-        ]
-        common = {t: s & have[method].get(t, set()) for t, s in yardstick.items() if s & have[method].get(t, set())}
-        about = f"{method} is not ranked: it has no result for {', '.join(gaps)}."
-        if common and baseline:
-            partial[method] = pairing.grid([baseline, method], common, notes)
-            about += f" Its figures are over what it shares with {baseline}."
-        notes.append(about)
-    return Selection(group, grid, partial, cells, baseline, reference, tuple(notes))
+    return cells
 
 
-def _only(cells: pd.DataFrame, column: str, wanted: Sequence[str] | None) -> pd.DataFrame:
+def _only(cells: pd.DataFrame, column: str, wanted: Sequence[str]) -> pd.DataFrame:
     if not wanted:
         return cells
     known = {name.lower(): name for name in cells[column]}
@@ -147,11 +196,11 @@ def _one_version(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         if cells[column].nunique() < 2:
             continue
         kept = []
-        for _, own in cells.groupby(by):
-            sizes = own.groupby(column).agg(cells=("status", "size"), newest=("finished", "max"))
+        for _, alike in cells.groupby(by):
+            sizes = alike.groupby(column).agg(cells=("status", "size"), newest=("finished", "max"))
             chosen = sizes.sort_values(["cells", "newest"]).index[-1]
-            other = own[own[column] != chosen]
-            kept.append(own[own[column] == chosen])
+            other = alike[alike[column] != chosen]
+            kept.append(alike[alike[column] == chosen])
             for method, part in other.groupby("method"):
                 where = ", ".join(f"{task} ({_numbers(seeds)})" for task, seeds in part.groupby("task")["seed"])
                 notes.append(f"{method}: cells of another version of {what} left out: {where}.")
@@ -166,20 +215,18 @@ def _by_role(cells: pd.DataFrame, role: str, named: str | None, notes: list[str]
             raise UserError(f"No finished cell of {role} {named!r}.", did_you_mean(named, known.values()))
         return str(known[named.lower()])
     sizes = cells[cells["role"] == role].groupby("method").size()
-    found = sorted(sizes.index, key=lambda name: ("[" in name, -sizes[name], name))
-    if len(found) > 1:
-        notes.append(f"Several methods have the role {role!r}; {found[0]} is taken, --{role} takes another.")
-    return str(found[0]) if found else None
+    names = sorted(sizes.index, key=lambda name: ("[" in name, -sizes[name], name))
+    if len(names) > 1:
+        notes.append(f"Several methods have the role {role!r}; {names[0]} is taken, --{role} takes another.")
+    return str(names[0]) if names else None
 
 
-def _say_seeds(
-    methods: Iterable[str], have: dict[str, dict[str, set[int]]], kept: dict[str, set[int]], notes: list[str]
-) -> None:
+def _say_seeds(coverage: Coverage, kept: dict[str, set[int]], notes: list[str]) -> None:
     for task, seeds in kept.items():
-        spare = {method: have[method][task] - seeds for method in methods}
+        spare = {method: coverage.seeds[method][task] - seeds for method in coverage.ranked}
         unpaired = set().union(*spare.values())
         if unpaired:
-            lacking = sorted(method for method in spare if not unpaired <= have[method][task])
+            lacking = sorted(method for method in spare if not unpaired <= coverage.seeds[method][task])
             notes.append(
                 f"{task}: seeds {_numbers(unpaired)} left out, as not all methods have them ({', '.join(lacking)})."
             )

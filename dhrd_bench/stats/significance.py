@@ -15,9 +15,9 @@ import numpy as np
 from scipy.special import bdtr
 
 from dhrd_bench.contracts import derive_seed
+from dhrd_bench.stats.counts import cluster_counts, gradient
 from dhrd_bench.stats.design import Floats, Ints, TaskGrid
 from dhrd_bench.stats.intervals import Estimate, tail
-from dhrd_bench.stats.metrics import cluster_counts, gradient
 
 ALPHA = 0.05
 SUITE = "suite of all tasks"
@@ -98,10 +98,10 @@ def pair_differences(task: TaskGrid, pairs: Sequence[tuple[int, int]]) -> Floats
     totals, shared = own.sum(0), table.shared.astype(float).sum(0)
     first, second = (np.array([pair[side] for pair in pairs], dtype=int) for side in (0, 1))
     slopes, _ = gradient(table, task.info.metrics, (totals[first] + totals[second]) / 2, shared)
-    found = np.empty((len(pairs), len(own)))
-    for p, (one, other) in enumerate(pairs):
-        found[p] = np.einsum("sf,csf->c", slopes[p], own[:, one] - own[:, other]) / table.shape[1]
-    return found
+    differences = np.empty((len(pairs), len(own)))
+    for p, (method, other) in enumerate(pairs):
+        differences[p] = np.einsum("sf,csf->c", slopes[p], own[:, method] - own[:, other]) / table.shape[1]
+    return differences
 
 
 def sign_flips(differences: Mapping[str, Floats], resamples: int, seed: int) -> dict[str, list[Flips]]:
@@ -119,14 +119,14 @@ def sign_flips(differences: Mapping[str, Floats], resamples: int, seed: int) -> 
         By task, and for the `SUITE` of them all, the tests of the P pairs.
     """
     flipped = {task: _flipped(part, task, resamples, seed) for task, part in differences.items()}
-    found = {
+    tests = {
         task: [_flip_test(part[p], flipped[task][:, p]) for p in range(len(part))] for task, part in differences.items()
     }
     if differences:
         together = np.concatenate([part / len(differences) for part in differences.values()], axis=1)
         mean = np.mean(list(flipped.values()), axis=0)
-        found[SUITE] = [_flip_test(together[p], mean[:, p]) for p in range(len(together))]
-    return found
+        tests[SUITE] = [_flip_test(together[p], mean[:, p]) for p in range(len(together))]
+    return tests
 
 
 def _flipped(differences: Floats, name: str, resamples: int, seed: int) -> Floats:
@@ -192,9 +192,9 @@ def benjamini_hochberg(p: Floats) -> Floats:
 
 
 def _back(order: Ints, values: Floats) -> Floats:
-    found = np.empty_like(values)
-    found[order] = values
-    return found
+    back = np.empty_like(values)
+    back[order] = values
+    return back
 
 
 def corrected(p: Sequence[float], floors: Sequence[float], family: str) -> list[Test]:

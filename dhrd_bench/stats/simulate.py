@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from dhrd_bench.metrics import Counts
 from dhrd_bench.results.schema import TaskInfo
+from dhrd_bench.stats.counts import score
 from dhrd_bench.stats.design import Floats, Grid, TaskGrid
-from dhrd_bench.stats.metrics import Counts, score
 
 HARD, TEXT, TASTE, LUCK = 1.5, 0.5, 0.5, 1.0
 """Standard deviations of the effects on the scale of the normal latent."""
@@ -144,7 +145,7 @@ def _true_groups(shape: Shape, skill: Skill, balance: Floats, shift: Floats, rng
         shift[labels] + rng.normal(0, np.hypot(HARD, skill.taste), n) + rng.normal(0, TEXT, int(texts.max()) + 1)[texts]
     )
     half = rng.normal(0, skill.seed_sd, (40, k))
-    found = []
+    scores = []
     for effect in np.concatenate([half, -half]):
         right = fixed + effect[labels] + rng.normal(0, LUCK, n) > 0
         hits = np.bincount(labels[right], minlength=k).astype(float)
@@ -152,8 +153,8 @@ def _true_groups(shape: Shape, skill: Skill, balance: Floats, shift: Floats, rng
         predicted = hits + (support - hits)[::-1] if k == 2 else hits
         wrong = np.bincount(questions[~right], minlength=int(questions.max()) + 1)
         counts = Counts(hits, predicted, support, np.array(float((wrong == 0).sum())), np.array(float(len(wrong))))
-        found.append(float(score(counts, shape.metrics)))
-    return float(np.mean(found))
+        scores.append(float(score(counts, shape.metrics)))
+    return float(np.mean(scores))
 
 
 def _codes(n: int, parts: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -66,12 +66,12 @@ class Speed:
 
         The estimate's `se` and `df` are those of the logarithm, as in `ratio`.
         """
-        own = {key: run for key, run in self.cells.get(method, {}).items() if key[0] in tasks}
-        seconds = sum(run.seconds for run in own.values())
+        runs = {key: run for key, run in self.cells.get(method, {}).items() if key[0] in tasks}
+        seconds = sum(run.seconds for run in runs.values())
         if seconds <= 0:
             return None
-        value = math.log(sum(run.examples for run in own.values()) / seconds)
-        return self._estimate(value, {method: 1}, list(own))
+        value = math.log(sum(run.examples for run in runs.values()) / seconds)
+        return self._estimate(value, {method: 1}, list(runs))
 
     def ratio(self, method: str, other: str, tasks: Sequence[str]) -> Estimate | None:
         """Return QPS of `method` over that of `other`, on the (task, seed) cells that both have.
@@ -93,17 +93,18 @@ class Speed:
         """
         shared = self._shared(methods, tasks)
         total = np.array([[sum(self.cells[m][key].seconds for key in shared)] for m in methods])
-        found = np.zeros((len(methods), len(methods)))
+        covariance = np.zeros((len(methods), len(methods)))
         for task in dict.fromkeys(task for task, _ in shared):
             runs = [[self.cells[m][key] for key in shared if key[0] == task] for m in methods]
             count = len(runs[0])
-            seeds = count * np.array([[run.seconds for run in own] for own in runs]) / total
-            laps = (count**2 * np.array([[run.spread[0] for run in own] for own in runs]) / total**2).mean(axis=1)
-            blocks = np.array([min(run.spread[1] for run in own) for own in runs])
-            found += np.diag(laps / count * blocks / np.maximum(blocks - 1, 1))
+            seeds = count * np.array([[run.seconds for run in of_method] for of_method in runs]) / total
+            variances = np.array([[run.spread[0] for run in of_method] for of_method in runs])
+            laps = (count**2 * variances / total**2).mean(axis=1)
+            blocks = np.array([min(run.spread[1] for run in of_method) for of_method in runs])
+            covariance += np.diag(laps / count * blocks / np.maximum(blocks - 1, 1))
             if count > 1:
-                found += covariance_of_differences(np.atleast_2d(np.cov(seeds)) - np.diag(laps)) / count
-        return found
+                covariance += covariance_of_differences(np.atleast_2d(np.cov(seeds)) - np.diag(laps)) / count
+        return covariance
 
     def _shared(self, methods: Sequence[str], tasks: Sequence[str]) -> list[tuple[str, int]]:
         sides = [self.cells.get(method, {}) for method in methods]
@@ -116,16 +117,16 @@ class Speed:
         for task in dict.fromkeys(task for task, _ in keys):
             runs = [{m: self.cells[m][key] for m in signs} for key in keys if key[0] == task]
             count = len(runs)
-            seeds = [count * sum(-signs[m] * run.seconds / total[m] for m, run in one.items()) for one in runs]
-            laps = [count**2 * sum(run.spread[0] / total[m] ** 2 for m, run in one.items()) for one in runs]
-            blocks = min(run.spread[1] for one in runs for run in one.values())
+            seeds = [count * sum(-signs[m] * run.seconds / total[m] for m, run in cell.items()) for cell in runs]
+            laps = [count**2 * sum(run.spread[0] / total[m] ** 2 for m, run in cell.items()) for cell in runs]
+            blocks = min(run.spread[1] for cell in runs for run in cell.values())
             within = float(np.mean(laps))
             parts.append(
                 Part(count, blocks, within / count, within, float(np.var(seeds, ddof=1)) if count > 1 else 0.0)
             )
-        found = variance(parts)
-        if found.total <= 0:
+        spread = variance(parts)
+        if spread.total <= 0:
             return Estimate(math.exp(value))
-        se = math.sqrt(found.total)
-        half = quantile(found.df) * se
-        return Estimate(math.exp(value), math.exp(value - half), math.exp(value + half), se, found.df)
+        se = math.sqrt(spread.total)
+        half = quantile(spread.df) * se
+        return Estimate(math.exp(value), math.exp(value - half), math.exp(value + half), se, spread.df)

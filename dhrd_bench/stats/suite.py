@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dhrd_bench.metrics import METRICS
 from dhrd_bench.stats.bootstrap import Replicates, resample
 from dhrd_bench.stats.design import Floats, Grid, TaskGrid
 from dhrd_bench.stats.intervals import Estimate, Part, Variance, student, variance, wilson
@@ -43,20 +44,21 @@ class Scored:
     square: Floats
 
     @classmethod
-    def of(cls, one: Replicates) -> Scored:
+    def of(cls, replicates: Replicates) -> Scored:
         """Take the moments of resampled scores."""
-        methods, count = one.point.shape
+        methods, count = replicates.point.shape
         none = np.zeros((methods, methods))
-        centred = one.point - one.point.mean(axis=1, keepdims=True)
+        centred = replicates.point - replicates.point.mean(axis=1, keepdims=True)
         square = centred @ centred.T / (count - 1) if count > 1 else none
-        if one.draws is None or one.task.n_clusters == 1:
-            return cls(one.task, one.point, one.seeds, None, None, none, square)
-        draws = one.draws - one.draws.mean(axis=2, keepdims=True)
+        if replicates.draws is None or replicates.task.n_clusters == 1:
+            return cls(replicates.task, replicates.point, replicates.seeds, None, None, none, square)
+        draws = replicates.draws - replicates.draws.mean(axis=2, keepdims=True)
         resamples = draws.shape[2]
         mean = draws.mean(axis=1)
         apart = (draws - mean[:, None]).reshape(methods, -1)
         interaction = apart @ apart.T / (resamples * (count - 1)) if count > 1 else none
-        return cls(one.task, one.point, one.seeds, mean, mean @ mean.T / resamples, interaction, square)
+        examples = mean @ mean.T / resamples
+        return cls(replicates.task, replicates.point, replicates.seeds, mean, examples, interaction, square)
 
     def part(self, weights: Floats) -> Part | None:
         """Return the share that a contrast with ``(M,)`` `weights` has in a figure."""
@@ -73,17 +75,17 @@ class Scored:
         )
 
 
-class Suite:
+class SuiteScores:
     """The resampled methods of one grid. Methods and tasks are named by position."""
 
     def __init__(self, methods: Sequence[str], tasks: Sequence[Scored]) -> None:
         self.methods = tuple(methods)
         self.tasks = tuple(tasks)
-        self.names = [one.task.name for one in tasks]
+        self.names = [scored.task.name for scored in tasks]
         self.every = range(len(tasks))
 
     @classmethod
-    def of(cls, grid: Grid, resamples: int, seed: int) -> Suite:
+    def of(cls, grid: Grid, resamples: int, seed: int) -> SuiteScores:
         """Resample every task of `grid`."""
         return cls(grid.methods, [Scored.of(resample(task, resamples, seed)) for task in grid.tasks])
 
@@ -95,20 +97,20 @@ class Suite:
         """Return the mean score of `method` over `tasks`, all by default."""
         at = tasks or self.every
         value = self.mean(method, at)
-        found = self.variance({t: self._unit(method) / len(at) for t in at})
-        if found is None:
+        spread = self.variance({t: self._unit(method) / len(at) for t in at})
+        if spread is None:
             return Estimate(value)
-        if any("matthews_correlation" in self.tasks[t].task.info.metrics for t in at):
-            return student(value, found)
+        if any(METRICS[name].signed for t in at for name in self.tasks[t].task.info.metrics):
+            return student(value, spread)
         clusters = len(at) ** 2 / sum(1 / self.tasks[t].task.n_clusters for t in at)
-        return wilson(value, found, clusters)
+        return wilson(value, spread, clusters)
 
     def difference(self, method: int, other: int, tasks: Sequence[int] | None = None) -> Estimate:
         """Return `method` less `other` in points."""
         at = tasks or self.every
         value = self.mean(method, at) - self.mean(other, at)
-        found = self.variance({t: (self._unit(method) - self._unit(other)) / len(at) for t in at})
-        return Estimate(value) if found is None else student(value, found)
+        spread = self.variance({t: (self._unit(method) - self._unit(other)) / len(at) for t in at})
+        return Estimate(value) if spread is None else student(value, spread)
 
     def gain(self, method: int, other: int, tasks: Sequence[int] | None = None) -> Estimate | None:
         """Return the relative gain ``100 * (method - other) / other``, None where `other` scores 0.
@@ -116,20 +118,20 @@ class Suite:
         The ratio is linearised at the measured scores (delta method).
         """
         at = tasks or self.every
-        own, its = self.mean(method, at), self.mean(other, at)
-        if its <= 0:
+        score, base = self.mean(method, at), self.mean(other, at)
+        if base <= 0:
             return None
-        contrast = 100.0 * (self._unit(method) - own / its * self._unit(other)) / its
-        found = self.variance({t: contrast / len(at) for t in at})
-        value = 100.0 * (own - its) / its
-        return Estimate(value) if found is None else student(value, found)
+        contrast = 100.0 * (self._unit(method) - score / base * self._unit(other)) / base
+        spread = self.variance({t: contrast / len(at) for t in at})
+        value = 100.0 * (score - base) / base
+        return Estimate(value) if spread is None else student(value, spread)
 
     def concentration(self, method: int, other: int, inside: Sequence[int], outside: Sequence[int]) -> Estimate:
         """Return the mean difference on the tasks `inside` less that on the tasks `outside`, in points."""
         value = self.difference(method, other, inside).value - self.difference(method, other, outside).value
         pair = self._unit(method) - self._unit(other)
-        found = self.variance({t: pair / len(inside) for t in inside} | {t: -pair / len(outside) for t in outside})
-        return Estimate(value) if found is None else student(value, found)
+        spread = self.variance({t: pair / len(inside) for t in inside} | {t: -pair / len(outside) for t in outside})
+        return Estimate(value) if spread is None else student(value, spread)
 
     def variance(self, contrast: Mapping[int, Floats]) -> Variance | None:
         """Return the variance of a sum over tasks of ``(M,)`` weights times the methods' scores.

@@ -22,11 +22,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dhrd_bench.stats.bootstrap import resample
+from dhrd_bench.stats.counts import cluster_counts, influence
 from dhrd_bench.stats.intervals import bca, percentile
-from dhrd_bench.stats.metrics import cluster_counts, influence
 from dhrd_bench.stats.significance import ALPHA, SUITE, crossed_p, pair_differences, sign_flips
 from dhrd_bench.stats.simulate import SUPERGLUE, Shape, Skill, simulate_grid, truth
-from dhrd_bench.stats.suite import Scored, Suite
+from dhrd_bench.stats.suite import Scored, SuiteScores
 
 RESAMPLES = 400
 BEGIN, END = "<!-- validation: begin -->", "<!-- validation: end -->"
@@ -96,15 +96,15 @@ def simulate_once(scenario: Scenario, shapes: Sequence[Shape], seeds: int, numbe
     rng = np.random.default_rng([number, seeds, sum(map(ord, scenario.name))])
     grid = simulate_grid(tuple(shapes), skills, seeds, rng)
     resampled = [resample(task, RESAMPLES, number) for task in grid.tasks]
-    suite = Suite(grid.methods, [Scored.of(one) for one in resampled])
+    suite = SuiteScores(grid.methods, [Scored.of(replicates) for replicates in resampled])
     true = np.array([[truth(shape, skill) for shape in shapes] for skill in skills])
-    found: dict[Key, bool] = {}
+    hits: dict[Key, bool] = {}
 
     def note(figure: str, way: str, task: str, hit: bool) -> None:
-        found[scenario.name, seeds, figure, way, task] = bool(hit)
+        hits[scenario.name, seeds, figure, way, task] = bool(hit)
 
     names = [shape.name for shape in shapes]
-    drawn = [level for one in resampled if (level := one.two_level()) is not None]
+    drawn = [level for replicates in resampled if (level := replicates.two_level()) is not None]
     influences = [influence(cluster_counts(task), task.info.metrics).mean(axis=1) for task in grid.tasks]
     parts = {task.name: pair_differences(task, [(2, 0)]) for task in grid.tasks}
     flips = sign_flips(parts, RESAMPLES, number)
@@ -126,9 +126,9 @@ def simulate_once(scenario: Scenario, shapes: Sequence[Shape], seeds: int, numbe
             if figure == "score":
                 draws, pull = levels[1], np.concatenate([p[1] for p in pulls])
             else:
-                own, its = suite.mean(1, at), suite.mean(0, at)
+                score, base = suite.mean(1, at), suite.mean(0, at)
                 draws = 100 * (levels[1] / np.maximum(levels[0], 1e-9) - 1)
-                pull = np.concatenate([100 * (p[1] - own / its * p[0]) / its for p in pulls])
+                pull = np.concatenate([100 * (p[1] - score / base * p[0]) / base for p in pulls])
             for way, (low, high) in (
                 ("percentile", percentile(draws)),
                 ("BCa", bca(value.value, draws, value.value - pull)),
@@ -140,7 +140,7 @@ def simulate_once(scenario: Scenario, shapes: Sequence[Shape], seeds: int, numbe
         note("type I", "sign flips alone", name, flip <= ALPHA)
         if seeds > 1:
             note("type I", "seed flips", name, _seed_flips(suite, at) <= ALPHA)
-    return found
+    return hits
 
 
 def _skills(scenario: Scenario) -> tuple[Skill, Skill, Skill]:
@@ -148,7 +148,7 @@ def _skills(scenario: Scenario) -> tuple[Skill, Skill, Skill]:
     return base, Skill(scenario.better, scenario.seed_sd), base
 
 
-def _seed_flips(suite: Suite, tasks: Sequence[int]) -> float:
+def _seed_flips(suite: SuiteScores, tasks: Sequence[int]) -> float:
     """Sign-flip test with (task, seed) cells as units: what is often done, shown for comparison."""
     cells = np.concatenate([suite.tasks[t].point[2] - suite.tasks[t].point[0] for t in tasks])
     signs = 2.0 * np.random.default_rng(0).integers(0, 2, (RESAMPLES, len(cells))) - 1

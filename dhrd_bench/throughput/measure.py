@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, Method
-from dhrd_bench.grid.environment import environment
+from dhrd_bench.grid.environment import surroundings_of
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.inference.engine import Engine
 from dhrd_bench.inference.engines import engine_of
-from dhrd_bench.results.timed import Figure, Measurement, Scenario, ThroughputRecord
+from dhrd_bench.request import Scenario
+from dhrd_bench.results.timed import Figure, Measurement, ThroughputRecord
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.roofline import model_flops, peak_of
 from dhrd_bench.throughput.timing import Report, Timing, TimingSettings, time_methods
@@ -45,7 +46,7 @@ def measure(
         peak_flops=peak,
         other_load=timing.other_load,
         measurements=[_measurement(name, planned, timing, backbone, peak) for name, (planned, _) in fitted.items()],
-        environment=environment(str(backbone.device), backbone.card.dtype) | {"engine": engine_of(backbone).label},
+        environment=surroundings_of(str(backbone.device), backbone.card.dtype, engine_of(backbone).label),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

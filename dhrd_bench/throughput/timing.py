@@ -10,7 +10,8 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.device import synchronise
 from dhrd_bench.contracts import Budget, Context, Method
 from dhrd_bench.grid.plan import PlannedCell
-from dhrd_bench.results.timed import Figure, Scenario, Trial
+from dhrd_bench.request import Scenario
+from dhrd_bench.results.timed import Figure, Trial
 from dhrd_bench.throughput import figures, scenarios
 from dhrd_bench.throughput.machine import BusyMeter
 from dhrd_bench.throughput.scenarios import Answer, Query, Visits

@@ -100,16 +100,3 @@ def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
             if hasattr(module, "lora_dropout"):
                 module.lora_dropout["default"] = Dropout(budget.lora.dropout)
     return adapted
-
-
-def merge_lora(backbone: Backbone, adapters: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Return the merged weights for saved `adapters`; the inverse of `Tuning.result` for LoRA."""
-    backbone.reset()
-    parameters = dict(backbone.model.named_parameters())
-    merged = {}
-    for key in (key for key in adapters if key.endswith(".lora_A")):
-        name = key.removesuffix(".lora_A")
-        weight = parameters[f"{name}.weight"]
-        delta = scale * (adapters[f"{name}.lora_B"].to(weight.device) @ adapters[key].to(weight.device))
-        merged[f"{name}.weight"] = (weight.float() + delta.float()).to(backbone.dtype)
-    return merged

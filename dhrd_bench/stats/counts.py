@@ -1,8 +1,7 @@
-"""Metrics as functions of weighted counts, so that a resample costs one matrix product.
+"""The counts that metrics are made of, by cluster, so that a resample costs one matrix product.
 
-A resample gives every cluster a weight. All that a metric needs of it are sums of weights: of the rows
-answered right, of the rows predicted as class k, and so on. `cluster_counts` lays those out per
-cluster; ``weights @ counts`` gives them for a resample, and `METRICS` turns them into figures.
+`cluster_counts` lays them out per cluster, ``weights @ counts`` gives them for a resample, and `score`
+turns them into figures.
 """
 
 from __future__ import annotations
@@ -13,75 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dhrd_bench.metrics import METRICS, Counts
 from dhrd_bench.stats.design import Floats, Ints, TaskGrid
 
 Singles = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Sums of weights over examples. Leading axes are free and broadcast; K classes come last.
-
-    Attributes
-    ----------
-    hits, predicted
-        ``(..., M, S, K)`` weight of class k answered right, and of rows predicted as k.
-    support
-        ``(..., 1, 1, K)`` weight of class k.
-    groups_right, groups
-        ``(..., M, S)`` and ``(..., 1, 1)`` weight of the groups answered right throughout, and of all.
-    """
-
-    hits: Floats
-    predicted: Floats
-    support: Floats
-    groups_right: Floats
-    groups: Floats
-
-
-def accuracy(c: Counts) -> Floats:
-    """Share of rows answered right."""
-    return _ratio(c.hits.sum(-1), c.support.sum(-1))
-
-
-def f1_by_class(c: Counts) -> Floats:
-    """F1 of every class, 0 where a class is neither present nor predicted."""
-    return _ratio(2 * c.hits, c.predicted + c.support)
-
-
-def f1_macro(c: Counts) -> Floats:
-    """Mean over all K classes of F1."""
-    return np.asarray(f1_by_class(c).mean(-1))
-
-
-def f1_positive(c: Counts) -> Floats:
-    """F1 of class 1; over answer options it is MultiRC's F1a."""
-    return f1_by_class(c)[..., 1]
-
-
-def exact_match(c: Counts) -> Floats:
-    """Share of groups all of whose rows are answered right."""
-    return _ratio(c.groups_right, c.groups)
-
-
-def matthews_correlation(c: Counts) -> Floats:
-    """Matthews correlation of K classes (Gorodkin 2004); an unread answer is a class of its own."""
-    total = c.support.sum(-1)
-    unread = total - c.predicted.sum(-1)
-    covariance = c.hits.sum(-1) * total - (c.predicted * c.support).sum(-1)
-    spread = (total**2 - (c.predicted**2).sum(-1) - unread**2) * (total**2 - (c.support**2).sum(-1))
-    return _ratio(covariance, np.sqrt(np.maximum(spread, 0)))
-
-
-METRICS: dict[str, Callable[[Counts], Floats]] = {
-    "accuracy": accuracy,
-    "f1_macro": f1_macro,
-    "f1": f1_positive,
-    "f1a": f1_positive,
-    "exact_match": exact_match,
-    "matthews_correlation": matthews_correlation,
-}
-"""Metrics that can be resampled; any other is taken from the record as it stands."""
 
 
 def known(names: Iterable[str]) -> bool:
@@ -91,15 +25,8 @@ def known(names: Iterable[str]) -> bool:
 
 def score(counts: Counts, names: Iterable[str]) -> Floats:
     """Return a task's score, 0-100: the mean of its metrics."""
-    parts = [METRICS[name](counts) for name in names]
+    parts = [METRICS[name].resampled(counts) for name in names]
     return np.asarray(100.0 * sum(parts[1:], parts[0]) / len(parts))
-
-
-def _ratio(over: Floats, under: Floats) -> Floats:
-    return np.divide(over, under, out=np.zeros(np.broadcast_shapes(over.shape, under.shape)), where=under > 0)
-
-
-# ---------------------------------------------------------------- counts per cluster
 
 
 @dataclass(frozen=True)
@@ -152,9 +79,9 @@ def cluster_counts(task: TaskGrid) -> ClusterCounts:
     Counts are whole numbers below 2**24, so float32 holds them and their weighted sums exactly.
     """
     methods, seeds, _ = task.predictions.shape
-    metrics = set(task.info.metrics)
-    grouped = "exact_match" in metrics
-    predicted = bool(metrics - {"accuracy", "exact_match"})
+    metrics = [METRICS[name] for name in task.info.metrics]
+    grouped = any(metric.grouped for metric in metrics)
+    predicted = any(metric.predicted for metric in metrics)
     right = task.predictions == task.labels
     kinds = range(task.classes) if predicted else range(1)
     labels = task.labels if predicted else np.zeros_like(task.labels)

@@ -1,0 +1,91 @@
+"""The ``report`` command."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dhrd_bench.report.leaderboard import EVERYTHING, Choice, Format, analyse
+from dhrd_bench.results.loading import load_results
+from dhrd_bench.results.store import write_text_atomically
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRequest:
+    """What ``dhrd-bench report`` was asked for.
+
+    Attributes
+    ----------
+    results
+        Folder of the records.
+    choice
+        What of them to report.
+    format, output
+        How to write it, and where; to the console by default.
+    resamples, seed, against, margin
+        As `analyse` takes them.
+    """
+
+    results: Path = Path("results")
+    choice: Choice = EVERYTHING
+    format: Format = "terminal"
+    output: Path | None = None
+    resamples: int = 10_000
+    seed: int = 0
+    against: str | None = None
+    margin: float | None = None
+
+    def command_line(self) -> str:
+        """Return the command line that makes the same report: the folder, and what is not by default."""
+        words = ["dhrd-bench", "report", "--results", str(self.results)]
+        for part in (self.choice, self):
+            for option in fields(part):
+                value = getattr(part, option.name)
+                if option.name not in ("results", "choice") and value != option.default:
+                    words += [f"--{option.name}", ",".join(value) if isinstance(value, tuple) else str(value)]
+        return shlex.join(words)
+
+
+def report_command(request: ReportRequest, console: Console | None = None) -> int:
+    """Report the records of a folder.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 2 if a file could not be read. It is named, and the others are reported.
+
+    Raises
+    ------
+    UserError
+        If a name or number is none that can be used, there is nothing to report, or the output
+        cannot be written.
+    """
+    from rich.console import Console
+
+    from dhrd_bench.report.terminal import print_document
+
+    screen = console or Console()
+    leaderboard = analyse(
+        load_results(request.results),
+        request.choice,
+        resamples=request.resamples,
+        seed=request.seed,
+        margin=request.margin,
+        against=request.against,
+        command=request.command_line(),
+    )
+    if request.output is not None:
+        write_text_atomically(request.output, leaderboard.render(request.format))
+        screen.print(f"Wrote {request.output}", highlight=False, markup=False, soft_wrap=True)
+    elif request.format == "terminal":
+        print_document(leaderboard.document(), screen)
+    else:
+        screen.file.write(leaderboard.render(request.format))
+    for problem in leaderboard.problems:
+        Console(stderr=True).print(f"Cannot read {problem}", highlight=False, markup=False, soft_wrap=True)
+    return 2 if leaderboard.problems else 0

@@ -1,0 +1,76 @@
+"""The ``rerun`` command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from dhrd_bench.grid.rerun import compare, differences, plan_again, read_cell
+from dhrd_bench.progress import show_progress
+from dhrd_bench.request import Options
+
+
+def rerun_command(path: Path, options: Options, console: Console) -> int:
+    """Run the cell of the record at `path` again; nothing is written.
+
+    On the same machine, with the same versions and an unchanged cell, predictions are to be the same to the
+    last digit; otherwise to the tolerance that is printed.
+
+    Returns
+    -------
+    int
+        0 if the predictions are as they have to be, else 1.
+    """
+    from dhrd_bench.backbones import load
+    from dhrd_bench.grid.environment import surroundings_of
+    from dhrd_bench.grid.record import make_record
+    from dhrd_bench.grid.run import run_cell
+    from dhrd_bench.inference.engines import engine_of
+
+    record = read_cell(path)
+    plan = plan_again(record, options)
+    (planned,) = plan.cells
+    changed_cell = list(differences(record.parts.hashed(), planned.parts.hashed()))
+    backbone = load(plan.backbone)
+    surroundings = surroundings_of(str(backbone.device), plan.backbone.dtype, engine_of(backbone).label)
+    changed_machine = list(
+        differences(record.environment.model_dump(exclude_none=True), surroundings.model_dump(exclude_none=True))
+    )
+    _print_list(console, "The cell is another one now", changed_cell)
+    _print_list(console, "The surroundings differ", changed_machine)
+    with show_progress(console, 1, "cells") as display:
+        display.begin(planned.name)
+        again = make_record(run_cell(planned, backbone, display.step), backbone, plan.request, surroundings)
+        display.end(f"score {again.score:5.1f}" if again.score is not None else f"failed: {again.error}")
+    backbone.reset()
+    if again.rows is None:
+        return 1
+    assert record.rows is not None
+    assert record.score is not None
+    assert again.score is not None
+    comparison = compare(record.rows, again.rows, plan.backbone.dtype)
+    rows = len(again.rows.id)
+    console.print(f"score {record.score:.2f} in the record, {again.score:.2f} now", highlight=False)
+    if comparison.identical:
+        console.print(f"All {rows} predictions are identical.", highlight=False)
+        return 0
+    same_place = not changed_cell and not changed_machine
+    console.print(
+        f"{comparison.flips} of {rows} predictions differ; scores lie up to {comparison.distance:.2g} apart "
+        f"(tolerance {comparison.tolerance:g} on another machine or with other versions).",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if same_place:
+        console.print("Nothing else differs, so they should have been identical.", highlight=False)
+    return int(same_place or not comparison.close)
+
+
+def _print_list(console: Console, title: str, lines: Iterable[str]) -> None:
+    lines = list(lines)
+    if lines:
+        console.print(f"{title}:", highlight=False)
+        for line in lines:
+            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,150 @@
+"""From what a cell did to the record that it leaves."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dhrd_bench.backbones import Backbone
+from dhrd_bench.contracts import Method, Predictions
+from dhrd_bench.grid.plan import PlannedCell
+from dhrd_bench.grid.scoring import Outcome
+from dhrd_bench.request import RunRequest
+from dhrd_bench.results.schema import (
+    CellRecord,
+    Data,
+    MethodInfo,
+    Rows,
+    Surroundings,
+    TaskInfo,
+    Timing,
+    TrainingCost,
+)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a cell came to that went through.
+
+    Attributes
+    ----------
+    method
+        Fitted.
+    predictions, outcome
+        For the test split, and how they scored.
+    laps
+        (examples, seconds) of consecutive batches of the prediction.
+    warmup_seconds
+        Spent on predictions before the clock started.
+    """
+
+    method: Method
+    predictions: Predictions
+    outcome: Outcome
+    laps: list[tuple[float, float]]
+    warmup_seconds: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One cell as it was run: what it came to or why it failed, and what training left for the record."""
+
+    planned: PlannedCell
+    result: Answered | Exception
+    train_log: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong and where, on one line."""
+        if isinstance(self.result, Answered):
+            return None
+        frame = traceback.extract_tb(self.result.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
+        return f"{type(self.result).__name__}: {self.result} ({place})"
+
+
+def make_record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundings: Surroundings) -> CellRecord:
+    """Return the record of `attempt`."""
+    planned, result = attempt.planned, attempt.result
+    card = planned.method.card
+    outcome: dict[str, Any] = {"status": "failed", "error": attempt.error}
+    train_log = dict(attempt.train_log)
+    if isinstance(result, Answered):
+        train_log["teacher_tokens"] = _teacher_tokens(planned, backbone)
+        outcome = {
+            "status": "ok",
+            "metrics": result.outcome.metrics,
+            "score": result.outcome.score,
+            "unparsable": result.outcome.unparsable,
+            "rows": _rounded(result.outcome.rows),
+            "timing": _timing(planned, result),
+            "data": _data(planned, result.predictions),
+        }
+    return CellRecord(
+        identity=planned.identity,
+        parts=planned.parts,
+        cell=planned.cell,
+        method=MethodInfo(
+            role=card.role,
+            inference=card.inference,
+            uses_rationales=card.uses_rationales,
+            summary=card.summary,
+            paper=card.paper,
+        ),
+        task=TaskInfo(labels=list(planned.test.classes), metrics=list(planned.loaded.card.metrics)),
+        train=TrainingCost.model_validate(train_log),
+        environment=surroundings,
+        request=request.without_places(planned.cell.backbone),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        **outcome,
+    )
+
+
+def _rounded(rows: Rows) -> Rows:
+    scores = rows.score and [[round(value, 5) for value in row] for row in rows.score]
+    return rows.model_copy(update={"score": scores})
+
+
+def _timing(planned: PlannedCell, result: Answered) -> Timing:
+    per_row = 1 / planned.test.candidates
+    laps = [(count * per_row, seconds) for count, seconds in result.laps]
+    seconds = sum(lap for _, lap in laps)
+    return Timing(
+        examples=len(planned.test),
+        seconds=seconds,
+        qps=len(planned.test) / seconds,
+        laps=laps,
+        tokens_in=sum(result.predictions.tokens_in),
+        tokens_out=sum(result.predictions.tokens_out),
+        warmup_seconds=result.warmup_seconds,
+    )
+
+
+def _data(planned: PlannedCell, predictions: Predictions) -> Data:
+    loaded, test = planned.loaded, planned.test
+    return Data(
+        source=loaded.source.kind,
+        revision=loaded.source.revision,
+        fingerprint=loaded.fingerprint,
+        rationale_fingerprint=loaded.rationale_fingerprint,
+        rationale_coverage=loaded.rationale_coverage,
+        train_rows=len(planned.data.train) // test.candidates,
+        dev_rows=len(planned.data.dev) // test.candidates,
+        test_rows=len(test),
+        truncated_test=predictions.truncated,
+    )
+
+
+def _teacher_tokens(planned: PlannedCell, backbone: Backbone) -> int:
+    """Count the tokens of the rationales that the method was given, each text once.
+
+    They are the backbone's tokens, not the teacher's own, and the teacher may have written more: texts
+    that were rejected are in no store.
+    """
+    if not planned.method.card.uses_rationales:
+        return 0
+    texts = {row.rationale for row in (*planned.data.train, *planned.data.dev) if row.rationale}
+    return sum(len(backbone.encode(text)) for text in texts)

@@ -1,0 +1,135 @@
+"""Running a record's cell once more and comparing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dhrd_bench.cards import Reference
+from dhrd_bench.errors import UserError
+from dhrd_bench.grid.plan import Plan, make_plan
+from dhrd_bench.request import Options, RunRequest, SuiteSettings, read_request
+from dhrd_bench.results.schema import CellRecord, Rows
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 2e-2}
+"""How far two scores of one example may lie apart on another machine or with other versions, relative to
+the larger of 1 and their size, by dtype."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs of one cell.
+
+    Attributes
+    ----------
+    identical
+        Whether all predictions and scores are the same, to the last digit that a record keeps.
+    flips
+        Rows whose predicted class differs.
+    distance
+        Largest difference of two scores, relative to the larger of 1 and their size; 0 without scores.
+    tolerance
+        What `distance` may be.
+    close
+        Whether the runs agree within it: no class differs but where a tie decides it.
+    """
+
+    identical: bool
+    flips: int
+    distance: float
+    tolerance: float
+    close: bool
+
+
+def plan_again(record: CellRecord, options: Options) -> Plan:
+    """Return the plan of the one cell of `record`, as this machine would run it now, its record aside.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown here, or the data are missing.
+    """
+    suite = Reference.parse(record.cell.suite)
+    prompt = suite.apply(SuiteSettings(), "Suite").prompt
+    asked = (record.request or RunRequest()).model_copy(
+        update={
+            "methods": (record.cell.method,),
+            "suite": suite.name,
+            "prompt": prompt,
+            "tasks": (record.cell.task,),
+            # A local folder's name is no place; the request of the record knows no more.
+            "backbone": record.cell.backbone,
+            "budget": record.cell.budget,
+            "seeds": (record.cell.seed,),
+            "rationales": None,
+            "throughput": (),
+        }
+    )
+    request = read_request(None, options)
+    places = {
+        key: getattr(request, key) for key in ("data_dir", "include", "rationales", "backbone") if options.get(key)
+    }
+    plan = make_plan(asked.model_copy(update=places))
+    if record.request and record.request.rationales and not plan.request.rationales:
+        raise UserError(
+            f"The cell was trained on the rationale store {record.request.rationales!r}.",
+            "Name its folder with --rationales.",
+        )
+    return plan
+
+
+def compare(before: Rows, after: Rows, dtype: str) -> Comparison:
+    """Compare the outcomes of two runs, row by row.
+
+    Raises
+    ------
+    UserError
+        If they are not about the same rows.
+    """
+    if before.id != after.id:
+        raise UserError("The two runs were tested on different rows.", "The data have changed since.")
+    tolerance = TOLERANCE.get(dtype, TOLERANCE["float32"])
+    differ = np.array(before.prediction) != np.array(after.prediction)
+    distance, tied = 0.0, np.zeros(len(differ), dtype=bool)
+    if before.score is not None and after.score is not None:
+        old, new = np.array(before.score), np.array(after.score)
+        size = np.maximum(1.0, np.maximum(np.abs(old), np.abs(new)))
+        distance = float((np.abs(old - new) / size).max(initial=0.0))
+        ranked = np.sort(old, axis=1)
+        tied = ranked[:, -1] - ranked[:, -2] <= 2 * tolerance * np.maximum(1.0, np.abs(ranked[:, -1]))
+    close = distance <= tolerance and not (differ & ~tied).any()
+    identical = before.prediction == after.prediction and before.score == after.score
+    return Comparison(identical, int(differ.sum()), distance, tolerance, close)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield a line for each value that differs between two nested mappings, as ``packages.torch: 2.8 -> 2.9``."""
+    for key in dict.fromkeys((*before, *after)):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}: {'-' if old is None else old} -> {'-' if new is None else new}"
+
+
+def read_cell(path: Path) -> CellRecord:
+    """Read the record of a cell that went through.
+
+    Raises
+    ------
+    UserError
+        If the file is no record, or that of a failed cell.
+    """
+    from dhrd_bench.results.store import read_record
+
+    try:
+        record = read_record(path)
+    except ValueError as error:
+        raise UserError(f"{path} is no record: {error}.", "Name a file like results/.../seed-0.json.") from error
+    if record.rows is None:
+        raise UserError(f"{path} is the record of a failed cell: {record.error}.", "The run command tries it again.")
+    return record

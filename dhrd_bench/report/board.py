@@ -1,0 +1,69 @@
+"""One board of a leaderboard: all there is to show of one suite, backbone and budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dhrd_bench.report.costs import accuracy_and_throughput
+from dhrd_bench.report.figures import many
+from dhrd_bench.report.further import aggregates, equivalences
+from dhrd_bench.report.layout import Section, Table
+from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
+from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
+from dhrd_bench.report.timed import TimedMethod, timed_table
+from dhrd_bench.stats.analysis import Analysis
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """What is known of one suite, backbone and budget.
+
+    Attributes
+    ----------
+    analysis
+        Every figure of the scored cells.
+    timed
+        Methods that were timed side by side, one a method and run.
+    published, claims
+        A paper's figures, and its claims beside ours; None and none if no paper was asked about.
+    badges
+        What the rationales that the methods were trained on are.
+    """
+
+    analysis: Analysis
+    timed: tuple[TimedMethod, ...] = ()
+    published: PublishedFigures | None = None
+    claims: tuple[Comparison, ...] = ()
+    badges: tuple[str, ...] = ()
+
+    def section(self) -> Section:
+        """Lay the board out."""
+        group = self.analysis.selection.group
+        title = f"{group.suite} · {group.backbone} · {group.budget}"
+        return Section(title, self._about(), tuple(self._tables()), (*self.analysis.notes, *self.badges))
+
+    def _about(self) -> str:
+        tasks = self.analysis.selection.grid.tasks
+        seeds = sorted({len(task.seeds) for task in tasks})
+        count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}"
+        rows = sum(len(task.labels) for task in tasks)
+        return (
+            f"{many(len(tasks), 'task')}, {count} {'seed' if seeds[-1] == 1 else 'seeds'} each, {rows:,} test "
+            f"examples; {self.analysis.resamples:,} resamples, random seed {self.analysis.seed}"
+        )
+
+    def _tables(self) -> Iterator[Table]:
+        analysis = self.analysis
+        yield main_table(analysis)
+        yield scores_by_task(analysis)
+        if any(line.versus for line in analysis.lines):
+            yield gains_by_task(analysis)
+        yield accuracy_and_throughput(analysis)
+        if analysis.margin is not None:
+            yield equivalences(analysis)
+        if self.timed:
+            yield timed_table(self.timed)
+        if self.published is not None:
+            yield claims_table(self.claims, analysis, self.published)
+        yield aggregates(analysis)

@@ -1,0 +1,47 @@
+"""The table of accuracy, throughput and what training cost."""
+
+from __future__ import annotations
+
+from dhrd_bench.report.figures import NONE, estimate_cell, positive_cell, share, three_digits
+from dhrd_bench.report.layout import Column, Table, TableCell
+from dhrd_bench.stats.analysis import Analysis
+from dhrd_bench.stats.cost import COSTS, Cost
+
+
+def accuracy_and_throughput(analysis: Analysis) -> Table:
+    """Return which ranked methods are on the Pareto front, and what their training cost."""
+    base = analysis.selection.baseline
+    columns = [Column("Method", "left"), Column("Score"), Column("QPS"), Column("Front", "left"), Column("P(front)")]
+    for head in ("Train tokens", "Train seconds", "Teacher tokens"):
+        columns += [Column(head), *([Column(f"{head} a point")] if base else [])]
+    lines = {line.method: line for line in analysis.lines}
+    rows = []
+    for point in analysis.points:
+        row = [TableCell(point.method), estimate_cell(point.score), positive_cell(point.qps)]
+        row.append(TableCell({True: "yes", False: "no", None: NONE}[point.on_front], strong=bool(point.on_front)))
+        row.append(TableCell(NONE if point.probability is None else share(point.probability)))
+        for name in COSTS:
+            cost = lines[point.method].costs[name]
+            row.append(TableCell(NONE if cost.mean is None else "0" if cost.mean == 0 else three_digits(cost.mean)))
+            if base:
+                row.append(TableCell("baseline") if point.method == base else _a_point(cost))
+        rows.append(tuple(row))
+    caption = [
+        "Front: no other method has a score and a QPS that are both at least as high, one of them higher. P(front): "
+        "share of joint draws of all scores and QPS in which that is so. QPS: of the runs that were scored, which were "
+        "not timed side by side."
+    ]
+    idle = [point.method for point in analysis.points if point.qps is None]
+    if idle:
+        caption.append(f"{', '.join(idle)}: no backbone at test time, so no QPS to compare; left out of the front.")
+    caption.append("Train, teacher: means per cell; teacher tokens are those of the rationales handed to the method.")
+    if base:
+        caption.append(
+            f"A point: cost beyond that of {base} for each point gained; the interval is that of the points. No gain "
+            "shown: the 95 % interval of the difference reaches 0."
+        )
+    return Table("Accuracy and throughput", tuple(columns), tuple(rows), tuple(caption), points=analysis.points)
+
+
+def _a_point(cost: Cost) -> TableCell:
+    return TableCell(cost.said) if cost.said else positive_cell(cost.per_point)

@@ -1,0 +1,86 @@
+"""Figures as text and as cells of a table."""
+
+from __future__ import annotations
+
+import math
+
+from dhrd_bench.report.layout import TableCell
+from dhrd_bench.stats.analysis import Versus
+from dhrd_bench.stats.equivalence import Equivalence
+from dhrd_bench.stats.intervals import Estimate
+from dhrd_bench.stats.significance import ALPHA
+
+MINUS = "−"
+NONE = "–"
+
+
+def number(value: float, places: int = 1, sign: bool = False) -> str:
+    """Return `value` with `places` decimals and a true minus; no minus before a zero."""
+    text = f"{abs(value):.{places}f}"
+    zero = not any(c in "123456789" for c in text)
+    if value < 0 and not zero:
+        return MINUS + text
+    return f"+{text}" if sign and not zero else text
+
+
+def three_digits(value: float) -> str:
+    """Return a positive `value` with three figures, as 415, 99.8 or 4.14."""
+    if value <= 0 or not math.isfinite(value):
+        return NONE
+    places = max(0, 2 - math.floor(math.log10(value)))
+    return f"{value:,.{min(places, 4)}f}"
+
+
+def p_value(p: float) -> str:
+    """Return p as a paper prints it."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def share(probability: float) -> str:
+    """Return a share of draws, which is never certain."""
+    return "<0.01" if probability < 0.01 else ">0.99" if probability > 0.99 else f"{probability:.2f}"
+
+
+def many(count: int, noun: str) -> str:
+    """Return a count with its noun, as 1 task or 7 tasks."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def shown(test: Equivalence) -> str:
+    """Return what a test of equivalence has shown."""
+    return "equivalent" if test.equivalent <= ALPHA else "no worse" if test.no_worse <= ALPHA else "not shown"
+
+
+def estimate_cell(estimate: Estimate | None, places: int = 1, sign: bool = False, strong: bool = False) -> TableCell:
+    """Return an estimate with its interval as a cell."""
+    if estimate is None:
+        return TableCell(NONE)
+    main = number(estimate.value, places, sign)
+    if estimate.low is None or estimate.high is None:
+        return TableCell(main, "", strong)
+    return TableCell(main, f"[{number(estimate.low, places, sign)}, {number(estimate.high, places, sign)}]", strong)
+
+
+def positive_cell(estimate: Estimate | None, unit: str = "") -> TableCell:
+    """Return a positive figure, such as a QPS or a ratio (`unit` is then a times sign), as a cell."""
+    if estimate is None:
+        return TableCell(NONE)
+    main = f"{three_digits(estimate.value)}{unit}"
+    if estimate.low is None or estimate.high is None:
+        return TableCell(main)
+    return TableCell(main, f"[{three_digits(estimate.low)}, {three_digits(estimate.high)}]")
+
+
+def ratio_cell(estimate: Estimate | None) -> TableCell:
+    """Return a ratio as a cell."""
+    return positive_cell(estimate, "×")
+
+
+def verdict_cell(versus: Versus | None) -> TableCell:
+    """Return a corrected p, or that the test cannot decide."""
+    if versus is None or versus.test is None:
+        return TableCell(NONE)
+    test = versus.test
+    if not test.decidable:
+        return TableCell("undecidable")
+    return TableCell(p_value(test.adjusted), "", test.significant)

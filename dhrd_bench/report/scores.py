@@ -1,0 +1,174 @@
+"""The tables of scores: the main one with ranks and gains, and those by task."""
+
+from __future__ import annotations
+
+from dhrd_bench.report.figures import (
+    NONE,
+    estimate_cell,
+    many,
+    number,
+    ratio_cell,
+    three_digits,
+    verdict_cell,
+)
+from dhrd_bench.report.layout import Column, Table, TableCell
+from dhrd_bench.stats.analysis import Analysis, Line, Versus
+
+
+def main_table(analysis: Analysis) -> Table:
+    """Return the main table."""
+    base, reference = analysis.selection.baseline, analysis.selection.reference
+    writes = any(line.unparsable is not None for line in analysis.lines)
+    columns = [Column("Rank"), Column("Method", "left"), Column("Score")]
+    if base:
+        columns += [Column("Gain %"), Column("p")]
+    columns += [Column("Tied", "left")]
+    if base:
+        columns += [Column("Detectable")]
+    columns += [Column("QPS")]
+    if reference:
+        columns += [Column("QPS ratio")]
+    if writes:
+        columns += [Column("Unread %")]
+    rows = []
+    for line in analysis.lines:
+        row = [TableCell(_rank(line)), TableCell(line.method), _score(line, len(_tasks(analysis)))]
+        versus = line.versus
+        if base:
+            good = bool(versus and versus.test and versus.test.significant)
+            absent = TableCell("baseline" if line.method == base else NONE)
+            gain = estimate_cell(versus.gain, sign=True, strong=good) if versus else absent
+            if versus and versus.unstable:
+                gain = TableCell(gain.main + "?", gain.detail, gain.strong)
+            row += [gain, verdict_cell(versus)]
+        row.append(TableCell(line.tied or NONE))
+        if base:
+            row.append(TableCell(number(versus.detectable) if versus and versus.detectable is not None else NONE))
+        row.append(TableCell(three_digits(line.qps.value) if line.qps else NONE))
+        if reference:
+            row.append(TableCell("reference") if line.method == reference else ratio_cell(line.qps_ratio))
+        if writes:
+            row.append(TableCell(NONE if line.unparsable is None else number(100 * line.unparsable)))
+        rows.append(tuple(row))
+    ranked = sum(line.ranked for line in analysis.lines)
+    return Table(
+        "Leaderboard",
+        tuple(columns),
+        tuple(rows),
+        _main_caption(analysis, base, reference, writes),
+        rule=ranked if 0 < ranked < len(rows) else None,
+    )
+
+
+def _main_caption(analysis: Analysis, base: str | None, reference: str | None, writes: bool) -> tuple[str, ...]:
+    compared = sum(line.versus is not None for line in analysis.lines)
+    caption = ["Score: mean over tasks, 0-100, with its 95 % interval. Rank: the ranks that the tests leave open."]
+    if base:
+        caption.append(
+            f"Gain: 100 × (method − {base}) / {base}. p: no difference to {base}, Holm-corrected over "
+            f"{many(compared, 'method')}. Detectable: smallest true difference in points found with 80 % power."
+        )
+    caption.append("Tied: methods that share a letter were not shown to differ (Holm over all pairs).")
+    if reference:
+        caption.append(f"QPS: examples per second; ratio to {reference}.")
+    if writes:
+        caption.append("Unread: answers that could not be parsed; they count as wrong.")
+    return tuple(caption)
+
+
+def scores_by_task(analysis: Analysis) -> Table:
+    """Return each method's score on each task."""
+    names = _tasks(analysis)
+    rows = []
+    best = {
+        name: max(
+            (task.score.value for line in analysis.lines for task in line.tasks if task.task == name), default=0.0
+        )
+        for name in names
+    }
+    for line in analysis.lines:
+        by_task = {task.task: task for task in line.tasks}
+        cells = [
+            estimate_cell(by_task[name].score, strong=by_task[name].score.value == best[name])
+            if name in by_task
+            else TableCell(NONE)
+            for name in names
+        ]
+        rows.append((TableCell(line.method), *cells))
+    scored: dict[str, list[str]] = {}
+    for task in analysis.selection.grid.tasks:
+        scored.setdefault(" and ".join(task.info.metrics), []).append(task.name)
+    metrics = [what if len(scored) == 1 else f"{what} for {', '.join(names)}" for what, names in scored.items()]
+    return Table(
+        "Score by task",
+        (Column("Method", "left"), *(Column(name) for name in names)),
+        tuple(rows),
+        (f"Scored by {'; '.join(metrics)}: mean over metrics and seeds, with its 95 % interval.",),
+    )
+
+
+def gains_by_task(analysis: Analysis) -> Table:
+    """Return each method's relative gain on each task, and the smallest detectable differences."""
+    names = _tasks(analysis)
+    base = analysis.selection.baseline
+    rows = []
+    for line in analysis.lines:
+        if line.versus is None:
+            continue
+        by_task = {task.task: task.versus for task in line.tasks}
+        rows.append((TableCell(line.method), *(_gain(by_task.get(name)) for name in names)))
+    caption = [
+        f"Relative gain over {base} in %, with its 95 % interval. * significant at 5 % after Benjamini-Hochberg over "
+        "methods and tasks."
+    ]
+    if any(cell.main.endswith("?") for row in rows for cell in row[1:]):
+        caption.append("? undecidable: too few examples on which the two differ for any outcome to be significant.")
+    caption.append("Detectable: smallest true difference in points found with 80 % power (median over methods).")
+    return Table(
+        f"Gain over {base} by task",
+        (Column("Method", "left"), *(Column(name) for name in names)),
+        (*rows, (TableCell("detectable"), *(_least_detectable(analysis, name) for name in names))),
+        tuple(caption),
+        rule=len(rows),
+    )
+
+
+def _gain(versus: Versus | None) -> TableCell:
+    """Return a gain on a task, marked where it is significant or could not have been."""
+    if versus is None:
+        return TableCell(NONE)
+    test = versus.test
+    cell = estimate_cell(versus.gain, sign=True, strong=bool(test and test.significant))
+    if versus.gain is None or test is None:
+        return cell
+    mark = "*" if test.significant else "" if test.decidable else "?"
+    return TableCell(cell.main + mark, cell.detail, cell.strong)
+
+
+def _least_detectable(analysis: Analysis, name: str) -> TableCell:
+    """Return the smallest detectable difference on a task, the median over methods."""
+    points = sorted(
+        task.versus.detectable
+        for line in analysis.lines
+        for task in line.tasks
+        if task.task == name and task.versus and task.versus.detectable is not None
+    )
+    return TableCell(f"{number(points[len(points) // 2])} pt" if points else NONE)
+
+
+def _tasks(analysis: Analysis) -> list[str]:
+    return [task.name for task in analysis.selection.grid.tasks]
+
+
+def _rank(line: Line) -> str:
+    if line.rank is None:
+        return NONE
+    low, high = line.rank
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _score(line: Line, tasks: int) -> TableCell:
+    """Return the score, bracketed where it is over fewer tasks or seeds and not to be compared."""
+    if line.rank is None:
+        return TableCell(f"({number(line.score.value)})", f"{len(line.tasks)} of {many(tasks, 'task')}")
+    return estimate_cell(line.score, strong=line.rank[0] == 1)

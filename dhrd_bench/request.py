@@ -1,0 +1,196 @@
+"""What a user asks for: one typed noun that the command line, a YAML file, Python and a record share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
+
+import yaml
+from pydantic import BeforeValidator, Field
+
+from dhrd_bench.cards import Reference, read_card, split_references
+from dhrd_bench.contracts import Card
+from dhrd_bench.errors import UserError, did_you_mean
+
+Scenario = Literal["offline", "single-stream", "server"]
+SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds: a count (``5`` is 0 to 4), a list (``0,3,7``) or a range (``2-4``); ``0`` is seed 0 alone.
+
+    Raises
+    ------
+    UserError
+        If the text is none of these.
+    """
+    try:
+        pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
+        if len(pieces) == 1 and pieces[0].isdigit() and "," not in text:
+            count = int(pieces[0])
+            return list(range(count)) if count else [0]
+        seeds: list[int] = []
+        for piece in pieces:
+            first, dash, last = piece.partition("-")
+            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+        if not seeds:
+            raise ValueError
+    except ValueError:
+        raise UserError(
+            f"Cannot read the seeds {text!r}.", "Write a count (5), a list (0,3,7) or a range (2-4)."
+        ) from None
+    return sorted(set(seeds))
+
+
+def parse_scenarios(text: str) -> list[Scenario]:
+    """Read a list like ``offline,server``.
+
+    Raises
+    ------
+    UserError
+        If one is unknown or none is named.
+    """
+    names = split_references(text)
+    for name in names:
+        if name not in SCENARIOS:
+            raise UserError(f"Unknown scenario {name!r}.", did_you_mean(name, SCENARIOS))
+    if not names:
+        raise UserError("No scenario was named.", f"Known: {', '.join(SCENARIOS)}.")
+    return [scenario for scenario in SCENARIOS if scenario in names]
+
+
+def _references(value: Any) -> Any:
+    return split_references(value) if isinstance(value, str) else value
+
+
+def _seeds(value: Any) -> Any:
+    return parse_seeds(str(value)) if isinstance(value, str | int) else value
+
+
+def _scenarios(value: Any) -> Any:
+    return parse_scenarios(value) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_references)]
+
+
+class RunRequest(Card):
+    """A grid of cells: methods x tasks x seeds of one suite, on one backbone, under one budget.
+
+    Lists may be given as text with commas, as on the command line. `Plan.request` is the same request
+    with everything said that was left open, and every name in its one spelling.
+
+    Attributes
+    ----------
+    methods
+        References, as in ``dhrd[alpha=0.5]``.
+    suite, prompt
+        Name of the suite, and of its prompt if not its default one; ``superglue7[prompt=paper]`` is both.
+    tasks, seeds
+        None takes all tasks of the suite, and as many seeds as the budget says.
+    backbone, budget
+        References.
+    data_dir
+        Folder with the suite's files; None takes the environment's ``DHRD_DATA_DIR`` if that is set.
+    rationales
+        A store to take rationales from (``FOLDER``, or pinned ``FOLDER@FINGERPRINT``), not the suite's own.
+    include
+        Folders with plug-ins.
+    results
+        Folder of the records.
+    executor
+        Who runs the cells: this process.
+    throughput
+        Scenarios in which what was fitted is timed afterwards.
+    """
+
+    methods: Names = ()
+    suite: str = "mini7"
+    prompt: str | None = None
+    tasks: Names | None = None
+    backbone: str = "smollm2-135m"
+    budget: str = "smoke"
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_seeds)] = None
+    data_dir: Path | None = None
+    rationales: str | None = None
+    include: tuple[Path, ...] = ()
+    results: Path = Path("results")
+    executor: Literal["local"] = "local"
+    throughput: Annotated[tuple[Scenario, ...], BeforeValidator(_scenarios)] = ()
+
+    def without_places(self, backbone: str) -> RunRequest:
+        """Return the request as a record may hold it: nothing in it tells of this machine's folders.
+
+        Parameters
+        ----------
+        backbone
+            What the backbone is called in records.
+        """
+        store = self.rationales and Path(self.rationales).name
+        update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
+        return self.model_copy(update=update | {"rationales": store})
+
+    def to_yaml(self) -> str:
+        """Return the request as a file that `read_request` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class Options(TypedDict, total=False):
+    """Options of a command line; None is one that was not given. The keys are those of `RunRequest`."""
+
+    methods: str | None
+    suite: str | None
+    prompt: str | None
+    tasks: str | None
+    backbone: str | None
+    budget: str | None
+    seeds: str | None
+    data_dir: Path | None
+    rationales: str | None
+    include: list[Path] | None
+    results: Path | None
+    throughput: str | None
+
+
+def read_request(config: Path | None, options: Options, defaults: Options | None = None) -> RunRequest:
+    """Return the request of the file `config`, if one is named, with the given `options` laid over it.
+
+    What neither says is as in `defaults`, a command's own, or else as `RunRequest` has it.
+
+    Raises
+    ------
+    UserError
+        If the file is none or has an unknown key, or a value that cannot be read; with the place.
+    """
+    raw: Any = {}
+    if config is not None:
+        try:
+            raw = yaml.safe_load(config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"Cannot read the request {config}: {reason}.", "Write YAML.") from error
+        if not isinstance(raw, dict):
+            raise UserError(f"{config}: a request is a mapping of keys.", "Start with 'methods: ...'.")
+    given = {key: value for key, value in options.items() if value is not None}
+    return read_card(RunRequest, {**(defaults or {}), **raw, **given}, config or Path("command line"))
+
+
+def split_suite(request: RunRequest) -> RunRequest:
+    """Return `request` with the suite's name and its prompt apart.
+
+    Raises
+    ------
+    UserError
+        If the suite has another setting, or two prompts are named.
+    """
+    reference = Reference.parse(request.suite)
+    settings = reference.apply(SuiteSettings(), "Suite")
+    if settings.prompt and request.prompt and settings.prompt != request.prompt:
+        raise UserError(f"Two prompts: {settings.prompt!r} of the suite and {request.prompt!r}.", "Name one of them.")
+    return request.model_copy(update={"suite": reference.name, "prompt": request.prompt or settings.prompt})
+
+
+class SuiteSettings(Card):
+    """Settings of a suite reference, as in ``superglue7[prompt=paper]``."""
+
+    prompt: str | None = None

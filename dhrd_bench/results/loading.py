@@ -1,0 +1,30 @@
+"""Everything that a folder of results holds, as one long table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from dhrd_bench.errors import UserError
+from dhrd_bench.results.store import read_records
+from dhrd_bench.results.table import LongTable, long_table
+from dhrd_bench.results.timed import read_timed
+
+
+def load_results(path: Path | str) -> LongTable:
+    """Read every record and every throughput run below the folder `path`.
+
+    A file that cannot be read is in the table's ``problems``; the others are still read.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, or it has records of which none can be read.
+    """
+    folder = Path(path)
+    records, unread = read_records(folder)
+    if not records and unread:
+        first = f"{unread[0].path}: {unread[0].reason}"
+        raise UserError(f"No record below {folder} can be read: {first}.", "Delete it and run its cell again.")
+    timed, unread_runs = read_timed(folder)
+    return replace(long_table(records), timed=tuple(timed), problems=(*unread, *unread_runs), folder=folder)
