@@ -220,9 +220,9 @@ class Suite:
             raise UserError(f"Task {name!r} of {self.name!r} has no prompt {asked!r}.", hint)
         if data_dir is None and (folder := os.environ.get("DHRD_DATA_DIR")):
             data_dir = Path(folder)
-        found = find(self.card, name, self.path.parent, data_dir)
-        layout = Layout.of(definition, definition.hub if found.source.kind == "hub" else None)
-        splits = {split: read_rows(records, definition, layout) for split, records in found.splits.items()}
+        located = find(self.card, name, self.path.parent, data_dir)
+        layout = Layout.of(definition, definition.hub if located.source.kind == "hub" else None)
+        splits = {split: read_rows(records, definition, layout) for split, records in located.splits.items()}
         if "all" in splits:
             assert definition.split is not None
             splits = _divide(splits["all"], definition.split)
@@ -244,7 +244,7 @@ class Suite:
             _log.warning("%s, %s: %s.", self.name, name, note)
         for split, rows in splits.items():
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
-        return _build(name, definition, asked, splits, joined.texts, found.source, tuple(notes))
+        return _build(name, definition, asked, splits, joined.texts, located.source, tuple(notes))
 
     def _own_rationales(self, task: str, definition: TaskDefinition) -> list[Rationale]:
         if definition.rationale is None or definition.rationale.file is None:
