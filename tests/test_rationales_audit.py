@@ -18,7 +18,6 @@ from dhrd_bench.rationales.audit.language import language_of
 from dhrd_bench.rationales.audit.leak import names_label, predictability, states_verdict
 from dhrd_bench.rationales.audit.overlap import SHINGLE, contaminated, copied_share, grams, mostly_from, near_duplicates
 from dhrd_bench.rationales.rows import load_rows, own_store, teacher_rows
-from dhrd_bench.registry import suites
 
 WORDS = st.lists(
     st.sampled_from(["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]), min_size=0, max_size=30
@@ -160,7 +159,7 @@ def test_an_empty_store_is_an_error(toy: Suite, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mini7", "superglue7"])
 def test_the_shipped_rationales_pass(name: str) -> None:
-    suite = suites.get(name)
+    suite = Suite.named(name)
     result = audit(suite, without_rows=own_store(suite) is not None)
     assert [task.task for task in result.tasks] == suite.task_names()
     assert result.usable, errors(result)
@@ -172,7 +171,7 @@ def test_the_shipped_rationales_pass(name: str) -> None:
 
 @pytest.mark.superglue
 def test_the_shipped_rationales_pass_on_the_real_rows() -> None:
-    result = audit(suites.get("superglue7"), data_dir=Path(os.environ["DHRD_DATA_DIR"]))
+    result = audit(Suite.named("superglue7"), data_dir=Path(os.environ["DHRD_DATA_DIR"]))
     assert result.usable, errors(result)
     assert sum(task.rationales for task in result.tasks) == 3405
     assert all(task.mismatched == task.mislabelled == task.absent == 0 for task in result.tasks)

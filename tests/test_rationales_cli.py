@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from dhrd_bench.commands.rationales import app
 from dhrd_bench.data.rationales import RationaleStore
+from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
-from dhrd_bench.registry import suites
 
 
 def call(*arguments: object, code: int = 0) -> Result:
@@ -51,7 +51,7 @@ def test_generate_twice_then_train_on_it(tmp_path: Path) -> None:
         "card.yaml",
     ]
 
-    suite = suites.get("mini7")
+    suite = Suite.named("mini7")
     own, loaded = suite.load("rte"), suite.load("rte", rationales=store)
     assert loaded.rationale_coverage == pytest.approx(8 / 120)
     assert {row.rationale[:6] for row in loaded.train if row.rationale} == {"Reason"}

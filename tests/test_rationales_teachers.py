@@ -23,7 +23,8 @@ from dhrd_bench.data.rationales import RationaleStore
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.generate import Job, Summary, TeacherRow, choose
 from dhrd_bench.rationales.prompts import load_prompt
-from dhrd_bench.rationales.teachers import Price, TeacherSettings, make_teacher, read_settings
+from dhrd_bench.rationales.teachers.choose import make_teacher
+from dhrd_bench.rationales.teachers.teacher import Price, TeacherSettings, read_settings
 
 KEY = "sk-fake-0123456789abcdefKEY"
 ROWS = [TeacherRow(i, f"{i:016x}", f"Input number {i}.", i % 2, bool(i % 2)) for i in range(12)]

@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 from dhrd_bench.cli import app
 from dhrd_bench.commands.report import ReportRequest, report_command
 from dhrd_bench.report.page import as_svg
+from dhrd_bench.report.terminal import print_table
+from dhrd_bench.report.timed import run_table
 from dhrd_bench.results.schema import TrainingCost
-from dhrd_bench.results.timed import timed_path
+from dhrd_bench.results.timed import Figure, timed_path
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point
 
@@ -245,3 +247,39 @@ def test_a_run_that_cannot_be_read_is_named_and_the_rest_reported(tmp_path, text
     assert "offline-7.json" in problem
     assert said in problem
     assert "notes.json" not in problem
+
+
+# ---------------------------------------------------------------- one run, as the throughput command prints it
+
+
+def lines_of(record):
+    console = Console(record=True, width=160, file=io.StringIO())
+    print_table(run_table(record), console)
+    return console.export_text().strip().splitlines()
+
+
+def test_a_run_says_what_each_comparison_shows():
+    record = fakes.throughput(fakes.SMALL[1], scenario="server", p99_bound=0.5)
+    slow = record.measurements[2]
+    slow.equivalent_p, slow.ratio_to_baseline = 1.0, Figure(value=0.02, low=0.01, high=0.03)
+    slow.verdict, slow.reasons = "INVALID", ["busy machine: others used 40%"]
+    slow.tokens_in, slow.tokens_out, slow.roofline_share = 120.4, 30.0, 0.07
+    title, head, *rows = lines_of(record)
+    assert title.strip() == "fake beta, tiny, smoke, seed 0: server, p99 within 0.5 s"
+    assert "p50 ms" not in head
+    row = next(row for row in rows if row.startswith("slow"))
+    for words in ("2.00 [1.80, 2.20]", "reference", "0.0200× [0.0100, 0.0300]", "120/30", "7%", "INVALID busy machine"):
+        assert words in row
+    assert "better and base within 5 %: equivalent (p = 0.010)." in map(str.strip, rows)
+    assert any("slow and base within 5 %: not equivalent, 0.0200×" in row for row in rows)
+    slow.ratio_to_baseline.high = 1.2
+    assert any("slow and base within 5 %: undecided (p = 1.000)" in row for row in lines_of(record))
+
+
+def test_a_run_of_single_queries_has_percentiles():
+    record = fakes.throughput(fakes.SMALL[1], scenario="single-stream")
+    for measurement in record.measurements:
+        measurement.percentiles = {name: Figure(value=0.0123) for name in ("p50", "p90", "p99")}
+    _, head, row, *_ = lines_of(record)
+    assert all(name in head for name in ("p50 ms", "p90 ms", "p99 ms"))
+    assert row.split().count("12.3") == 3

@@ -115,3 +115,15 @@ def test_influence_is_the_derivative_and_sums_to_nothing(names):
 def test_metrics_that_cannot_be_resampled_are_known_to_be():
     assert known(METRICS)
     assert not known(["accuracy", "evaluate:rouge"])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_both_forms_of_a_metric_agree(name):
+    rng = np.random.default_rng(0)
+    classes = 2 if METRICS[name].binary else 3
+    labels, predictions = rng.integers(0, classes, 60), rng.integers(-1, classes, 60)
+    groups = rng.integers(0, 20, 60)
+    groups[:20] = range(20)
+    table = cluster_counts(task(labels, predictions[None, None], [name], classes, groups, groups))
+    measured = METRICS[name].measure(predictions, labels, [str(group) for group in groups], classes)
+    assert weighted(table, np.ones(20), [name])[0, 0] == pytest.approx(100 * measured)

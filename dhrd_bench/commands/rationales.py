@@ -67,7 +67,8 @@ def generate(
     from dhrd_bench.rationales.generate import Job, choose
     from dhrd_bench.rationales.prompts import load_prompt
     from dhrd_bench.rationales.rows import load_rows, teacher_rows
-    from dhrd_bench.rationales.teachers import make_teacher, read_settings
+    from dhrd_bench.rationales.teachers.choose import make_teacher
+    from dhrd_bench.rationales.teachers.teacher import read_settings
 
     chosen = _suite(suite, include)
     writer = make_teacher(

@@ -15,7 +15,7 @@ from dhrd_bench.data.rationales import Idx, Rationale, RationaleStore, example_k
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.card import Recipe, read_store_card, recipe_of, write_card
 from dhrd_bench.rationales.prompts import Ask, TeacherPrompt
-from dhrd_bench.rationales.teachers import Failure, Reply, Teacher
+from dhrd_bench.rationales.teachers.teacher import Failure, Reply, Teacher
 
 
 @dataclass(frozen=True, slots=True)

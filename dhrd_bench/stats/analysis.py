@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from dhrd_bench.stats.cost import COSTS, Cost, cost, mean_costs
+from dhrd_bench.stats.cost import COSTS, Cost, cost
 from dhrd_bench.stats.counts import known
-from dhrd_bench.stats.design import Grid, Selection
+from dhrd_bench.stats.design import Selection
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point, points
@@ -21,23 +19,11 @@ from dhrd_bench.stats.ranking import (
     critical_difference,
     interquartile_mean,
     probability_of_improvement,
-    rank_intervals,
-    tied_sets,
 )
-from dhrd_bench.stats.significance import (
-    ALPHA,
-    SUITE,
-    Flips,
-    Test,
-    corrected,
-    crossed_p,
-    holm,
-    mcnemar,
-    pair_differences,
-    sign_flips,
-)
+from dhrd_bench.stats.significance import Test, mcnemar
 from dhrd_bench.stats.speed import Speed
 from dhrd_bench.stats.suite import UNSTABLE, SuiteScores
+from dhrd_bench.stats.tested import TestedGrid, correct
 
 
 @dataclass(frozen=True)
@@ -166,9 +152,9 @@ def analyse_selection(
     margin
         Of equivalence, in %.
     """
-    grids = [_TestedGrid(selection, selection.grid, resamples, seed)]
-    grids += [_TestedGrid(selection, grid, resamples, seed, only=name) for name, grid in selection.partial.items()]
-    _correct(grids)
+    grids = [TestedGrid(selection, selection.grid, resamples, seed)]
+    grids += [TestedGrid(selection, grid, resamples, seed, only=name) for name, grid in selection.partial.items()]
+    correct(grids)
     # What runs no backbone at test time answers as fast as it is asked: no throughput to compare.
     speed = Speed(selection.cells[selection.cells["inference"] != "none"])
     lines = [_line(tested, method, speed, margin) for tested in grids for method in tested.shown]
@@ -181,89 +167,7 @@ def analyse_selection(
     return Analysis(selection, main, speed, tuple(lines), placed, critical, resamples, seed, margin, tuple(notes))
 
 
-@dataclass(frozen=True)
-class _Uncorrected:
-    """An uncorrected test: its p and where it comes from."""
-
-    p: float
-    flips: Flips
-    crossed: float | None
-
-
-class _TestedGrid:
-    """A grid with all its pairwise tests: the ranked methods, or one partial method and the baseline."""
-
-    def __init__(self, selection: Selection, grid: Grid, resamples: int, seed: int, only: str | None = None) -> None:
-        self.selection, self.grid, self.ranked = selection, grid, only is None
-        self.suite = SuiteScores.of(grid, resamples, seed)
-        self.shown = [m for m, name in enumerate(grid.methods) if only in (None, name)]
-        self.base = grid.methods.index(selection.baseline) if selection.baseline in grid.methods else None
-        self.pairs = list(itertools.combinations(range(len(grid.methods)), 2))
-        self.corrected: dict[tuple[int, int | None], Test] = {}
-        able = {task.name: pair_differences(task, self.pairs) for task in grid.tasks if known(task.info.metrics)}
-        self.flips = sign_flips(able, resamples, seed)
-        if len(able) < len(grid.tasks):
-            self.flips.pop(SUITE, None)
-
-    @cached_property
-    def costs(self) -> dict[str, dict[str, float | None]]:
-        """Each method's mean costs on the cells of the grid."""
-        cells = self.selection.cells
-        within = {(task.name, seed) for task in self.grid.tasks for seed in task.seeds}
-        return mean_costs(cells[[key in within for key in zip(cells["task"], cells["seed"], strict=True)]])
-
-    def compared(self) -> list[int]:
-        """Return the methods that are tested against the baseline."""
-        return [m for m in self.shown if self.base is not None and m != self.base]
-
-    def test(self, method: int, other: int, task: int | None = None) -> _Uncorrected | None:
-        """Return the test of two methods on a task, or over the suite; None if a metric cannot be resampled."""
-        by_pair = self.flips.get(SUITE if task is None else self.suite.names[task])
-        if by_pair is None:
-            return None
-        flips = by_pair[self.pairs.index((min(method, other), max(method, other)))]
-        tasks = self.suite.every if task is None else [task]
-        crossed = None
-        if any(len(self.grid.tasks[t].seeds) > 1 for t in tasks):
-            crossed = crossed_p(self.suite.difference(method, other, tasks))
-        return _Uncorrected(max(flips.p, crossed or 0.0), flips, crossed)
-
-    @cached_property
-    def better(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-        """Which method was shown to beat which, Holm-corrected over all pairs."""
-        flags = np.zeros((len(self.grid.methods),) * 2, dtype=bool)
-        tests = [self.test(*pair) for pair in self.pairs]
-        adjusted = holm(np.array([1.0 if test is None else test.p for test in tests]))
-        for (i, j), p in zip(self.pairs, adjusted, strict=True):
-            ahead, behind = (i, j) if self.suite.mean(i) > self.suite.mean(j) else (j, i)
-            flags[ahead, behind] = p <= ALPHA
-        return flags
-
-    @cached_property
-    def ranks(self) -> list[tuple[int, int]]:
-        """The ranks that the tests leave open, by method."""
-        return rank_intervals(self.better)
-
-    @cached_property
-    def tied(self) -> list[str]:
-        """The letters of the tied sets, by method."""
-        order = np.argsort([-self.suite.mean(m) for m in range(len(self.grid.methods))], kind="stable")
-        return tied_sets(self.better, order)
-
-
-def _correct(grids: Sequence[_TestedGrid]) -> None:
-    """Correct the suite's tests over all methods (Holm), the tasks' over methods and tasks (BH)."""
-    compared = [(tested, m, tested.base) for tested in grids for m in tested.compared() if tested.base is not None]
-    main = [(tested, m, None, tested.test(m, base)) for tested, m, base in compared]
-    table = [(tested, m, t, tested.test(m, base, t)) for tested, m, base in compared for t in tested.suite.every]
-    for family, rows in (("holm", main), ("bh", table)):
-        able = [(tested, m, t, test) for tested, m, t, test in rows if test is not None]
-        tests = corrected([test.p for *_, test in able], [test.flips.attainable for *_, test in able], family)
-        for (tested, m, t, _), test in zip(able, tests, strict=True):
-            tested.corrected[m, t] = test
-
-
-def _line(tested: _TestedGrid, method: int, speed: Speed, margin: float | None) -> Line:
+def _line(tested: TestedGrid, method: int, speed: Speed, margin: float | None) -> Line:
     suite, name = tested.suite, tested.grid.methods[method]
     selection = tested.selection
     cells = selection.cells[(selection.cells["method"] == name) & selection.cells["task"].isin(suite.names)]
@@ -302,14 +206,14 @@ def _line(tested: _TestedGrid, method: int, speed: Speed, margin: float | None) 
     )
 
 
-def _costs(tested: _TestedGrid, method: int, versus: Versus | None) -> dict[str, Cost]:
+def _costs(tested: TestedGrid, method: int, versus: Versus | None) -> dict[str, Cost]:
     means = tested.costs[tested.grid.methods[method]]
     base_means = tested.costs[tested.grid.methods[tested.base]] if tested.base is not None else {}
     return {name: cost(means[name], base_means.get(name), versus.difference if versus else None) for name in COSTS}
 
 
 def _equivalence(
-    tested: _TestedGrid, method: int, to_baseline: Estimate | None, margin: float
+    tested: TestedGrid, method: int, to_baseline: Estimate | None, margin: float
 ) -> dict[str, Equivalence]:
     suite, selection = tested.suite, tested.selection
     claims: dict[str, Equivalence | None] = {}
@@ -322,7 +226,7 @@ def _equivalence(
     return {claim: test for claim, test in claims.items() if test is not None}
 
 
-def _versus(tested: _TestedGrid, method: int, base: int, task: int | None) -> Versus:
+def _versus(tested: TestedGrid, method: int, base: int, task: int | None) -> Versus:
     suite = tested.suite
     tasks = suite.every if task is None else [task]
     difference = suite.difference(method, base, tasks)

@@ -36,7 +36,7 @@ class Thresholds(_Part):
     containment: float = Field(0.5, gt=0, le=1)
 
 
-class Problem(_Part):
+class Remark(_Part):
     """Something to know; an ``error`` makes the store unusable."""
 
     level: Literal["error", "warning"]
@@ -103,7 +103,7 @@ class TaskAudit(_Part):
     duplicates: int = 0
     languages: dict[str, float] = Field(default_factory=dict)
     rationale_fingerprint: str | None = None
-    problems: list[Problem] = Field(default_factory=list)
+    problems: list[Remark] = Field(default_factory=list)
 
     @property
     def coverage(self) -> float | None:

@@ -12,7 +12,7 @@ from dhrd_bench.data.rows import label_key
 from dhrd_bench.rationales.audit.language import language_of
 from dhrd_bench.rationales.audit.leak import names_label, predictability, states_verdict
 from dhrd_bench.rationales.audit.overlap import contaminated, copied_share, mostly_from, near_duplicates
-from dhrd_bench.rationales.audit.report import Lengths, Problem, TaskAudit, Thresholds
+from dhrd_bench.rationales.audit.report import Lengths, Remark, TaskAudit, Thresholds
 from dhrd_bench.rationales.rows import label_ids
 
 if TYPE_CHECKING:
@@ -57,19 +57,19 @@ def audit_task(
     found.rejected = dict(Counter(line.rejected for line in lines if line.rejected))
     found.rationales = len(used)
     if empty := sum(line.rejected is None and not line.usable for line in lines):
-        problems.append(Problem(level="error", message=f"{empty} lines have no text."))
+        problems.append(Remark(level="error", message=f"{empty} lines have no text."))
     if loaded is not None:
         used = _join(found, used, loaded, known)
     labels = [known.get(label_key(line.label)) for line in used]
     if unknown := sum(label is None for label in labels):
         problems.append(
-            Problem(level="error", message=f"{unknown} lines have a label that is none of {', '.join(known)}.")
+            Remark(level="error", message=f"{unknown} lines have a label that is none of {', '.join(known)}.")
         )
     found.by_class = {label: labels.count(number) for number, label in enumerate(classes)}
     for missing in (label for label, count in found.by_class.items() if not count):
         present = found.rows_by_class is None or found.rows_by_class[missing]
         if present:
-            problems.append(Problem(level="error", message=f"no rationale of the class {missing!r}."))
+            problems.append(Remark(level="error", message=f"no rationale of the class {missing!r}."))
     if not used:
         return found
 
@@ -99,19 +99,24 @@ def audit_task(
     found.duplicates = len(repeated)
     if loaded is not None:
         _compare(found, used, loaded, limits)
-
-    if found.duplicates * share > limits.duplicates:
-        message = f"{found.duplicates} of {len(texts)} rationales repeat another row's."
-        problems.append(Problem(level="error", message=message))
-    if found.verdicts > MANY:
-        problems.append(Problem(level="warning", message=f"{found.verdicts:.0%} of the rationales state a verdict."))
-    if (others := 1 - found.languages.get(language, 0.0)) > MANY:
-        problems.append(
-            Problem(level="warning", message=f"{others:.0%} of the rationales seem not to be in {language!r}.")
-        )
-    if found.names > MANY:
-        problems.append(Problem(level="warning", message=f"{found.names:.0%} of the rationales name a class."))
+    _judge(found, len(texts), limits, language)
     return found
+
+
+def _judge(audit: TaskAudit, used: int, limits: Thresholds, language: str) -> None:
+    """Add what the figures of `audit`, taken over `used` rationales, say against using them."""
+    problems = audit.problems
+    if audit.duplicates > limits.duplicates * used:
+        message = f"{audit.duplicates} of {used} rationales repeat another row's."
+        problems.append(Remark(level="error", message=message))
+    if audit.verdicts > MANY:
+        problems.append(Remark(level="warning", message=f"{audit.verdicts:.0%} of the rationales state a verdict."))
+    if (others := 1 - audit.languages.get(language, 0.0)) > MANY:
+        problems.append(
+            Remark(level="warning", message=f"{others:.0%} of the rationales seem not to be in {language!r}.")
+        )
+    if audit.names > MANY:
+        problems.append(Remark(level="warning", message=f"{audit.names:.0%} of the rationales name a class."))
 
 
 def _join(found: TaskAudit, lines: list[Rationale], loaded: LoadedTask, known: dict[str, int]) -> list[Rationale]:
@@ -140,7 +145,7 @@ def _join(found: TaskAudit, lines: list[Rationale], loaded: LoadedTask, known: d
         (found.absent, "lines belong to rows that the data do not have.", "warning" if fitting else "error"),
     ):
         if count:
-            found.problems.append(Problem.model_validate({"level": level, "message": f"{count} {what}"}))
+            found.problems.append(Remark.model_validate({"level": level, "message": f"{count} {what}"}))
     return fitting
 
 
@@ -159,4 +164,4 @@ def _compare(found: TaskAudit, used: Sequence[Rationale], loaded: LoadedTask, li
         message = (
             f"{len(copies)} of {len(texts)} rationales copy from evaluation inputs (first: row {used[first].key[0]})."
         )
-        found.problems.append(Problem(level="error", message=message))
+        found.problems.append(Remark(level="error", message=message))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dhrd_bench.contracts import Decoding, derive_seed
 from dhrd_bench.rationales.prompts import Ask
-from dhrd_bench.rationales.teachers import Failure, Reply, TeacherSettings
+from dhrd_bench.rationales.teachers.teacher import Failure, Reply, TeacherSettings
 
 if TYPE_CHECKING:
     from dhrd_bench.backbones import Backbone

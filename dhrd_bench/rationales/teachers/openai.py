@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.prompts import Ask
-from dhrd_bench.rationales.teachers import Failure, Reply, TeacherSettings
+from dhrd_bench.rationales.teachers.teacher import Failure, Reply, TeacherSettings
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
