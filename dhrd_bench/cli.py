@@ -207,9 +207,9 @@ def throughput(
     request = read_request(config, options, Options(seeds="0", throughput="offline"))
     from dhrd_bench.commands.listing import wide_console
     from dhrd_bench.commands.throughput import throughput_command
-    from dhrd_bench.throughput.measure import Protocol
+    from dhrd_bench.throughput.timing import TimingSettings
 
-    settings = Protocol(rounds=rounds, block=block, queries=queries, p99_bound=p99_bound, margin=margin)
+    settings = TimingSettings(rounds=rounds, block=block, queries=queries, p99_bound=p99_bound, margin=margin)
     raise typer.Exit(throughput_command(request, settings, wide_console()))
 
 

@@ -21,7 +21,7 @@ from dhrd_bench.backbones import Backbone, resolve
 from dhrd_bench.backbones.loading import load_fresh, settle
 from dhrd_bench.commands.check import check_command
 from dhrd_bench.conformance import Check, checks, verify
-from dhrd_bench.conformance.running import Outcome, run_check
+from dhrd_bench.conformance.running import CheckOutcome, run_check
 from dhrd_bench.conformance.subject import CheckError, Subject
 from dhrd_bench.data.suite import TestSplit
 from dhrd_bench.grid.identity import MethodSpec
@@ -64,7 +64,7 @@ def spec(cls: type[db.Method]) -> MethodSpec:
     return MethodSpec(cls.card.name, cls, cls.Params())
 
 
-def outcome(cls: type[db.Method], check: str, backbone: Backbone) -> Outcome:
+def outcome(cls: type[db.Method], check: str, backbone: Backbone) -> CheckOutcome:
     return run_check(Subject(spec(cls), backbone), BY_NAME[check])
 
 

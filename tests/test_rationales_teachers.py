@@ -21,13 +21,13 @@ from teacher_server import REASONING, Act, serve
 
 from dhrd_bench.data.rationales import RationaleStore
 from dhrd_bench.errors import UserError
-from dhrd_bench.rationales.generate import Job, Row, Summary, choose
+from dhrd_bench.rationales.generate import Job, Summary, TeacherRow, choose
 from dhrd_bench.rationales.prompts import load_prompt
 from dhrd_bench.rationales.teachers.choose import make_teacher
 from dhrd_bench.rationales.teachers.teacher import Price, TeacherSettings, read_settings
 
 KEY = "sk-fake-0123456789abcdefKEY"
-ROWS = [Row(i, f"{i:016x}", f"Input number {i}.", i % 2, bool(i % 2)) for i in range(12)]
+ROWS = [TeacherRow(i, f"{i:016x}", f"Input number {i}.", i % 2, bool(i % 2)) for i in range(12)]
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-def job(folder: Path, url: str, *, rows: list[Row] = ROWS, prompt: str = "paper", **options: Any) -> Job:
+def job(folder: Path, url: str, *, rows: list[TeacherRow] = ROWS, prompt: str = "paper", **options: Any) -> Job:
     own = {name: options.pop(name) for name in ("samples", "attempts") if name in options}
     settings = TeacherSettings.model_validate({"base_url": url, "backoff": 0.01, "concurrency": 3} | options)
     teacher = make_teacher("openai:m", settings)
@@ -273,7 +273,7 @@ def test_another_recipe_is_refused_in_the_same_store(tmp_path: Path) -> None:
             job(tmp_path, server.url, prompt="blind").run()
         with pytest.raises(UserError, match="parameters"):
             job(tmp_path, server.url, request={"temperature": 0.5}).run()
-        moved = [Row(0, "f" * 16, "Another input.", 0, False)]
+        moved = [TeacherRow(0, "f" * 16, "Another input.", 0, False)]
         with pytest.raises(UserError, match="another input"):
             job(tmp_path, server.url, rows=moved).run()
     assert len(server.requests) == 2

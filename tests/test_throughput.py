@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,10 +27,10 @@ from dhrd_bench.progress import QUIET_SECONDS, show_progress
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.timed import Figure, ThroughputRecord, Trial
 from dhrd_bench.throughput import figures, scenarios
-from dhrd_bench.throughput.machine import BusyMeter
-from dhrd_bench.throughput.measure import Protocol
+from dhrd_bench.throughput.machine import BusyMeter, ProcessorTimes
 from dhrd_bench.throughput.roofline import model_flops, peak_of
 from dhrd_bench.throughput.scenarios import Query
+from dhrd_bench.throughput.timing import TimingSettings
 
 STOCK: list[Query] = [[Example(str(i), Prompt("", "", str(i)))] for i in range(50)]
 
@@ -73,7 +74,7 @@ def test_offline_interleaves_and_pairs() -> None:
 def test_what_is_vague_has_more_rounds_among_itself() -> None:
     asked: list[int] = []
 
-    def vague(timed: Mapping[str, scenarios.Timed]) -> set[str]:
+    def vague(timed: Mapping[str, scenarios.Visits]) -> set[str]:
         asked.append(len(timed["a"].blocks))
         return {"a", "b"} if asked[-1] < 6 else {"a", "c"}
 
@@ -299,8 +300,10 @@ def test_drift() -> None:
 
 def test_the_busy_meter_sees_others_and_not_ourselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two processors over ten seconds: 12 s busy, 9 s of it ours, so others had 3 of 20."""
-    readings = iter([(100.0, 40.0, 0.0), (112.0, 49.0, 10.0), (109.0, 49.0, 10.0)])
-    monkeypatch.setattr(BusyMeter, "_read", staticmethod(lambda: next(readings)))
+    readings = iter(
+        [ProcessorTimes(100.0, 40.0, 0.0), ProcessorTimes(112.0, 49.0, 10.0), ProcessorTimes(109.0, 49.0, 10.0)]
+    )
+    monkeypatch.setattr(ProcessorTimes, "now", lambda: next(readings))
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     meter = BusyMeter()
     assert meter.share() == pytest.approx(3 / 20)
@@ -308,14 +311,16 @@ def test_the_busy_meter_sees_others_and_not_ourselves(monkeypatch: pytest.Monkey
 
 
 def test_the_meter_reads_this_machine() -> None:
-    everything, own, wall = BusyMeter._read()
+    before = ProcessorTimes.now()
     deadline = time.perf_counter() + 0.1
     while time.perf_counter() < deadline:
         math.sqrt(2.0)
-    later = BusyMeter._read()
-    assert later[1] - own > 0.03
-    assert later[2] - wall >= 0.1
-    assert later[0] >= everything
+    after = ProcessorTimes.now()
+    assert after.process - before.process > 0.03
+    assert after.wall - before.wall >= 0.1
+    assert after.machine >= before.machine
+    capacity = (after.wall - before.wall) * (os.cpu_count() or 1)
+    assert after.machine - before.machine <= capacity + 0.1, "idle time is not counted"
 
 
 def test_flops_count_weights_and_tokens(tiny: Backbone) -> None:
@@ -335,7 +340,7 @@ def test_the_command_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         budget="smoke[train_rows=8,dev_rows=2,test_rows=10,epochs=1,tuning=top:1,decoding={max_new_tokens: 4}]",
         throughput="offline,single-stream,server", results=tmp_path,
     )  # fmt: skip
-    settings = Protocol(rounds=3, block=5, queries=6, p99_bound=5.0, margin=5.0, min_seconds=0.0)
+    settings = TimingSettings(rounds=3, block=5, queries=6, p99_bound=5.0, margin=5.0, min_seconds=0.0)
     for _ in range(2):
         throughput_command(request, settings, console)
     text = console.export_text()
@@ -388,8 +393,8 @@ def fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int
 
     monkeypatch.setattr(FineTuned, "fit", counted)
     monkeypatch.setenv("DHRD_CACHE", str(tmp_path / "cache"))
-    quick = partial(Protocol, rounds=3, block=4, queries=8, min_seconds=0.0)
-    monkeypatch.setattr("dhrd_bench.throughput.measure.Protocol", quick)
+    quick = partial(TimingSettings, rounds=3, block=4, queries=8, min_seconds=0.0)
+    monkeypatch.setattr("dhrd_bench.throughput.timing.TimingSettings", quick)
     return seen
 
 

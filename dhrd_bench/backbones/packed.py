@@ -67,8 +67,8 @@ AttentionInterface.register(PACKED, _packed_attention)
 @torch.inference_mode(False)
 def _branch_mask(length: int, branches: tuple[int, ...], device: torch.device) -> Tensor:
     """Return ``(length, length)``: what each position sees. A branch sees the stem and itself."""
-    own = torch.tensor([number for number, size in enumerate(branches, 1) for _ in range(size)], device=device)
-    branch = torch.cat([own.new_zeros(length - len(own)), own])
+    tail = torch.tensor([number for number, size in enumerate(branches, 1) for _ in range(size)], device=device)
+    branch = torch.cat([tail.new_zeros(length - len(tail)), tail])
     return ((branch[None] == branch[:, None]) | (branch[None] == 0)).tril()
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from dhrd_bench import plugins, registry
 from dhrd_bench.cards import split_references
 from dhrd_bench.conformance.checks import checks
-from dhrd_bench.conformance.running import Outcome, run_checks
+from dhrd_bench.conformance.running import CheckOutcome, run_checks
 from dhrd_bench.errors import UserError
 
 _MARKS = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "expected": "[yellow]~[/]", "unexpected pass": "[yellow]![/]"}
@@ -40,7 +40,7 @@ def check_command(methods: Sequence[str], *, everything: bool, backbone: str, as
     named = [name for text in methods for name in split_references(text)]
     names = registry.methods.names() if everything else list(dict.fromkeys(named))
     started = time.perf_counter()
-    outcomes: list[Outcome] = []
+    outcomes: list[CheckOutcome] = []
     with Console(stderr=True).status("") as status:
         for name in names:
             outcomes += run_checks(name, backbone, lambda o: status.update(escape(f"{o.method}: {o.check}")))
@@ -59,7 +59,7 @@ def check_command(methods: Sequence[str], *, everything: bool, backbone: str, as
     return int(bool(broken) or any(outcome.status == "fail" for outcome in outcomes))
 
 
-def _show(outcomes: Sequence[Outcome], console: Console) -> None:
+def _show(outcomes: Sequence[CheckOutcome], console: Console) -> None:
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
     marks = {(outcome.method, outcome.check): _MARKS[outcome.status] for outcome in outcomes}
     first = max(len(check.name) for check in checks)

@@ -44,8 +44,8 @@ def examine(data_dir: Path | None, *, as_json: bool) -> int:
         "backbones": backbones,
         "not_loaded": plugins.state.broken,
     }
-    ready = any(found["source"] for found in suites) and any(
-        found["present"] not in ("", "built in") for found in backbones
+    ready = any(suite["source"] for suite in suites) and any(
+        backbone["present"] not in ("", "built in") for backbone in backbones
     )
     if as_json:
         sys.stdout.write(json.dumps(report | {"ready": ready}, indent=2) + "\n")
@@ -75,29 +75,29 @@ def _speeds() -> dict[str, float]:
 
 
 def _suites(data_dir: Path | None) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for name in registry.suites:
         suite = Suite.named(name)
         try:
             loaded = suite.load(suite.task_names()[0], data_dir=data_dir)
-            found.append({"suite": name, "source": loaded.source.kind, "tasks": len(suite.task_names()), "note": ""})
+            rows.append({"suite": name, "source": loaded.source.kind, "tasks": len(suite.task_names()), "note": ""})
         except UserError as error:
-            found.append({"suite": name, "source": "", "tasks": len(suite.task_names()), "note": str(error)})
-    return found
+            rows.append({"suite": name, "source": "", "tasks": len(suite.task_names()), "note": str(error)})
+    return rows
 
 
 def _backbones() -> list[dict[str, str]]:
     from dhrd_bench.backbones.loading import settle
     from dhrd_bench.backbones.location import how_to_get, locate
 
-    found = []
+    rows = []
     for name in registry.backbones:
         card = settle(registry.backbones.get(name))
         kind = locate(card).kind
         present = "" if kind == "hub" else kind
         note = "" if present else how_to_get(card)
-        found.append({"backbone": name, "present": present, "dtype": card.dtype, "device": card.device, "note": note})
-    return found
+        rows.append({"backbone": name, "present": present, "dtype": card.dtype, "device": card.device, "note": note})
+    return rows
 
 
 def _print(report: dict[str, Any], ready: bool) -> None:

@@ -39,11 +39,11 @@ def run_command(request: RunRequest, console: Console) -> int:
     if not plan.request.throughput or code == INTERRUPTED:
         return code
     from dhrd_bench.commands.throughput import time_and_print
-    from dhrd_bench.throughput.measure import Protocol
+    from dhrd_bench.throughput.timing import TimingSettings
 
     planned_anew = make_plan(request)  # it knows which cells have a record by now
     finished = tuple(planned for planned in planned_anew.cells if planned.record is not None)
-    return time_and_print(replace(planned_anew, cells=finished), Protocol(), console) or code
+    return time_and_print(replace(planned_anew, cells=finished), TimingSettings(), console) or code
 
 
 def dry_run_command(request: RunRequest, format_: str, console: Console) -> int:

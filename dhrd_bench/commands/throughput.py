@@ -13,10 +13,10 @@ from dhrd_bench.report.timed import run_table
 from dhrd_bench.request import RunRequest
 
 if TYPE_CHECKING:
-    from dhrd_bench.throughput.measure import Protocol
+    from dhrd_bench.throughput.timing import TimingSettings
 
 
-def throughput_command(request: RunRequest, settings: Protocol, console: Console) -> int:
+def throughput_command(request: RunRequest, settings: TimingSettings, console: Console) -> int:
     """Time the fitted methods of every task and seed of a request.
 
     Returns
@@ -27,7 +27,7 @@ def throughput_command(request: RunRequest, settings: Protocol, console: Console
     return time_and_print(make_plan(request), settings, console)
 
 
-def time_and_print(plan: Plan, settings: Protocol, console: Console) -> int:
+def time_and_print(plan: Plan, settings: TimingSettings, console: Console) -> int:
     """Time the cells of `plan` in the scenarios of its request, printing each record as it comes.
 
     Returns

@@ -11,6 +11,6 @@ In a plug-in's own tests::
 """
 
 from dhrd_bench.conformance.checks import Check, checks
-from dhrd_bench.conformance.running import Outcome, run_checks, verify
+from dhrd_bench.conformance.running import CheckOutcome, run_checks, verify
 
-__all__ = ["Check", "Outcome", "checks", "run_checks", "verify"]
+__all__ = ["Check", "CheckOutcome", "checks", "run_checks", "verify"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dhrd_bench.conformance.subject import CheckError, Subject, ensure
-from dhrd_bench.conformance.trials import Trial, trial, with_other_rationales
+from dhrd_bench.conformance.tasks import CheckTask, make_task, with_other_rationales
 from dhrd_bench.contracts import Predictions
 
 
@@ -34,23 +34,23 @@ class Check:
         return self.name
 
 
-_found: list[Check] = []
+_registered: list[Check] = []
 
 
 def _check(about: str) -> Callable[[Callable[[Subject], None]], None]:
     def add(function: Callable[[Subject], None]) -> None:
-        _found.append(Check(function.__name__.strip("_").replace("_", "-"), about, function))
+        _registered.append(Check(function.__name__.strip("_").replace("_", "-"), about, function))
 
     return add
 
 
 @_check("The card is complete, and the parameters have defaults")
 def _card(subject: Subject) -> None:
-    found = subject.card
+    card = subject.card
     for field in ("summary", "objective", "paper"):
-        ensure(bool(getattr(found, field).strip()), f"{field!r} is empty (say so in words if there is none)")
-    ensure(bool(re.fullmatch(r"\d+\.\d+\.\d+", found.version)), f"version {found.version!r} is not like 1.0.0")
-    for name, reason in found.expected_failures.items():
+        ensure(bool(getattr(card, field).strip()), f"{field!r} is empty (say so in words if there is none)")
+    ensure(bool(re.fullmatch(r"\d+\.\d+\.\d+", card.version)), f"version {card.version!r} is not like 1.0.0")
+    for name, reason in card.expected_failures.items():
         ensure(name in {each.name for each in checks}, f"expected_failures names no check: {name!r}")
         ensure(bool(reason.strip()), f"expected_failures[{name!r}] gives no reason")
     defaults = subject.spec.cls.Params()
@@ -60,46 +60,47 @@ def _card(subject: Subject) -> None:
 
 @_check("It fits and predicts a task of two classes")
 def _two_classes(subject: Subject) -> None:
-    subject.run(subject.trial)
+    subject.run(subject.task)
 
 
 @_check("It fits and predicts a task of three classes with answers of several words")
 def _three_classes(subject: Subject) -> None:
-    subject.run(trial(3, train=9))
+    subject.run(make_task(3, train=9))
 
 
 @_check("It cuts inputs longer than the limit, and takes an empty passage")
 def _long_inputs(subject: Subject) -> None:
-    long = trial(words=150, train=4, dev=2, test=3)
+    long = make_task(words=150, train=4, dev=2, test=3)
     empty = replace(long.test[0], prompt=replace(long.test[0].prompt, passage=""))
-    found = subject.run(replace(long, test=(empty, *long.test[1:]))).predictions
+    predictions = subject.run(replace(long, test=(empty, *long.test[1:]))).predictions
     if subject.card.inference != "none":
         allowed = subject.budget.max_length + 64  # markers and the like are not part of the input
-        ensure(max(found.tokens_in) <= allowed, f"it reads {max(found.tokens_in)} tokens, which is over max_length")
-        ensure(found.truncated == 2, f"it counts {found.truncated} truncated inputs where 2 are too long")
+        longest = max(predictions.tokens_in)
+        ensure(longest <= allowed, f"it reads {longest} tokens, which is over max_length")
+        ensure(predictions.truncated == 2, f"it counts {predictions.truncated} truncated inputs where 2 are too long")
 
 
 @_check("It fits one train row without dev rows, and predicts one example")
 def _one_example(subject: Subject) -> None:
-    subject.run(trial(train=1, dev=0, test=1))
+    subject.run(make_task(train=1, dev=0, test=1))
 
 
 @_check("It takes other scripts, emoji, control characters and template syntax")
 def _unicode(subject: Subject) -> None:
-    subject.run(trial(scripts=True))
+    subject.run(make_task(scripts=True))
 
 
 @_check("It fits rows without rationales")
 def _no_rationales(subject: Subject) -> None:
-    subject.run(trial(rationales=False))
+    subject.run(make_task(rationales=False))
 
 
 @_check("The same seed gives the same predictions; another seed works, too")
 def _same_seed(subject: Subject) -> None:
-    again = subject.run(subject.trial)
+    again = subject.run(subject.task)
     difference = subject.difference(subject.base.predictions, again.predictions)
     ensure(not difference, f"two fits with seed 0: {difference}")
-    subject.run(subject.trial, seed=1)
+    subject.run(subject.task, seed=1)
 
 
 @_check("A prediction depends on the example's text, not on its id, its neighbours, their order or global state")
@@ -107,24 +108,24 @@ def _independence(subject: Subject) -> None:
     import numpy as np
     import torch
 
-    base, examples = subject.base, subject.trial.test
+    base, examples = subject.base, subject.task.test
 
-    def same(what: str, found: Predictions, order: list[int]) -> None:
-        difference = subject.difference(_take(base.predictions, order), found)
+    def same(what: str, predictions: Predictions, order: list[int]) -> None:
+        difference = subject.difference(_take(base.predictions, order), predictions)
         ensure(not difference, f"{what}: {difference}")
 
     def predict(chosen: list[int]) -> Predictions:
-        return subject.predict(base.method, [examples[i] for i in chosen], subject.trial)
+        return subject.predict(base.method, [examples[i] for i in chosen], subject.task)
 
     everyone = list(range(len(examples)))
     same("in reverse order", predict(everyone[::-1]), everyone[::-1])
     for i in everyone:
         same("one at a time", predict([i]), [i])
-    strangers = trial(words=30).test
-    mixed = subject.predict(base.method, [strangers[0], *examples[2:4], *strangers[1:]], subject.trial)
+    strangers = make_task(words=30).test
+    mixed = subject.predict(base.method, [strangers[0], *examples[2:4], *strangers[1:]], subject.task)
     same("among other examples", _take(mixed, [1, 2]), [2, 3])
     renamed = [replace(example, id=f"other-{i}") for i, example in enumerate(examples)]
-    same("under other ids", subject.predict(base.method, renamed, subject.trial), everyone)
+    same("under other ids", subject.predict(base.method, renamed, subject.task), everyone)
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(12345)
     same("after the global random state has changed", predict(everyone), everyone)
@@ -132,7 +133,7 @@ def _independence(subject: Subject) -> None:
 
 @_check("Run by the harness it leaves a record, and test labels have no say in its predictions")
 def _test_labels(subject: Subject) -> None:
-    task, classes = subject.trial, len(subject.trial.data.card.labels)
+    task, classes = subject.task, len(subject.task.data.card.labels)
     seen = _harness(subject, task)
     for shift in range(1, classes):
         poisoned = replace(task, labels=tuple((label + shift) % classes for label in task.labels))
@@ -141,8 +142,8 @@ def _test_labels(subject: Subject) -> None:
 
 @_check("It reads rationales if its card says so, and does not if not")
 def _rationales(subject: Subject) -> None:
-    data = subject.trial.data
-    other = subject.run(replace(subject.trial, data=with_other_rationales(data)))
+    data = subject.task.data
+    other = subject.run(replace(subject.task, data=with_other_rationales(data)))
     difference = subject.difference(subject.base.predictions, other.predictions)
     if not subject.card.uses_rationales:
         ensure(not difference, f"uses_rationales is false, but with other rationales {difference}")
@@ -160,28 +161,28 @@ def _save_and_load(subject: Subject) -> None:
         ensure(not others, f"it saves {', '.join(sorted(others))}; only .safetensors and .json are loaded safely")
         subject.backbone.reset()
         restored = subject.new()
-        task = subject.trial.data.card
+        task = subject.task.data.card
         restored.load(folder, task, subject.context(task.name))
-        found = subject.predict(restored, subject.trial.test, subject.trial)
-    difference = subject.difference(base.predictions, found)
+        predictions = subject.predict(restored, subject.task.test, subject.task)
+    difference = subject.difference(base.predictions, predictions)
     ensure(not difference, f"after loading: {difference}")
 
 
 @_check("What is counted for speed adds up: examples, tokens, texts, truncated inputs")
 def _counters(subject: Subject) -> None:
-    found, count, inference = subject.base.predictions, len(subject.trial.test), subject.card.inference
-    for name, tokens in (("tokens_in", found.tokens_in), ("tokens_out", found.tokens_out)):
+    predictions, count, inference = subject.base.predictions, len(subject.task.test), subject.card.inference
+    for name, tokens in (("tokens_in", predictions.tokens_in), ("tokens_out", predictions.tokens_out)):
         ensure(len(tokens) == count and min(tokens) >= 0, f"{name} is not one count an example")
     laps = subject.base.laps
     ensure(not laps or (sum(laps) == count and min(laps) > 0), f"laps of {laps} examples for {count} examples")
-    ensure(0 <= found.truncated <= count, f"{found.truncated} of {count} inputs truncated")
+    ensure(0 <= predictions.truncated <= count, f"{predictions.truncated} of {count} inputs truncated")
     if inference != "none":
-        ensure(min(found.tokens_in) > 0, "an example was answered without reading a token")
+        ensure(min(predictions.tokens_in) > 0, "an example was answered without reading a token")
     if inference == "generate":
-        ensure(found.texts is not None and len(found.texts) == count, "generated texts are missing")
-        ensure(sum(found.tokens_out) > 0, "tokens_out counts no generated token")
+        ensure(predictions.texts is not None and len(predictions.texts) == count, "generated texts are missing")
+        ensure(sum(predictions.tokens_out) > 0, "tokens_out counts no generated token")
     else:
-        ensure(not any(found.tokens_out), f"inference is {inference!r}, but tokens_out counts generated tokens")
+        ensure(not any(predictions.tokens_out), f"inference is {inference!r}, but tokens_out counts generated tokens")
 
 
 @_check("Without train rows a method that trains raises, and says why")
@@ -189,7 +190,7 @@ def _empty_train(subject: Subject) -> None:
     if not subject.card.trains:
         return
     try:
-        subject.fit(replace(subject.trial.data, train=()))
+        subject.fit(replace(subject.task.data, train=()))
     except Exception as error:
         ensure(bool(str(error).strip()), f"it raises {type(error).__name__} without a word")
     else:
@@ -200,7 +201,7 @@ def _empty_train(subject: Subject) -> None:
 def _backbone(subject: Subject) -> None:
     subject.backbone.reset()
     before = _fingerprints(subject)
-    subject.predict(subject.fit(subject.trial.data), subject.trial.test, subject.trial)
+    subject.predict(subject.fit(subject.task.data), subject.task.test, subject.task)
     subject.backbone.reset()
     after = _fingerprints(subject)
     ensure(list(before) == list(after), "parameters were added to the backbone, or taken away")
@@ -209,7 +210,7 @@ def _backbone(subject: Subject) -> None:
     ensure(not subject.backbone.model.training, "the backbone is left in training mode")
 
 
-checks: tuple[Check, ...] = tuple(_found)
+checks: tuple[Check, ...] = tuple(_registered)
 """All checks, in the order they are run."""
 
 
@@ -227,15 +228,15 @@ def _fingerprints(subject: Subject) -> dict[str, tuple[float, bool]]:
     """Return a sum over each parameter that any change of a weight changes, and whether it would be trained."""
     import torch
 
-    found = {}
+    sums = {}
     for name, parameter in subject.backbone.model.named_parameters():
         flat = parameter.detach().double().flatten()
         weights = torch.linspace(1.0, 2.0, len(flat), dtype=torch.float64, device=flat.device)
-        found[name] = (float(flat @ weights), parameter.requires_grad)
-    return found
+        sums[name] = (float(flat @ weights), parameter.requires_grad)
+    return sums
 
 
-def _harness(subject: Subject, task: Trial) -> list[int]:
+def _harness(subject: Subject, task: CheckTask) -> list[int]:
     """Run one cell as the harness does; return the predictions in its record."""
     from dhrd_bench.data.sources import Source
     from dhrd_bench.data.suite import LoadedTask, TestSplit

@@ -17,7 +17,7 @@ Status = Literal["pass", "fail", "expected", "unexpected pass"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """How one check of one method went.
 
     Attributes
@@ -51,7 +51,7 @@ def subject(method: str, backbone: str = "tiny") -> Subject:
     return Subject(spec, load(resolve(backbone)))
 
 
-def run_check(tested: Subject, check: Check) -> Outcome:
+def run_check(tested: Subject, check: Check) -> CheckOutcome:
     """Run one check; whatever it raises is the outcome."""
     started = time.perf_counter()
     problem = ""
@@ -68,12 +68,12 @@ def run_check(tested: Subject, check: Check) -> Outcome:
     if reason is not None:
         status = "expected" if problem else "unexpected pass"
         problem = f"{reason} ({problem})" if problem else reason
-    return Outcome(tested.spec.name, check.name, status, problem, time.perf_counter() - started)
+    return CheckOutcome(tested.spec.name, check.name, status, problem, time.perf_counter() - started)
 
 
 def run_checks(
-    method: str, backbone: str = "tiny", watch: Callable[[Outcome], None] = lambda outcome: None
-) -> list[Outcome]:
+    method: str, backbone: str = "tiny", watch: Callable[[CheckOutcome], None] = lambda outcome: None
+) -> list[CheckOutcome]:
     """Run all checks on one method; `watch` is told of each outcome as it comes."""
     tested = subject(method, backbone)
     outcomes = []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.conformance.trials import BUDGET, Trial, trial
+from dhrd_bench.conformance.tasks import BUDGET, CheckTask, make_task
 from dhrd_bench.contracts import Budget, Context, Example, Method, MethodCard, Predictions, TaskData
 from dhrd_bench.grid.identity import MethodSpec
 
@@ -53,14 +53,14 @@ class Subject:
         return self.spec.card
 
     @cached_property
-    def trial(self) -> Trial:
+    def task(self) -> CheckTask:
         """The task most checks use."""
-        return trial()
+        return make_task()
 
     @cached_property
     def base(self) -> Run:
         """The method fitted on that task with seed 0; checks compare with it and leave it as it is."""
-        return self.run(self.trial)
+        return self.run(self.task)
 
     def new(self) -> Method:
         """Return an instance that has not been fitted."""
@@ -78,7 +78,7 @@ class Subject:
         method.fit(data, self.context(data.card.name, seed))
         return method
 
-    def run(self, task: Trial, seed: int = 0) -> Run:
+    def run(self, task: CheckTask, seed: int = 0) -> Run:
         """Fit a new instance, predict the test split and check the form of what it says."""
         method = self.fit(task.data, seed)
         laps: list[int] = []
@@ -87,7 +87,7 @@ class Subject:
         return Run(method, predictions, laps)
 
     def predict(
-        self, method: Method, examples: Sequence[Example], task: Trial, seed: int = 0, laps: list[int] | None = None
+        self, method: Method, examples: Sequence[Example], task: CheckTask, seed: int = 0, laps: list[int] | None = None
     ) -> Predictions:
         """Predict with a fresh context, as another process would have it."""
         context = self.context(task.data.card.name, seed)
@@ -106,24 +106,24 @@ class Subject:
             finite = all(math.isfinite(value) for row in predictions.scores for value in row)
             ensure(finite, "scores hold NaN or infinity")
 
-    def difference(self, one: Predictions, other: Predictions) -> str:
+    def difference(self, first: Predictions, second: Predictions) -> str:
         """Say how two predictions for the same examples differ; nothing if they agree within `TOLERANCE`."""
         tolerance = TOLERANCE[self.backbone.card.dtype]
-        if (one.scores is None) != (other.scores is None):
+        if (first.scores is None) != (second.scores is None):
             return "scores are there once and missing once"
-        close = np.ones(len(one.labels), dtype=bool)
-        if one.scores is not None and other.scores is not None and one.scores:
-            a, b = np.array(one.scores), np.array(other.scores)
+        close = np.ones(len(first.labels), dtype=bool)
+        if first.scores is not None and second.scores is not None and first.scores:
+            a, b = np.array(first.scores), np.array(second.scores)
             apart = float((np.abs(a - b) / np.maximum(1.0, np.maximum(np.abs(a), np.abs(b)))).max())
             if apart > tolerance:
                 return f"scores lie {apart:.2g} apart (tolerance {tolerance:g})"
             ranked = np.sort(a, axis=1)
             # On a near tie the tolerated difference may decide.
             close = ranked[:, -1] - ranked[:, -2] > 2 * tolerance * np.maximum(1.0, np.abs(ranked[:, -1]))
-        for number, pair in enumerate(zip(one.labels, other.labels, strict=True)):
+        for number, pair in enumerate(zip(first.labels, second.labels, strict=True)):
             if pair[0] != pair[1] and close[number]:
                 return f"example {number} is {pair[0]} once and {pair[1]} once"
-        if self.backbone.card.dtype == "float32" and one.texts != other.texts:
+        if self.backbone.card.dtype == "float32" and first.texts != second.texts:
             return "the generated texts differ"
         return ""
 

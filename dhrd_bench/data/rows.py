@@ -18,7 +18,7 @@ _MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SourceRow:
     """One row of a task, the same from whichever source.
 
     Attributes
@@ -75,7 +75,7 @@ def input_hash(values: Iterable[Value]) -> str:
     return hashlib.sha256("\x1f".join(str(value) for value in values).encode()).hexdigest()[:16]
 
 
-def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -> list[Row]:
+def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -> list[SourceRow]:
     """Flatten and check `records`.
 
     Raises
@@ -85,7 +85,7 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
         span outside its text or an id that was there before; with file and line.
     """
     classes = {label_key(value): number for number, value in enumerate(layout.values)}
-    rows: list[Row] = []
+    rows: list[SourceRow] = []
     seen: dict[str, str] = {}
     for place, record in _exploded(records, layout.explode):
         fields = {name: _scalar(record, path, place) for name, path in layout.fields.items()}
@@ -107,7 +107,7 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
         if not isinstance(rationale, str) or not rationale.strip():
             rationale = None
         rows.append(
-            Row(
+            SourceRow(
                 id=row_id,
                 cluster=_name(task.cluster, fields) if task.cluster else row_id,
                 group=_name(task.group, fields) if task.group else row_id,
@@ -121,7 +121,7 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
     return rows
 
 
-def fingerprint(splits: Mapping[str, Sequence[Row]], names: Sequence[str]) -> str:
+def fingerprint(splits: Mapping[str, Sequence[SourceRow]], names: Sequence[str]) -> str:
     """Return a digest of the rows: ids, fields and classes, split by split, in order; not of rationales."""
     digest = hashlib.sha256()
     for split, rows in splits.items():
@@ -133,7 +133,7 @@ def fingerprint(splits: Mapping[str, Sequence[Row]], names: Sequence[str]) -> st
     return digest.hexdigest()[:16]
 
 
-def empty_texts(rows: Sequence[Row]) -> Counter[str]:
+def empty_texts(rows: Sequence[SourceRow]) -> Counter[str]:
     """Count empty texts by field; releases have a few, so they are no error."""
     return Counter(
         name for row in rows for name, value in row.fields.items() if isinstance(value, str) and not value.strip()
@@ -152,7 +152,7 @@ class Joined:
     absent: int
 
 
-def join_rationales(rows: Sequence[Row], task: TaskDefinition, lines: Sequence[Rationale]) -> Joined:
+def join_rationales(rows: Sequence[SourceRow], task: TaskDefinition, lines: Sequence[Rationale]) -> Joined:
     """Give each train row its rationale: the one that stands in it, or the first usable line that fits it.
 
     A line belongs to the row whose id is its ``idx`` (several numbers joined by ``-``). It fits if its

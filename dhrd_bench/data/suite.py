@@ -16,7 +16,7 @@ from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
 from dhrd_bench.data.prompts import Renderer
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.data.rationales import read_rows as read_rationales
-from dhrd_bench.data.rows import Layout, Row, empty_texts, fingerprint, join_rationales, read_rows
+from dhrd_bench.data.rows import Layout, SourceRow, empty_texts, fingerprint, join_rationales, read_rows
 from dhrd_bench.data.sources import Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
@@ -220,9 +220,9 @@ class Suite:
             raise UserError(f"Task {name!r} of {self.name!r} has no prompt {asked!r}.", hint)
         if data_dir is None and (folder := os.environ.get("DHRD_DATA_DIR")):
             data_dir = Path(folder)
-        found = find(self.card, name, self.path.parent, data_dir)
-        layout = Layout.of(definition, definition.hub if found.source.kind == "hub" else None)
-        splits = {split: read_rows(records, definition, layout) for split, records in found.splits.items()}
+        located = find(self.card, name, self.path.parent, data_dir)
+        layout = Layout.of(definition, definition.hub if located.source.kind == "hub" else None)
+        splits = {split: read_rows(records, definition, layout) for split, records in located.splits.items()}
         if "all" in splits:
             assert definition.split is not None
             splits = _divide(splits["all"], definition.split)
@@ -244,7 +244,7 @@ class Suite:
             _log.warning("%s, %s: %s.", self.name, name, note)
         for split, rows in splits.items():
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
-        return _build(name, definition, asked, splits, joined.texts, found.source, tuple(notes))
+        return _build(name, definition, asked, splits, joined.texts, located.source, tuple(notes))
 
     def _own_rationales(self, task: str, definition: TaskDefinition) -> list[Rationale]:
         if definition.rationale is None or definition.rationale.file is None:
@@ -274,7 +274,7 @@ def seeded_order(names: Sequence[str], seed: int) -> list[str]:
     return sorted(dict.fromkeys(names), key=lambda name: (derive_seed(str(seed), name), name))
 
 
-def _divide(rows: list[Row], rule: SplitCard) -> dict[str, list[Row]]:
+def _divide(rows: list[SourceRow], rule: SplitCard) -> dict[str, list[SourceRow]]:
     """Divide rows into train and test by whole clusters; both get at least one."""
     order = seeded_order([row.cluster for row in rows], rule.seed)
     sizes: dict[str, int] = {}
@@ -297,7 +297,7 @@ def _build(
     name: str,
     definition: TaskDefinition,
     prompt: str,
-    splits: Mapping[str, Sequence[Row]],
+    splits: Mapping[str, Sequence[SourceRow]],
     rationales: Mapping[str, str],
     source: Source,
     notes: tuple[str, ...],
@@ -308,13 +308,13 @@ def _build(
     answers = card.answers or labels
     renderer = Renderer(card, answers)
 
-    def examples(row: Row) -> list[Example]:
+    def examples(row: SourceRow) -> list[Example]:
         texts = renderer.render(row.fields, row.place)
         if not card.candidates:
             return [Example(row.id, texts[0])]
         return [Example(f"{row.id}:{which}", text) for which, text in zip(classes, texts, strict=True)]
 
-    def train_row(row: Row) -> TrainRow:
+    def train_row(row: SourceRow) -> TrainRow:
         rationale = rationales.get(row.id)
         labeled = tuple(
             LabeledExample(example, int(which == row.label) if card.candidates else row.label, rationale)

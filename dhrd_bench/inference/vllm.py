@@ -78,9 +78,9 @@ class Vllm(Engine):
         outputs = iter(self._ready("generate").generate(self._prompts(requests), settings, use_tqdm=False))
         table = []
         for _ in prompts:
-            found = {beginning: next(outputs).outputs[0].logprobs[0] for beginning in beginnings}
+            answered = {beginning: next(outputs).outputs[0].logprobs[0] for beginning in beginnings}
             table.append(
-                [sum(found[tuple(answer[:i])][answer[i]].logprob for i in range(len(answer))) for answer in answers]
+                [sum(answered[tuple(answer[:i])][answer[i]].logprob for i in range(len(answer))) for answer in answers]
             )
         if table:
             yield list(range(len(table))), table
@@ -132,8 +132,8 @@ class Vllm(Engine):
             left = min(left, stop.after)
         sampling: dict[str, Any] = {"temperature": 0.0}
         if decoding.temperature:
-            own = derive_seed(str(seed), str(sample), str(so_far.steps))
-            sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": own}
+            row_seed = derive_seed(str(seed), str(sample), str(so_far.steps))
+            sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": row_seed}
         return self._vllm.SamplingParams(
             max_tokens=left,
             # The end of text is the tokenizer's alone: a model's generation config may name further tokens.

@@ -19,7 +19,7 @@ from dhrd_bench.rationales.teachers.teacher import Failure, Reply, Teacher
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TeacherRow:
     """A train row as a teacher sees it.
 
     Attributes
@@ -83,7 +83,7 @@ class Summary:
         return self.usable / self.received if self.received else None
 
 
-def choose(rows: Sequence[Row], limit: int | None, *names: str) -> list[Row]:
+def choose(rows: Sequence[TeacherRow], limit: int | None, *names: str) -> list[TeacherRow]:
     """Return `limit` of `rows`: shuffled by a seed from `names`, so that a larger limit extends a smaller one."""
     if limit is None or limit >= len(rows):
         return list(rows)
@@ -108,7 +108,7 @@ class Job:
 
     store: RationaleStore
     task: str
-    rows: Sequence[Row]
+    rows: Sequence[TeacherRow]
     answers: Sequence[str]
     prompt: TeacherPrompt
     teacher: Teacher
@@ -126,7 +126,7 @@ class Job:
             parameters=self.teacher.parameters | {"input": self.input_prompt},
         )
 
-    def todo(self) -> list[tuple[Row, int]]:
+    def todo(self) -> list[tuple[TeacherRow, int]]:
         """Return (row, sample number) of the next reply that each unfinished row needs.
 
         Raises
@@ -192,11 +192,11 @@ class Job:
             write_card(self.store)
         return summary
 
-    def ask(self, row: Row, sample: int) -> Ask:
+    def ask(self, row: TeacherRow, sample: int) -> Ask:
         """Return what the teacher is sent about `row`."""
         return replace(self.prompt.render(row.text, self.answers, row.label), sample=sample)
 
-    def _line(self, row: Row, sample: int, reply: Reply) -> Rationale:
+    def _line(self, row: TeacherRow, sample: int, reply: Reply) -> Rationale:
         reading = self.prompt.read(reply.text, self.answers)
         rejected = self._rejection(reply, reading.rationale, reading.closed, reading.answer, row.label)
         return Rationale(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dhrd_bench.data.rationales import RationaleStore
 from dhrd_bench.errors import UserError
-from dhrd_bench.rationales.generate import Row
+from dhrd_bench.rationales.generate import TeacherRow
 
 if TYPE_CHECKING:
     from dhrd_bench.data.cards import TaskDefinition, Value
@@ -48,11 +48,11 @@ def label_ids(definition: TaskDefinition) -> dict[str, int]:
     return {label_key(value): label for label, value in enumerate(raw_labels(definition))}
 
 
-def teacher_rows(suite: Suite, loaded: LoadedTask) -> list[Row]:
+def teacher_rows(suite: Suite, loaded: LoadedTask) -> list[TeacherRow]:
     """Return the train rows of `loaded` as a teacher is shown them."""
     labels = raw_labels(suite.card.tasks[loaded.card.name])
     return [
-        Row(
+        TeacherRow(
             idx=int(row.id) if row.id.isdecimal() and str(int(row.id)) == row.id else row.id,
             input_hash=row.input_hash,
             text=row.examples[0].example.prompt.text,

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True)
+class ProcessorTimes:
+    """Processor seconds used on the whole machine and by this process and its children, at a time `wall`."""
+
+    machine: float
+    process: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> ProcessorTimes:
+        """Read the counters."""
+        machine = psutil.cpu_times()._asdict()
+        # Time waiting for a disk is idle time, and that of guests is in the host's figures already.
+        unused = sum(machine.get(kind, 0.0) for kind in ("idle", "iowait", "guest", "guest_nice"))
+        return cls(sum(machine.values()) - unused, sum(os.times()[:4]), time.perf_counter())
 
 
 class BusyMeter:
-    """Measures how much of the processors others used between two moments.
-
-    Linux only (``/proc/stat``); elsewhere `share` is 0 and nothing is claimed.
-    """
+    """Measures how much of the processors others used since it was made."""
 
     def __init__(self) -> None:
-        self._all, self._own, self._wall = self._read()
+        self._started = ProcessorTimes.now()
 
     def share(self) -> float:
         """Return processor time of other processes since the start, as a share of what there was."""
-        everything, own, wall = self._read()
-        capacity = (wall - self._wall) * (os.cpu_count() or 1)
+        start, now = self._started, ProcessorTimes.now()
+        capacity = (now.wall - start.wall) * (os.cpu_count() or 1)
         if capacity <= 0:
             return 0.0
-        return max(0.0, (everything - self._all) - (own - self._own)) / capacity
-
-    @staticmethod
-    def _read() -> tuple[float, float, float]:
-        own = sum(os.times()[:4])
-        try:
-            fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
-        except OSError:
-            return own, own, time.perf_counter()
-        user, nice, system, _idle, _wait, irq, soft, steal = (float(field) for field in fields)
-        ticks = os.sysconf("SC_CLK_TCK")
-        return (user + nice + system + irq + soft + steal) / ticks, own, time.perf_counter()
+        return max(0.0, (now.machine - start.machine) - (now.process - start.process)) / capacity

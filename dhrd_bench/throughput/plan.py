@@ -12,10 +12,11 @@ from dhrd_bench.progress import Display
 from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.results.timed import ThroughputRecord, timed_path
 from dhrd_bench.throughput.fitted import obtain_fitted
-from dhrd_bench.throughput.measure import Protocol, measure
+from dhrd_bench.throughput.measure import measure
+from dhrd_bench.throughput.timing import TimingSettings
 
 
-def time_plan(plan: Plan, settings: Protocol, display: Display) -> Iterator[ThroughputRecord]:
+def time_plan(plan: Plan, settings: TimingSettings, display: Display) -> Iterator[ThroughputRecord]:
     """Fit what has not been kept, then time; records are written into the plan's results folder as they come."""
     if not plan.cells:
         return

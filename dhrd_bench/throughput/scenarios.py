@@ -29,7 +29,7 @@ Answer = Callable[[Sequence[Query]], tuple[int, int]]
 
 
 @dataclass(slots=True)
-class Timed:
+class Visits:
     """What one method did under a scenario.
 
     Attributes
@@ -70,8 +70,8 @@ def offline(
     min_seconds: float,
     seed: int,
     done: Callable[[int, int], None] = lambda round_, of: None,
-    vague: Callable[[Mapping[str, Timed]], Collection[str]] = lambda timed: (),
-) -> dict[str, Timed]:
+    vague: Callable[[Mapping[str, Visits]], Collection[str]] = lambda visits: (),
+) -> dict[str, Visits]:
     """Time every method on the same block of queries, round by round.
 
     The methods take turns within a round and a different one begins each round (A B C, B C A, ...). A
@@ -81,11 +81,11 @@ def offline(
     in all.
     """
     names = list(answers)
-    timed = {name: Timed() for name in names}
+    visits = {name: Visits() for name in names}
     blocks = _blocks(stock, MORE * rounds, block, seed)
     for number, chosen in enumerate(blocks):
         if number >= rounds:
-            still = vague(timed)
+            still = vague(visits)
             names = [name for name in names if name in still]
             if not names:
                 break
@@ -94,11 +94,11 @@ def offline(
             answers[name](chosen[:2])
             count, seconds = 0, 0.0
             while not count or seconds < min_seconds:
-                seconds += timed[name].visit(answers[name], chosen)
+                seconds += visits[name].visit(answers[name], chosen)
                 count += len(chosen)
-            timed[name].blocks.append((float(count), seconds))
+            visits[name].blocks.append((float(count), seconds))
         done(number + 1, rounds if number < rounds else MORE * rounds)
-    return timed
+    return visits
 
 
 def _blocks(stock: Sequence[Query], rounds: int, block: int, seed: int) -> list[list[Query]]:
@@ -123,24 +123,24 @@ def single_stream(
     max_seconds: float,
     seed: int,
     done: Callable[[int, int], None] = lambda query, of: None,
-) -> dict[str, Timed]:
+) -> dict[str, Visits]:
     """Time one query at a time, each of them on every method in turn.
 
     A method that has used `max_seconds` sits out the remaining queries.
     """
     order = np.random.default_rng(seed).permutation(len(stock)).tolist()
-    timed = {name: Timed() for name in answers}
+    visits = {name: Visits() for name in answers}
     for start in range(0, queries, TURN):
         end = min(start + TURN, queries)
         for name, answer in answers.items():
-            if timed[name].seconds >= max_seconds:
+            if visits[name].seconds >= max_seconds:
                 continue
             answer([stock[order[start % len(order)]]])
-            turn = [timed[name].visit(answer, [stock[order[query % len(order)]]]) for query in range(start, end)]
-            timed[name].latencies += turn
-            timed[name].blocks.append((float(len(turn)), sum(turn)))
+            turn = [visits[name].visit(answer, [stock[order[query % len(order)]]]) for query in range(start, end)]
+            visits[name].latencies += turn
+            visits[name].blocks.append((float(len(turn)), sum(turn)))
         done(end, queries)
-    return timed
+    return visits
 
 
 def serve(answer: Answer, stock: Sequence[Query], rate: float, queries: int, batch: int, seed: int) -> Trial:

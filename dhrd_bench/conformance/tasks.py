@@ -32,7 +32,7 @@ _SCRIPTS = (
 
 
 @dataclass(frozen=True)
-class Trial:
+class CheckTask:
     """A small task with a test split."""
 
     data: TaskData
@@ -40,7 +40,7 @@ class Trial:
     labels: tuple[int, ...]
 
 
-def trial(
+def make_task(
     classes: int = 2,
     *,
     train: int = 8,
@@ -49,7 +49,7 @@ def trial(
     words: int = 4,
     scripts: bool = False,
     rationales: bool = True,
-) -> Trial:
+) -> CheckTask:
     """Make a task whose class is told by the first word of a passage of `words` words.
 
     Parameters
@@ -79,7 +79,7 @@ def trial(
     rows = [_row(number, classes, words, scripts, rationales) for number in range(train + dev + test)]
     data = TaskData(card, tuple(rows[:train]), tuple(rows[train : train + dev]))
     held_out = rows[train + dev :]
-    return Trial(data, tuple(row.example for row in held_out), tuple(row.label for row in held_out))
+    return CheckTask(data, tuple(row.example for row in held_out), tuple(row.label for row in held_out))
 
 
 def _row(number: int, classes: int, words: int, scripts: bool, rationale: bool) -> LabeledExample:
