@@ -1,7 +1,7 @@
 """dhrd-bench from Python: plan, run, load, analyse.
 
 >>> import dhrd_bench as db
->>> request = db.RunRequest(methods=("pooled", "dhrd"), tasks=("RTE",), seeds=(0, 1), results="results")
+>>> request = db.RunRequest(methods=("first", "second[alpha=0.5]"), tasks=("RTE",), seeds=(0, 1), results="results")
 >>> db.run(db.plan(request))
 >>> table = db.load_results("results")
 >>> print(db.analyse(table))

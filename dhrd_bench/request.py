@@ -83,7 +83,7 @@ class RunRequest(Card):
     Attributes
     ----------
     methods
-        References, as in ``dhrd[alpha=0.5]``.
+        References, as in ``name[alpha=0.5]``.
     suite, prompt
         Name of the suite, and of its prompt if not its default one; ``superglue7[prompt=paper]`` is both.
     tasks, seeds

@@ -51,7 +51,6 @@ def test_every_name_that_is_offered_is_there() -> None:
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    monkeypatch.setenv("MPLBACKEND", "agg")
     path = ROOT / "examples" / "from_run_to_figure.ipynb"
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(

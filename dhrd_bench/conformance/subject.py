@@ -17,9 +17,7 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.conformance.tasks import BUDGET, CheckTask, make_task
 from dhrd_bench.contracts import Budget, Context, Example, Method, MethodCard, Predictions, TaskData
 from dhrd_bench.grid.identity import MethodSpec
-
-TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 2e-2}
-"""How far two scores of one example may lie apart, relative to the larger of 1 and their size."""
+from dhrd_bench.grid.rerun import TOLERANCE
 
 
 class CheckError(AssertionError):
@@ -64,7 +62,7 @@ class Subject:
 
     def new(self) -> Method:
         """Return an instance that has not been fitted."""
-        return self.spec.cls(self.spec.cls.Params.model_validate(self.spec.params))
+        return self.spec.new()
 
     def context(self, task: str, seed: int = 0) -> Context:
         """Return what the harness lends to one cell."""

@@ -136,7 +136,7 @@ def make_plan(request: RunRequest) -> Plan:
 
 
 def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:
-    """Return the methods that `references` such as ``dhrd[alpha=0.5]`` name, each once.
+    """Return the methods that `references` such as ``name[alpha=0.5]`` name, each once.
 
     Raises
     ------

@@ -16,8 +16,8 @@ from dhrd_bench.request import Options, RunRequest, SuiteSettings, read_request
 from dhrd_bench.results.schema import CellRecord, Rows
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 2e-2}
-"""How far two scores of one example may lie apart on another machine or with other versions, relative to
-the larger of 1 and their size, by dtype."""
+"""How far two scores of one example may lie apart that another order of operations gave (another machine, other
+versions, other neighbours in a batch), relative to the larger of 1 and their size, by dtype."""
 
 
 @dataclass(frozen=True)

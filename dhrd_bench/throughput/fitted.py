@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.cache import cache_folder
-from dhrd_bench.contracts import Budget, Context, Method
-from dhrd_bench.grid.plan import PlannedCell
+from dhrd_bench.contracts import Method
+from dhrd_bench.grid.plan import PlannedCell, Step
 
 COMPLETE = "complete"
 """Marker written last, so that a save that was cut short is done again."""
@@ -28,12 +27,7 @@ def save_fitted(method: Method, planned: PlannedCell) -> Path:
     return folder
 
 
-def obtain_fitted(
-    planned: PlannedCell,
-    backbone: Backbone,
-    budget: Budget,
-    progress: Callable[[str, int, int, dict[str, float]], None] = lambda phase, done, total, figures: None,
-) -> tuple[Method, bool]:
+def obtain_fitted(planned: PlannedCell, backbone: Backbone, step: Step) -> tuple[Method, bool]:
     """Load the fitted method of a cell; fit and keep it if it has not been kept before.
 
     Returns
@@ -43,17 +37,13 @@ def obtain_fitted(
         it had been there already.
     """
     folder = folder_of(planned)
-    context = Context(backbone, budget, planned.loaded.card.name, planned.cell.seed, progress)
+    context = planned.context(backbone, step)
     present = (folder / COMPLETE).exists()
     if not present:
         backbone.reset()
-        fresh = _new(planned)
+        fresh = planned.method.new()
         fresh.fit(planned.data, context)
         save_fitted(fresh, planned)
-    method = _new(planned)
+    method = planned.method.new()
     method.load(folder, planned.loaded.card, context)
     return method, present
-
-
-def _new(planned: PlannedCell) -> Method:
-    return planned.method.cls(planned.method.cls.Params.model_validate(planned.method.params))

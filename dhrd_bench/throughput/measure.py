@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.contracts import Budget, Method
+from dhrd_bench.contracts import Method
 from dhrd_bench.grid.environment import surroundings_of
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.inference.engine import Engine
@@ -27,14 +27,13 @@ def measure(
     scenario: Scenario,
     fitted: Mapping[str, tuple[PlannedCell, Method]],
     backbone: Backbone,
-    budget: Budget,
     settings: TimingSettings,
     done: Report = lambda step, of: None,
 ) -> ThroughputRecord:
     """Time all of `fitted` under `scenario`, interleaved."""
     first = next(planned for planned, _ in fitted.values())
     peak = peak_of(backbone)
-    timing = time_methods(scenario, fitted, backbone, budget, settings, done)
+    timing = time_methods(scenario, fitted, backbone, settings, done)
     return ThroughputRecord(
         scenario=scenario,
         cell=first.cell,

@@ -26,15 +26,13 @@ def time_plan(plan: Plan, settings: TimingSettings, display: Display) -> Iterato
         fitted = {}
         for planned in group:
             display.begin(planned.name)
-            method, loaded = obtain_fitted(planned, backbone, plan.budget, display.step)
+            method, loaded = obtain_fitted(planned, backbone, display.step)
             display.say(f"{planned.name}: {'loaded' if loaded else 'fitted and kept'}")
             fitted[planned.cell.method] = (planned, method)
         backbone.frozen_states.clear()
         for scenario in plan.request.throughput:
             display.begin(f"{task} seed {seed} {scenario}")
-            record = measure(
-                scenario, fitted, backbone, plan.budget, settings, lambda done, of: display.step("", done, of, {})
-            )
+            record = measure(scenario, fitted, backbone, settings, lambda done, of: display.step("", done, of, {}))
             write_text_atomically(timed_path(plan.results, record), record.model_dump_json(indent=1) + "\n")
             display.end()
             yield record

@@ -8,7 +8,7 @@ from functools import partial
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.device import synchronise
-from dhrd_bench.contracts import Budget, Context, Method
+from dhrd_bench.contracts import Method
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.request import Scenario
 from dhrd_bench.results.timed import Figure, Trial
@@ -85,13 +85,12 @@ def time_methods(
     scenario: Scenario,
     fitted: Mapping[str, tuple[PlannedCell, Method]],
     backbone: Backbone,
-    budget: Budget,
     settings: TimingSettings,
     done: Report,
 ) -> Timing:
     """Run `scenario` on all of `fitted`, which are of one task and seed; they answer the same queries."""
     first = next(planned for planned, _ in fitted.values())
-    answers = {name: _answer(planned, method, backbone, budget) for name, (planned, method) in fitted.items()}
+    answers = {name: _answer(planned, method, backbone) for name, (planned, method) in fitted.items()}
     per_row, seed = first.test.candidates, first.cell.seed
     stock = [first.test.examples[i : i + per_row] for i in range(0, len(first.test.examples), per_row)]
     roles: dict[str, str] = {planned.method.card.role: name for name, (planned, _) in fitted.items()}
@@ -123,8 +122,8 @@ def _vague(base: str | None, kinds: Mapping[str, str], margin: float, visits: Ma
     return vague | {base} if vague else vague
 
 
-def _answer(planned: PlannedCell, method: Method, backbone: Backbone, budget: Budget) -> Answer:
-    context = Context(backbone, budget, planned.loaded.card.name, planned.cell.seed)
+def _answer(planned: PlannedCell, method: Method, backbone: Backbone) -> Answer:
+    context = planned.context(backbone)
 
     def answer(queries: Sequence[Query]) -> tuple[int, int]:
         predictions = method.predict([example for query in queries for example in query], context)
