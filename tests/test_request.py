@@ -22,7 +22,7 @@ from dhrd_bench.contracts import Budget, Decoding, Lora
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.migrate import migrate, syntax_tree_code
 from dhrd_bench.grid.plan import make_plan
-from dhrd_bench.grid.rerun import compare
+from dhrd_bench.grid.rerun import compare, plan_again
 from dhrd_bench.grid.run import run_plan
 from dhrd_bench.progress import Display
 from dhrd_bench.registry import methods
@@ -186,13 +186,12 @@ def test_a_cell_run_again_is_the_same_to_the_last_digit(tmp_path: Path) -> None:
 def test_what_differs_is_said(tmp_path: Path) -> None:
     (record,) = ran(tmp_path)
     assert record.rows is not None
-    assert record.rows.score is not None
     packages = record.environment.packages | {"torch": "1.0"}
-    scores = [[value + 1.0 for value in row] for row in record.rows.score]
+    flipped = [1 - label for label in record.rows.prediction]
     changed = record.model_copy(
         update={
             "environment": record.environment.model_copy(update={"packages": packages}),
-            "rows": record.rows.model_copy(update={"score": scores}),
+            "rows": record.rows.model_copy(update={"prediction": flipped}),
         }
     )
     path = tmp_path / "seed-0.json"
@@ -204,17 +203,26 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
         rerun_command(tmp_path / "nothing.json", Options(), console)
 
 
-def test_near_ties_may_flip_and_clear_answers_may_not() -> None:
-    def rows(*scores: list[float]) -> Rows:
-        prediction = [row.index(max(row)) for row in scores]
-        return Rows(id=["a", "b"], label=[0, 1], prediction=prediction, score=list(scores))
+def test_how_many_predictions_may_flip_depends_on_the_dtype() -> None:
+    def rows(*predictions: int) -> Rows:
+        names = [str(number) for number in range(len(predictions))]
+        return Rows(id=names, label=[0] * len(names), prediction=list(predictions))
 
-    base = rows([0.5, 0.5001], [2.0, 0.0])
-    assert compare(base, rows([0.5001, 0.5], [2.0, 0.0]), "float32").close
-    assert not compare(base, rows([0.5, 0.5001], [0.0, 2.0]), "float32").close
+    base = rows(*[0] * 50)
     assert compare(base, base, "float32").identical
-    assert compare(base, rows([0.5, 0.52], [2.0, 0.0]), "bfloat16").close
-    assert not compare(base, rows([0.5, 0.52], [2.0, 0.0]), "float32").close
+    one, four, six = (compare(base, rows(*[1] * flips, *[0] * (50 - flips)), "bfloat16") for flips in (1, 4, 6))
+    assert (one.close, four.close, six.close) == (True, True, False)
+    assert compare(base, rows(1, *[0] * 49), "float32").close
+    assert not compare(base, rows(1, 1, *[0] * 48), "float32").close
+    with pytest.raises(UserError, match="different rows"):
+        compare(base, rows(0), "float32")
+
+
+def test_the_dtype_that_a_machine_chose_is_chosen_again(tmp_path: Path) -> None:
+    (record,) = ran(tmp_path, backbone="tiny[dtype=bfloat16]")
+    as_chosen = record.model_copy(update={"cell": record.cell.model_copy(update={"backbone": "tiny"})})
+    (planned,) = plan_again(as_chosen, Options()).cells
+    assert planned.identity == record.identity
 
 
 # ---------------------------------------------------------------- records of earlier releases

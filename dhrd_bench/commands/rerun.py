@@ -16,7 +16,7 @@ def rerun_command(path: Path, options: Options, console: Console) -> int:
     """Run the cell of the record at `path` again; nothing is written.
 
     On the same machine, with the same versions and an unchanged cell, predictions are to be the same to the
-    last digit; otherwise to the tolerance that is printed.
+    last digit; otherwise as many as is printed may differ.
 
     Returns
     -------
@@ -51,21 +51,23 @@ def rerun_command(path: Path, options: Options, console: Console) -> int:
     assert record.score is not None
     assert again.score is not None
     comparison = compare(record.rows, again.rows, plan.backbone.dtype)
-    rows = len(again.rows.id)
     console.print(f"score {record.score:.2f} in the record, {again.score:.2f} now", highlight=False)
     if comparison.identical:
-        console.print(f"All {rows} predictions are identical.", highlight=False)
+        console.print(f"All {comparison.rows} predictions are identical.", highlight=False)
         return 0
-    same_place = not changed_cell and not changed_machine
+    must_be_identical = not changed_cell and not changed_machine
+    rule = (
+        "nothing else differs, so they have to be identical"
+        if must_be_identical
+        else f"on another machine or with other versions {comparison.tolerance:.0%} may"
+    )
     console.print(
-        f"{comparison.flips} of {rows} predictions differ; scores lie up to {comparison.distance:.2g} apart "
-        f"(tolerance {comparison.tolerance:g} on another machine or with other versions).",
+        f"{comparison.flips} of {comparison.rows} predictions differ: {rule}. Scores lie up to "
+        f"{comparison.distance:.2g} apart.",
         highlight=False,
         soft_wrap=True,
     )
-    if same_place:
-        console.print("Nothing else differs, so they should have been identical.", highlight=False)
-    return int(same_place or not comparison.close)
+    return int(must_be_identical or not comparison.close)
 
 
 def _print_list(console: Console, title: str, lines: Iterable[str]) -> None:
