@@ -83,7 +83,7 @@ def run(
     config: Config = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,
     format_: Annotated[
-        str, typer.Option("--format", help="Of --dry-run: table, or yaml for the complete request.")
+        str, typer.Option("--format", help="How --dry-run prints the plan: table, or yaml for the complete request.")
     ] = "table",
 ) -> None:
     """Run the cells that have no record yet: methods x tasks x seeds."""
@@ -135,7 +135,7 @@ def report(
     ] = None,
     reference: Annotated[str | None, typer.Option(help="Method that QPS ratios are taken to.")] = None,
     format_: Annotated[
-        str, typer.Option("--format", help="terminal, markdown, json, csv, html or latex.")
+        str, typer.Option("--format", help="Form of the report: terminal, markdown, json, csv, html or latex.")
     ] = "terminal",
     output: Annotated[Path | None, typer.Option(help="File to write instead of the terminal.")] = None,
     against: Annotated[str | None, typer.Option(help="'paper': the paper's claims beside these results.")] = None,
@@ -185,10 +185,10 @@ def throughput(
     ] = None,
     prompt: Prompt = None,
     scenarios: Annotated[
-        str | None, typer.Option(help="offline, single-stream, server.", show_default="offline")
+        str | None, typer.Option(help="Load scenarios: offline, single-stream, server.", show_default="offline")
     ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds in which every method has its turn.")] = 10,
-    block: Annotated[int, typer.Option(min=1, help="Examples a turn.")] = 48,
+    block: Annotated[int, typer.Option(min=1, help="Examples that a method answers in one turn.")] = 48,
     queries: Annotated[int, typer.Option(min=1, help="Queries of single-stream and server.")] = 128,
     p99_bound: Annotated[float, typer.Option(help="Seconds that p99 must stay within under server.")] = 1.0,
     margin: Annotated[float, typer.Option(help="Margin in % of the equivalence test.")] = 5.0,
@@ -215,7 +215,9 @@ def throughput(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="methods, suites, tasks, backbones or budgets.")] = "methods",
+    kind: Annotated[
+        str, typer.Argument(help="What to list: methods, suites, tasks, backbones or budgets.")
+    ] = "methods",
     include: Include = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -247,8 +249,8 @@ def check(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="method or suite.")],
-    name: Annotated[str, typer.Argument(help="Small letters, digits and hyphens.")],
+    kind: Annotated[str, typer.Argument(help="What to write: method or suite.")],
+    name: Annotated[str, typer.Argument(help="Its name: small letters, digits and hyphens.")],
     into: Annotated[Path, typer.Option(help="Folder to write into; name it with --include later.")] = Path("plugins"),
     include: Include = None,
 ) -> None:

@@ -40,7 +40,7 @@ def generate(
     samples: Annotated[int, typer.Option(min=1, help="Usable rationales wanted per row.")] = 1,
     attempts: Annotated[int, typer.Option(min=1, help="Replies asked for per row at most, usable or not.")] = 1,
     settings: Annotated[Path | None, typer.Option(help="YAML file with the teacher's settings and prices.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Of the endpoint, as http://HOST:PORT/v1.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of the endpoint, as http://HOST:PORT/v1.")] = None,
     key_env: Annotated[
         str | None, typer.Option(help="Environment variable that holds the key.  [default: OPENAI_API_KEY]")
     ] = None,
@@ -49,9 +49,15 @@ def generate(
     max_cost: Annotated[
         float | None, typer.Option(help="Budget of this call in money, by the settings' prices.")
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Of a local teacher.  [default: 256]")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of a local teacher; 0 is greedy.  [default: 0]")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Of a local teacher.  [default: 16]")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Tokens that a local teacher may write.  [default: 256]")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of a local teacher; 0 is greedy.  [default: 0]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Prompts that a local teacher answers at a time.  [default: 16]")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count the requests and show the first; send none.")
     ] = False,
@@ -160,7 +166,7 @@ def show(
     rationales: StoreOption = None,
     task: TasksOption = None,
     limit: Annotated[int, typer.Option(min=0, help="Rationales per task.")] = 3,
-    row: Annotated[str | None, typer.Option("--id", help="Only those of this row.")] = None,
+    row: Annotated[str | None, typer.Option("--id", help="Show only the rationales of this row.")] = None,
     data_dir: DataOption = None,
     include: IncludeOption = None,
 ) -> None:
@@ -241,13 +247,12 @@ def _preview(job: Job) -> None:
 
 def _run(job: Job) -> Summary:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        line = bar.add_task(job.task, total=len(job.todo()))
-        summary = job.run(lambda now: bar.update(line, completed=now.received + len(now.failed)))
+    from dhrd_bench.progress import bars
+
+    with bars(Console(stderr=True)) as progress:
+        line = progress.add_task(job.task, total=len(job.todo()), figures="")
+        summary = job.run(lambda now: progress.update(line, completed=now.received + len(now.failed)))
     typer.echo(_report(job, summary))
     return summary
 
