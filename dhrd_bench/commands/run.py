@@ -99,7 +99,7 @@ def _print_failures(records: list[CellRecord], console: Console) -> int:
 
 
 def _print_notes(plan: Plan, console: Console) -> None:
-    for note in dict.fromkeys(f"{c.cell.task}: {note}" for c in plan.cells for note in c.loaded.notes):
+    for note in dict.fromkeys(f"{c.cell.task}: {note}" for c in plan.cells for note in c.notes):
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 

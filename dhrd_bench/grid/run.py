@@ -15,6 +15,7 @@ from dhrd_bench.grid.plan import Plan, PlannedCell, Step
 from dhrd_bench.grid.record import Answered, Attempt, make_record
 from dhrd_bench.grid.scoring import score
 from dhrd_bench.inference.engines import engine_of
+from dhrd_bench.metrics import METRICS
 from dhrd_bench.progress import Display
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import write_record, write_text_atomically
@@ -69,6 +70,7 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
     records: list[CellRecord] = []
     if not plan.missing:
         return records
+    _require_metrics(plan)
     backbone = load(plan.backbone)
     engine = engine_of(backbone)  # before hours of work: this machine may not have it
     surroundings = surroundings_of(str(backbone.device), plan.backbone.dtype, engine.label)
@@ -89,6 +91,15 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
         display.end(_outcome(record))
     backbone.reset()
     return records
+
+
+def _require_metrics(plan: Plan) -> None:
+    """Refuse a metric that cannot be loaded before anything is trained for it."""
+    foreign = {name for planned in plan.missing for name in planned.loaded.card.metrics if name not in METRICS}
+    if foreign:
+        from dhrd_bench.data.metrics import require  # takes seconds
+
+        require(foreign)
 
 
 def run_cell(planned: PlannedCell, backbone: Backbone, step: Step) -> Attempt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -57,6 +58,9 @@ class Rows(_Part):
         columns = {name: len(value) for name in type(self).model_fields if (value := getattr(self, name)) is not None}
         if len(set(columns.values())) > 1:
             raise ValueError(f"columns of unequal length: {columns}")
+        if len(set(self.id)) < len(self.id):
+            twice = next(name for name, count in Counter(self.id).items() if count > 1)
+            raise ValueError(f"row id {twice!r} is there twice")
         return self
 
 
