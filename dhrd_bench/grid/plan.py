@@ -21,7 +21,7 @@ from dhrd_bench.grid.identity import MethodSpec, digest, identity_parts
 from dhrd_bench.grid.notes import length_notes, rationale_notes
 from dhrd_bench.request import RunRequest, SuiteSettings, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
-from dhrd_bench.results.store import find
+from dhrd_bench.results.store import check_names, find
 
 Step = Callable[[str, int, int, dict[str, float]], None]
 """Told of a phase, steps done, steps in all and figures to show."""
@@ -136,6 +136,7 @@ def make_plan(request: RunRequest) -> Plan:
                     suite=suite_name, task=task, method=spec.name, backbone=backbone_name.recorded,
                     budget=budget_name, seed=seed,
                 )  # fmt: skip
+                check_names(cell)
                 parts = identity_parts(suite_identity, loaded, data, test, spec, backbone_identity, budget, seed)
                 key = digest(parts.hashed())
                 record = find(request.results, cell, key)
@@ -186,4 +187,16 @@ def _backbone(text: str) -> tuple[_BackboneName, BackboneCard]:
     spelled = canonical(default.name, card, default)
     local = bool(default.hub_id) and Path(default.hub_id).is_dir()
     where = Reference(default.hub_id if local else default.name, spelled.options)
-    return _BackboneName(str(where), str(spelled)), settle(card)
+    settled = settle(card)
+    if settled.device.startswith("cuda"):
+        _require_cuda(settled.device)
+    return _BackboneName(str(where), str(spelled)), settled
+
+
+def _require_cuda(device: str) -> None:
+    import torch
+
+    number = int(index) if (index := device.partition(":")[2]).isdigit() else 0
+    if number >= (count := torch.cuda.device_count()):
+        message = f"There is no CUDA device {device!r} here ({count} found)."
+        raise UserError(message, "Leave 'device' out to take what there is; 'dhrd-bench doctor' shows it.")
