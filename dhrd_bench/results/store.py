@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.schema import SCHEMA_VERSION, Cell, CellRecord, IdentityParts
@@ -91,7 +90,7 @@ def read_record(path: Path) -> CellRecord:
         If the file is no record of this schema's major version; the message says what is wrong.
     """
     try:
-        record = _validated(path.read_bytes())
+        record = validated(CellRecord, path.read_bytes(), SCHEMA_VERSION)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole file"
@@ -103,23 +102,29 @@ def read_record(path: Path) -> CellRecord:
     return record
 
 
-def _validated(content: bytes) -> CellRecord:
-    """Validate a record; of one of a later minor version, keys that this release does not know are left out."""
+R = TypeVar("R", bound=BaseModel)
+
+
+def validated(model: type[R], content: bytes, version: str) -> R:
+    """Validate a record of `model`; what another minor version of its schema has added to it is left out.
+
+    Raises
+    ------
+    ValidationError
+        If there is anything else wrong with it.
+    """
     try:
-        return CellRecord.model_validate_json(content)
+        return model.model_validate_json(content)
     except ValidationError as error:
         unknown = [each["loc"] for each in error.errors() if each["type"] == "extra_forbidden"]
-        if not unknown or len(unknown) < error.error_count() or not _is_later_minor(raw := json.loads(content)):
+        if not unknown or len(unknown) < error.error_count():
+            raise
+        raw = json.loads(content)
+        if str(raw.get("schema_version")).partition(".")[0] != version.partition(".")[0]:
             raise
     for *way, key in unknown:
         reduce(lambda inner, step: inner[step], way, raw).pop(key)
-    return CellRecord.model_validate(raw)
-
-
-def _is_later_minor(raw: Any) -> bool:
-    version = re.fullmatch(r"(\d+)\.(\d+)\.\d+", str(raw.get("schema_version", "")))
-    major, minor = map(int, SCHEMA_VERSION.split(".")[:2])
-    return version is not None and int(version[1]) == major and int(version[2]) > minor
+    return model.model_validate_json(json.dumps(raw))
 
 
 def check_names(cell: Cell) -> None:
