@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -288,6 +289,9 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
     # Threads that wait by spinning take the processor from whom they wait for as soon as anything else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    for stream in (sys.stdout, sys.stderr):  # a redirect on Windows may lack the minus sign: "?" is better than none
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except UserError as error:

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import ValidationError
+    from yaml import YAMLError
 
 
 class UserError(Exception):
@@ -35,6 +38,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean {folded[near[0]]!r}?"
     return f"Known: {', '.join(names)}." if names else "None are known."
+
+
+def yaml_mistake(error: YAMLError, path: Path) -> UserError:
+    """Return what to tell about a file that is no YAML: where, and what the parser found there."""
+    mark = getattr(error, "problem_mark", None)
+    line = f":{mark.line + 1}" if mark else ""
+    return UserError(f"{path}{line}: {getattr(error, 'problem', None) or error}.", "Mend the YAML there.")
 
 
 class Misfit(NamedTuple):

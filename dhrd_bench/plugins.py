@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dhrd_bench import registry
-from dhrd_bench.errors import UserError, did_you_mean, first_misfit
+from dhrd_bench.errors import UserError, did_you_mean, first_misfit, yaml_mistake
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -216,7 +216,10 @@ def _add_yaml(path: Path) -> None:
     from dhrd_bench.cards import read_card
     from dhrd_bench.contracts import BackboneCard, Budget
 
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise yaml_mistake(error, path) from error
     if not isinstance(raw, dict) or "kind" not in raw:
         raise UserError(f"{path} has no 'kind'.", "Say kind: suite, budget or backbone.")
     kind = raw.pop("kind")

@@ -83,7 +83,9 @@ class Registry(Generic[T]):
         by_folded = {known.lower(): known for known in self.entries}
         known_as = by_folded.get(name.lower())
         if known_as is None:
-            failed = f" (failed to load: {', '.join(sorted(broken))})" if broken else ""
+            # It may be in a file that could not be loaded: the reason is what the user has to mend.
+            reasons = [reason if reason.startswith(file) else f"{file}: {reason}" for file, reason in broken.items()]
+            failed = f" Not loaded: {'; '.join(sorted(reasons))}" if reasons else ""
             raise UserError(f"Unknown {self.kind} {name!r}.{failed}", did_you_mean(name, self.entries))
         return self.entries[known_as]
 

@@ -218,8 +218,11 @@ def test_sources_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for folder in (data, named / "own"):
         write(folder, train=[{**row, "text": "other"} for row in ROWS[:6]])
     assert suite.load("moods").source.kind == "embedded"
-    # A folder made for another suite is not this one's, unless it says so by its name.
-    assert suite.load("moods", data_dir=data).source.kind == "embedded"
+    # What the environment names for every suite is not this one's, unless it says so by its name.
+    monkeypatch.setenv("DHRD_DATA_DIR", str(data))
+    assert suite.load("moods").source.kind == "embedded"
+    monkeypatch.delenv("DHRD_DATA_DIR")
+    assert suite.load("moods", data_dir=data).source.kind == "data-dir"
     assert suite.load("moods", data_dir=named).source.kind == "data-dir"
     monkeypatch.setenv("DHRD_DATA_DIR", str(named))
     assert suite.load("moods").train[0].fields["text"] == "other"

@@ -16,7 +16,7 @@ from test_training import slow_hidden
 from dhrd_bench import Fitted, registry, score_labels
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import UNPARSABLE, Context, Decoding, TaskCard, TaskData
-from dhrd_bench.inference.answers import parse_answer, parse_free_answer, vote
+from dhrd_bench.inference.answers import parse_free_answer, vote
 from dhrd_bench.inference.decode import _choose, decode
 from dhrd_bench.inference.engine import Continuation, Stop
 from dhrd_bench.inference.generation import chat_turn, generate
@@ -219,6 +219,24 @@ def test_an_answer_read_without_its_marker_has_a_margin(
     assert predicted.scores[1][0] == predicted.scores[1][1]
 
 
+@pytest.mark.parametrize("tail", ["\n\n- **Yes**", " the correct answer is **Yes**"])
+def test_an_lm_that_was_never_trained_on_the_form_has_room_for_its_own(
+    tail: str, toy: TaskData, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny tokenizer has one token a byte, so a trained LM's room ends before either answer."""
+    backbone = context.backbone
+    written = backbone.encode(f"{toy.card.answer}{tail}, and on it goes without an end")
+
+    def written_until(stop: Stop) -> list[Any]:
+        end = next(n for n in range(len(written)) if stop.found(written[:n])) + stop.after
+        return [Continuation(written[:end], end)]
+
+    monkeypatch.setattr("dhrd_bench.inference.transformers.decode", lambda *given: written_until(given[3]))
+    example = [toy.train[0].example]
+    assert generate(Fitted(toy.card), example, context, read=parse_free_answer).labels == [1]
+    assert generate(Fitted(toy.card), example, context).labels == [UNPARSABLE]
+
+
 @pytest.fixture
 def chatty(tiny: Backbone) -> Iterator[Backbone]:
     tiny.tokenizer.chat_template = (
@@ -252,64 +270,7 @@ def test_the_prompted_method_asks_in_a_chat_turn(
     assert text.endswith("even?\n\nThink, then answer.</user><assistant>")
 
 
-# ---------------------------------------------------------------- reading answers
-
-
-@pytest.mark.parametrize(
-    ("text", "strict", "free"),
-    [
-        ("so\nFinal Answer: Yes", 1, 1),
-        ("so\nFinal Answer: **no**.", 0, 0),
-        ("Final Answer: No, wait.\nFinal Answer: Yes", 1, 1),
-        ("Final Answer: Yesterday", -1, -1),
-        ("Final Answer: one of: No, Yes.", -1, -1),
-        ("**Final Answer:** Yes", 1, 1),
-        ("final answer: yes", -1, 1),
-        ("The final answer is no.", -1, 0),
-        ("Final Answer - No", -1, 0),
-        ("Final Answer: Yes or No", 1, -1),
-        ("Final Answer: Yes, No.", 1, -1),
-        ("Final Answer: No/Yes", 0, -1),
-        ("Final Answer: Yes, yes!", 1, 1),
-        ("Final Answer: Yes\nNo more to say.", 1, 1),
-        ("It follows.\n\nYes.", -1, 1),
-        ("It follows.\nYes, it does.", -1, -1),
-        ("There is no doubt that yes is meant", -1, -1),
-        ("Yes", -1, 1),
-        ("", -1, -1),
-        ("Final Answer:", -1, -1),
-        ("So the correct answer is yes, as said.", -1, 1),
-        ("Answer: no", -1, 0),
-        ("The answer to it, yes", -1, -1),
-        ("The answer is yes.\nFinal answer: no", -1, 0),
-    ],
-)
-def test_reading_an_answer(text: str, strict: int, free: int, card: TaskCard) -> None:
-    assert parse_answer(text, card) == strict
-    assert parse_free_answer(text, card) == free
-
-
-@pytest.mark.parametrize(
-    ("text", "label"),
-    [
-        ("The answer is A: The storm was so severe", 0),
-        ("The correct answer is B, which", 1),
-        ("Final Answer: **B**", 1),
-        ("The answer is a mix of both", -1),
-        ("The answer is A mix of both", -1),
-        ("Final Answer: A or B", -1),
-        ("A", 0),
-        ("It is a", -1),
-    ],
-)
-def test_an_answer_of_one_letter_is_a_letter_by_itself(text: str, label: int, card: TaskCard) -> None:
-    assert parse_free_answer(text, card.model_copy(update={"answers": ("A", "B")})) == label
-
-
-def test_the_longest_fitting_answer_counts(card: TaskCard) -> None:
-    card = card.model_copy(update={"answers": ("Not", "Not sure")})
-    assert parse_answer("Final Answer: not sure.", card) == 1
-    assert parse_free_answer("Final Answer: not.", card) == 0
+# ---------------------------------------------------------------- votes
 
 
 @given(st.lists(st.integers(-1, 3), min_size=1, max_size=9))

@@ -70,8 +70,9 @@ def report_command(request: ReportRequest, console: Console | None = None) -> in
     from dhrd_bench.report.terminal import print_document
 
     screen = console or Console()
+    table = load_results(request.results)
     leaderboard = analyse(
-        load_results(request.results),
+        table,
         request.choice,
         resamples=request.resamples,
         seed=request.seed,
@@ -86,6 +87,6 @@ def report_command(request: ReportRequest, console: Console | None = None) -> in
         print_document(leaderboard.document(), screen)
     else:
         screen.file.write(leaderboard.render(request.format))
-    for problem in leaderboard.problems:
-        Console(stderr=True).print(f"Cannot read {problem}", highlight=False, markup=False, soft_wrap=True)
+    for line in (*(f"Cannot read {problem}" for problem in leaderboard.problems), *table.notes):
+        Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
     return 2 if leaderboard.problems else 0

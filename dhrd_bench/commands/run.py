@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import Plan, make_plan
 from dhrd_bench.progress import show_progress
@@ -67,6 +69,8 @@ def dry_run_command(request: RunRequest, format_: str, console: Console) -> int:
 
 def _run_missing(plan: Plan, console: Console) -> int:
     _check_writable(plan.results)
+    if plan.request.throughput:
+        _check_cache()
     done, missing = len(plan.cells) - len(plan.missing), len(plan.missing)
     console.print(f"{len(plan.cells)} cells: {done} have a record, {missing} to run.", highlight=False)
     for planned in plan.cells:
@@ -99,7 +103,7 @@ def _print_failures(records: list[CellRecord], console: Console) -> int:
 
 
 def _print_notes(plan: Plan, console: Console) -> None:
-    for note in dict.fromkeys(f"{c.cell.task}: {note}" for c in plan.cells for note in c.loaded.notes):
+    for note in dict.fromkeys(f"{c.cell.task}: {note}" for c in plan.cells for note in c.notes):
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
@@ -110,6 +114,18 @@ def _check_writable(results: Path) -> None:
         probe = probe.parent
     if not probe.is_dir() or not os.access(probe, os.W_OK):
         raise UserError(f"The results folder {results} is not writable.", "Choose another with --results.")
+
+
+def _check_cache() -> None:
+    """Refuse a cache that cannot hold what will be timed; a file is tried, as permissions do not tell all."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"Cannot write the cache {folder}: {reason}.", "Set DHRD_CACHE to another folder.") from error
 
 
 def _print_plan(plan: Plan, console: Console) -> None:

@@ -107,7 +107,10 @@ class RationaleCard(Card):
 
 
 class SpanCard(Card):
-    """A span that must lie inside a text: characters ``start:end``, or `words` from word `index` on."""
+    """A span that must lie inside a text: characters ``start:end``, or `words` from word `index` on.
+
+    With characters, `words` is the field that says what is marked, for messages.
+    """
 
     text: str
     start: str | None = None

@@ -6,7 +6,7 @@ Importing this module imports `evaluate`, which takes seconds: do it where a sco
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import datasets
@@ -37,6 +37,29 @@ class LabelMetric(evaluate.Metric):  # type: ignore[misc]
 
     def _compute(self, predictions: Any, references: Any, groups: Any, classes: int) -> dict[str, float]:
         return {"value": self.metric.measure(np.asarray(predictions), np.asarray(references), groups, classes)}
+
+
+def _load(name: str, folder: str) -> Any:
+    try:
+        return evaluate.load(name.removeprefix("evaluate:"), keep_in_memory=True, cache_dir=folder)
+    except Exception as error:  # no network, no such metric, a missing package of its own
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise UserError(
+            f"Cannot load the metric {name!r}: {reason}.", f"Ours need no download: {', '.join(METRICS)}."
+        ) from error
+
+
+def require(names: Iterable[str]) -> None:
+    """Find out before hours of work whether the metrics of the evaluate library can be had.
+
+    Raises
+    ------
+    UserError
+        If one cannot be loaded.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sorted({name for name in names if name not in METRICS}):
+            _load(name, folder)
 
 
 def compute(
@@ -72,13 +95,7 @@ def compute(
             metric = LabelMetric(METRICS[name], keep_in_memory=True, cache_dir=folder)
             result = metric.compute(predictions=predictions, references=references, groups=groups, classes=classes)
         elif name.startswith("evaluate:"):
-            try:
-                metric = evaluate.load(name.removeprefix("evaluate:"), keep_in_memory=True, cache_dir=folder)
-            except Exception as error:  # no network, no such metric, a missing package of its own
-                reason = str(error).splitlines()[0].rstrip(".")
-                raise UserError(
-                    f"Cannot load the metric {name!r}: {reason}.", f"Ours need no download: {', '.join(METRICS)}."
-                ) from error
+            metric = _load(name, folder)
             result = metric.compute(predictions=predictions, references=references)
         else:
             raise UserError(f"Unknown metric {name!r}.", did_you_mean(name, METRICS))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from dhrd_bench.data.sources import Record
 from dhrd_bench.errors import UserError, did_you_mean
 
 _MISSING = object()
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
         rationale = _get(record, layout.rationale) if layout.rationale else None
         if not isinstance(rationale, str) or not rationale.strip():
             rationale = None
+        elif layout.rationale:
+            _check_encodable(rationale, layout.rationale, place)
         rows.append(
             SourceRow(
                 id=row_id,
@@ -138,6 +143,24 @@ def empty_texts(rows: Sequence[SourceRow]) -> Counter[str]:
     return Counter(
         name for row in rows for name, value in row.fields.items() if isinstance(value, str) and not value.strip()
     )
+
+
+def partly_marked(rows: Sequence[SourceRow], task: TaskDefinition) -> str:
+    """Say how many spans of characters begin or end inside a word, and name the first; empty if none does.
+
+    Offsets that were counted in bytes, or in another form of the text, end up there. What a span covers is not
+    compared with the word that it should be, as a text may inflect it.
+    """
+    odd = []
+    for row in rows:
+        for span in task.spans:
+            if span.start is None or span.end is None:
+                continue
+            text, start, end = str(row.fields[span.text]), int(row.fields[span.start]), int(row.fields[span.end])
+            if any(re.fullmatch(r"\w\w", text[max(0, edge - 1) : edge + 1]) for edge in (start, end)):
+                wanted = f" where {span.words!r} is {row.fields[span.words]!r}" if span.words else ""
+                odd.append(f"{row.place}: marked {text[start:end]!r}{wanted}")
+    return f"{len(odd)} spans begin or end inside a word; the first at {odd[0]}" if odd else ""
 
 
 # ---------------------------------------------------------------- rationales
@@ -226,7 +249,18 @@ def _scalar(record: Mapping[str, Any], path: str, place: str) -> Value:
         raise UserError(
             f"{place}: {path!r} is {json.dumps(value, default=str)[:60]}.", "It must be a text or a number."
         )
+    if isinstance(value, float) and not math.isfinite(value):  # what pandas writes for a cell that was empty
+        raise UserError(f"{place}: {path!r} is {json.dumps(value)}.", "Write the text or number, or leave the row out.")
+    if isinstance(value, str):
+        _check_encodable(value, path, place)
     return value
+
+
+def _check_encodable(text: str, path: str, place: str) -> None:
+    """Refuse half a surrogate pair: JSON can spell it, but it is no character, and no tokenizer takes it."""
+    if half := _SURROGATE.search(text):
+        shown = f"\\u{ord(half[0]):04x}"
+        raise UserError(f"{place}: {path!r} holds {shown}, half a character.", "Write both halves, or neither.")
 
 
 def _name(names: Sequence[str], fields: Mapping[str, Value]) -> str:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from dhrd_bench.data.cards import FilesCard, HubCard, SuiteCard
@@ -34,12 +34,32 @@ class Found:
     splits: dict[str, Iterable[Record]]
 
 
-def find(suite: SuiteCard, task: str, folder: Path, data_dir: Path | None) -> Found:
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """A folder of the user's.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    named
+        Whether it was named for this run, and not by the environment for every run.
+    alone
+        Whether one task only is read from it, whose files may then lie in it without a folder of their own.
+    """
+
+    path: Path
+    named: bool = True
+    alone: bool = False
+
+
+def find(suite: SuiteCard, task: str, folder: Path, data: DataFolder | None) -> Found:
     """Find the rows of `task`.
 
-    The order is: `data_dir`, the suite's own `folder`, the hub. In `data_dir` the release's folder,
-    a folder of the suite's name and `data_dir` itself are looked at; the last not for a suite that
-    has files of its own, so that a folder meant for one suite is never read as another's.
+    The order is: `data`, the suite's own `folder`, the hub. In `data` are looked at: the release's folder, a folder
+    of the suite's name, the folder itself (``BoolQ/train.jsonl``), and for a task by itself the files without
+    their folder (``train.jsonl``). A folder that was named is read or refused, never passed over; one that the
+    environment names for every suite is read for a suite with files of its own under the suite's name only.
 
     Raises
     ------
@@ -49,26 +69,37 @@ def find(suite: SuiteCard, task: str, folder: Path, data_dir: Path | None) -> Fo
     definition = suite.tasks[task]
     files, hub = definition.files, definition.hub
     own = files and _files(folder, files)
-    if data_dir is not None:
-        if not data_dir.is_dir():
+    if data is not None:
+        if not data.path.is_dir():
             raise UserError(
-                f"No data folder at {data_dir}.", "Name an existing folder with --data-dir or DHRD_DATA_DIR."
+                f"No data folder at {data.path}.", "Name an existing folder with --data-dir or DHRD_DATA_DIR."
             )
-        if files:
-            names = [name for name in (suite.release, suite.name) if name]
-            bases = [data_dir / name for name in names] + ([] if own else [data_dir])
-            for base in bases:
-                if found := _files(base, files):
-                    return Found(Source("data-dir"), found)
-            if not own:
-                wanted = files.train or files.all
-                hint = f"Name the folder that holds {wanted}, or leave it out to read the hub."
-                raise UserError(f"No files of task {task!r} of {suite.name!r} in {data_dir}.", hint)
+        if files and (found := _in_data_folder(suite, task, files, data, embedded=bool(own))):
+            return Found(Source("data-dir"), found)
+        if data.named or (files and not own):
+            wanted = files and (files.train or files.all)
+            hint = f"Name the folder that holds {wanted}, or leave it out." if wanted else "Leave it out."
+            raise UserError(f"No files of task {task!r} of {suite.name!r} in {data.path}.", hint)
     if own:
         return Found(Source("embedded"), own)
     if hub and hub.path:
         return Found(Source("hub", hub.revision or ""), _hub(hub, suite, task))
     raise UserError(f"No rows for task {task!r} of {suite.name!r}.", _ways(suite, task))
+
+
+def _in_data_folder(
+    suite: SuiteCard, task: str, files: FilesCard, data: DataFolder, *, embedded: bool
+) -> dict[str, Iterable[Record]] | None:
+    bases = [data.path / name for name in (suite.release, suite.name) if name]
+    if data.named or not embedded:
+        bases.append(data.path)
+    for base in bases:
+        if found := _files(base, files):
+            return found
+    if not data.named or not (data.alone or data.path.name.casefold() == task.casefold()):
+        return None
+    bare = {name: PurePosixPath(path).name for name, path in files if path}
+    return _files(data.path, FilesCard(**bare)) if len(set(bare.values())) == len(bare) else None
 
 
 def _ways(suite: SuiteCard, task: str) -> str:
@@ -188,6 +219,7 @@ def _object(row: Any, place: str) -> Mapping[str, Any]:
 
 
 def _csv(path: Path) -> Iterator[Record]:
+    csv.field_size_limit(2**31 - 1)  # a cell may be a whole document; the module's own limit is 128 KiB
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
         try:

@@ -13,11 +13,12 @@ from typing import ClassVar
 from dhrd_bench import registry
 from dhrd_bench.contracts import Example, LabeledExample, TaskCard, derive_seed
 from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
+from dhrd_bench.data.overlap import overlap_notes
 from dhrd_bench.data.prompts import Renderer
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.data.rationales import read_rows as read_rationales
-from dhrd_bench.data.rows import Layout, SourceRow, empty_texts, fingerprint, join_rationales, read_rows
-from dhrd_bench.data.sources import Source, find
+from dhrd_bench.data.rows import Layout, SourceRow, empty_texts, fingerprint, join_rationales, partly_marked, read_rows
+from dhrd_bench.data.sources import DataFolder, Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
 
@@ -75,6 +76,11 @@ class TestSplit:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def texts(self) -> list[tuple[str, ...]]:
+        """Return what is read of each row: its inputs' texts."""
+        texts = [example.prompt.text for example in self.examples]
+        return [tuple(texts[at : at + self.candidates]) for at in range(0, len(texts), self.candidates)]
+
     def take(self, rows: Sequence[int]) -> TestSplit:
         """Return the split of these rows, by position."""
         return TestSplit(
@@ -105,7 +111,7 @@ class LoadedTask:
     rationale_coverage
         Share of the train rows that have a rationale.
     notes
-        What was odd and is no error: rationales not used, empty texts.
+        What was odd and is no error: rationales not used, empty texts, test rows that stand in train.
     """
 
     card: TaskCard
@@ -191,6 +197,7 @@ class Suite:
         prompt: str | None = None,
         data_dir: Path | None = None,
         rationales: str | Path | None = None,
+        alone: bool = False,
     ) -> LoadedTask:
         """Read and check all rows of `task`.
 
@@ -201,10 +208,13 @@ class Suite:
         prompt
             Name of the prompt; None takes the suite's default.
         data_dir
-            Folder of the release; None takes the environment's ``DHRD_DATA_DIR`` if that is set.
+            Folder that holds the task's files, see `dhrd_bench.data.sources.find`; it is read or refused. None
+            takes the environment's ``DHRD_DATA_DIR`` if that is set.
         rationales
             A store to take the rationales from (``FOLDER``, or pinned ``FOLDER@FINGERPRINT``); None takes
             the suite's own.
+        alone
+            Whether no other task is read from `data_dir`, so that the files may lie in it without a folder.
 
         Raises
         ------
@@ -218,9 +228,10 @@ class Suite:
         if asked not in definition.prompts:
             hint = did_you_mean(asked, definition.prompts)
             raise UserError(f"Task {name!r} of {self.name!r} has no prompt {asked!r}.", hint)
-        if data_dir is None and (folder := os.environ.get("DHRD_DATA_DIR")):
-            data_dir = Path(folder)
-        located = find(self.card, name, self.path.parent, data_dir)
+        where = DataFolder(data_dir, alone=alone) if data_dir is not None else None
+        if where is None and (folder := os.environ.get("DHRD_DATA_DIR")):
+            where = DataFolder(Path(folder), named=False)
+        located = find(self.card, name, self.path.parent, where)
         layout = Layout.of(definition, definition.hub if located.source.kind == "hub" else None)
         splits = {split: read_rows(records, definition, layout) for split, records in located.splits.items()}
         if "all" in splits:
@@ -244,7 +255,10 @@ class Suite:
             _log.warning("%s, %s: %s.", self.name, name, note)
         for split, rows in splits.items():
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
-        return _build(name, definition, asked, splits, joined.texts, located.source, tuple(notes))
+            notes += [f"{split}: {odd}"] if (odd := partly_marked(rows, definition)) else []
+        loaded = _build(name, definition, asked, splits, joined.texts, located.source, tuple(notes))
+        train = [tuple(labeled.example.prompt.text for labeled in row.examples) for row in loaded.train]
+        return replace(loaded, notes=(*notes, *overlap_notes(train, loaded.test.ids, loaded.test.texts())))
 
     def _own_rationales(self, task: str, definition: TaskDefinition) -> list[Rationale]:
         if definition.rationale is None or definition.rationale.file is None:
@@ -261,6 +275,11 @@ def _lines_of(store: RationaleStore, task: str) -> list[Rationale]:
     if not lines:
         raise UserError(
             f"The store at {store.folder} has no rationales of task {task!r}.", did_you_mean(task, store.tasks())
+        )
+    if not any(line.usable for line in lines):
+        raise UserError(
+            f"The store at {store.folder} has no usable rationale of task {task!r}: all {len(lines)} are rejected.",
+            "'dhrd-bench rationales audit' says why.",
         )
     return lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from dhrd_bench.data.cards import (
     SplitCard,
     SuiteCard,
     TaskDefinition,
+    Value,
 )
-from dhrd_bench.errors import UserError, did_you_mean, first_misfit
+from dhrd_bench.data.rows import label_key
+from dhrd_bench.errors import UserError, did_you_mean, first_misfit, yaml_mistake
 from dhrd_bench.metrics import METRICS
 
 
@@ -56,9 +59,7 @@ def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8.", "Save it as UTF-8.") from error
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: {getattr(error, 'problem', None) or error}.", "Mend the YAML there.") from error
+        raise yaml_mistake(error, path) from error
     if not isinstance(raw, dict):
         raise UserError(f"{path}:1: a suite is a mapping of keys.", "Start with 'kind: suite'.")
     return text, raw
@@ -177,15 +178,10 @@ def _check(card: SuiteCard) -> Iterator[Mistake]:
         for number, span in enumerate(task.spans):
             names = [value for value in span.model_dump().values() if value is not None]
             yield from _unknown((*here, "spans", number), names, task.fields)
-            if {key for key, value in span if value is not None} not in (
-                {"text", "start", "end"},
-                {"text", "index", "words"},
-            ):
-                yield (
-                    (*here, "spans", number),
-                    "a span is start and end, or index and words",
-                    "Give one of these pairs.",
-                )
+            given = {key for key, value in span if value is not None} - {"text"}
+            if given not in ({"start", "end"}, {"start", "end", "words"}, {"index", "words"}):
+                message = "a span is start and end, or index and words"
+                yield (*here, "spans", number), message, "Give one of these pairs."
         yield from _check_sources(here, task)
         yield from _check_labels(here, task)
         for number, metric in enumerate(task.metrics):
@@ -225,10 +221,26 @@ def _check_labels(here: tuple[str | int, ...], task: TaskDefinition) -> Iterator
     for key, values in (("label", label.values), ("hub", task.hub.values if task.hub else None)):
         if values is not None and len(values) != len(label.names):
             yield (*here, key, "values"), f"{len(values)} values for {len(label.names)} classes", "Give one a class."
+    yield from _same((*here, "label", "names"), "label names", label.names)
+    if label.values is not None:
+        yield from _same((*here, "label", "values"), "label values", label.values)
     binary = [metric for metric in task.metrics if metric in METRICS and METRICS[metric].binary]
     if binary and len(label.names) != 2:
         hint = "Use f1_macro, or two classes of which the second is the positive one."
         yield (*here, "metrics"), f"{binary[0]} needs two classes, the task has {len(label.names)}", hint
+
+
+def _same(keys: tuple[str | int, ...], what: str, values: Sequence[Value]) -> Iterator[Mistake]:
+    """Yield two classes' names, values or answers that are read as one, and an empty one, which is read as none."""
+    seen: dict[str, Value] = {}
+    for value in values:
+        key = unicodedata.normalize("NFKC", label_key(value))
+        if not key:
+            yield keys, f"one of the {what} is empty", "Give every class a word."
+        if key in seen:
+            alike = "" if seen[key] == value else ", case and form aside"
+            yield keys, f"{what} {seen[key]!r} and {value!r} are the same{alike}", "Give every class its own."
+        seen[key] = value
 
 
 def _check_prompt(here: tuple[str | int, ...], prompt: PromptCard, task: TaskDefinition) -> Iterator[Mistake]:
@@ -240,6 +252,8 @@ def _check_prompt(here: tuple[str | int, ...], prompt: PromptCard, task: TaskDef
     if len(prompt.answers or task.label.names) != asked:
         hint = "With candidates the answers are the words for no and yes, in this order." if prompt.candidates else ""
         yield (*here, "answers"), f"{len(prompt.answers or task.label.names)} answers for {asked} classes", hint
+    if prompt.answers:
+        yield from _same((*here, "answers"), "answers", prompt.answers)
     if prompt.text != prompt.text.rstrip():
         yield (*here, "text"), "the text ends in white space", "Write '|-' after 'text:'."
     candidate = ["candidate"] if prompt.candidates else []

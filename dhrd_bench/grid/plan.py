@@ -18,9 +18,10 @@ from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import MethodSpec, digest, identity_parts
+from dhrd_bench.grid.notes import length_notes, rationale_notes
 from dhrd_bench.request import RunRequest, SuiteSettings, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
-from dhrd_bench.results.store import find
+from dhrd_bench.results.store import check_names, find
 
 Step = Callable[[str, int, int, dict[str, float]], None]
 """Told of a phase, steps done, steps in all and figures to show."""
@@ -32,7 +33,10 @@ def _silent(phase: str, done: int, total: int, figures: dict[str, float]) -> Non
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell that is to be in the table, with its record if it has been run."""
+    """A cell that is to be in the table, with its record if it has been run.
+
+    `notes` say what is odd about its rows, or about what its method is given.
+    """
 
     cell: Cell
     identity: str
@@ -43,6 +47,7 @@ class PlannedCell:
     data: TaskData
     test: TestSplit
     record: CellRecord | None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -101,14 +106,12 @@ def make_plan(request: RunRequest) -> Plan:
     suite = Suite.named(request.suite)
     tasks = suite.resolve_tasks(request.tasks)
     seeds = tuple(range(budget.seeds)) if request.seeds is None else request.seeds
-    data_dir = request.data_dir or (Path(named) if (named := os.environ.get("DHRD_DATA_DIR")) else None)
     # The suite's default prompt goes without saying, so that a table has one name.
     prompt = None if request.prompt == suite.card.prompt else request.prompt
     complete = request.model_copy(
         update={
             "methods": tuple(spec.name for spec in specs), "suite": suite.name, "prompt": prompt,
             "tasks": tuple(tasks), "backbone": backbone_name.where, "budget": budget_name, "seeds": seeds,
-            "data_dir": data_dir,
         }
     )  # fmt: skip
     suite_identity = SuiteIdentity(name=suite.name, version=suite.version)
@@ -120,18 +123,25 @@ def make_plan(request: RunRequest) -> Plan:
     )
     cells: list[PlannedCell] = []
     for task in tasks:
-        loaded = suite.load(task, prompt=prompt, data_dir=data_dir, rationales=request.rationales)
+        loaded = suite.load(
+            task, prompt=prompt, data_dir=request.data_dir, rationales=request.rationales, alone=len(tasks) == 1
+        )
+        if loaded.source.kind == "data-dir":  # said by the environment, if not by the request
+            complete = complete.model_copy(update={"data_dir": request.data_dir or Path(os.environ["DHRD_DATA_DIR"])})
         for seed in seeds:
             data, test = split(loaded, budget, seed)
+            odd = [*loaded.notes, *length_notes(data, test, budget)]
             for spec in specs:
                 cell = Cell(
                     suite=suite_name, task=task, method=spec.name, backbone=backbone_name.recorded,
                     budget=budget_name, seed=seed,
                 )  # fmt: skip
+                check_names(cell)
                 parts = identity_parts(suite_identity, loaded, data, test, spec, backbone_identity, budget, seed)
                 key = digest(parts.hashed())
                 record = find(request.results, cell, key)
-                cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record))
+                notes = (*odd, *rationale_notes(spec.name, spec.card, data))
+                cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record, notes))
     return Plan(complete, suite, backbone, budget, tuple(cells))
 
 
@@ -177,4 +187,16 @@ def _backbone(text: str) -> tuple[_BackboneName, BackboneCard]:
     spelled = canonical(default.name, card, default)
     local = bool(default.hub_id) and Path(default.hub_id).is_dir()
     where = Reference(default.hub_id if local else default.name, spelled.options)
-    return _BackboneName(str(where), str(spelled)), settle(card)
+    settled = settle(card)
+    if settled.device.startswith("cuda"):
+        _require_cuda(settled.device)
+    return _BackboneName(str(where), str(spelled)), settled
+
+
+def _require_cuda(device: str) -> None:
+    import torch
+
+    number = int(index) if (index := device.partition(":")[2]).isdigit() else 0
+    if number >= (count := torch.cuda.device_count()):
+        message = f"There is no CUDA device {device!r} here ({count} found)."
+        raise UserError(message, "Leave 'device' out to take what there is; 'dhrd-bench doctor' shows it.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +55,7 @@ class Attempt:
     """One cell as it was run: what it came to or why it failed, and what training left for the record."""
 
     planned: PlannedCell
-    result: Answered | Exception
+    result: Answered | Exception | SystemExit
     train_log: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -63,7 +65,7 @@ class Attempt:
             return None
         frame = traceback.extract_tb(self.result.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
-        return f"{type(self.result).__name__}: {self.result} ({place})"
+        return f"{type(self.result).__name__}: {' '.join(str(self.result).split())} ({place})"
 
 
 def make_record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundings: Surroundings) -> CellRecord:
@@ -71,7 +73,7 @@ def make_record(attempt: Attempt, backbone: Backbone, request: RunRequest, surro
     planned, result = attempt.planned, attempt.result
     card = planned.method.card
     outcome: dict[str, Any] = {"status": "failed", "error": attempt.error}
-    train_log = dict(attempt.train_log)
+    train_log = _plain(attempt.train_log)
     if isinstance(result, Answered):
         train_log["teacher_tokens"] = _teacher_tokens(planned, backbone)
         outcome = {
@@ -103,6 +105,22 @@ def make_record(attempt: Attempt, backbone: Backbone, request: RunRequest, surro
     )
 
 
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON has it: a method may note numbers of numpy's or torch's, and what is no number at all."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items() if not _infinite(inner)}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _infinite(value: Any) -> bool:
+    """Whether it is a number that JSON lacks, as the loss of a training that has diverged."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def _rounded(rows: Rows) -> Rows:
     scores = rows.score and [[round(value, 5) for value in row] for row in rows.score]
     return rows.model_copy(update={"score": scores})
@@ -114,8 +132,8 @@ def _timing(planned: PlannedCell, result: Answered) -> Timing:
     seconds = sum(lap for _, lap in laps)
     return Timing(
         examples=len(planned.test),
-        seconds=seconds,
-        qps=len(planned.test) / seconds,
+        seconds=max(seconds, 1e-9),  # a coarse clock may not have moved
+        qps=len(planned.test) / max(seconds, 1e-9),
         laps=laps,
         tokens_in=sum(result.predictions.tokens_in),
         tokens_out=sum(result.predictions.tokens_out),

@@ -15,9 +15,10 @@ from dhrd_bench.grid.plan import Plan, PlannedCell, Step
 from dhrd_bench.grid.record import Answered, Attempt, make_record
 from dhrd_bench.grid.scoring import score
 from dhrd_bench.inference.engines import engine_of
+from dhrd_bench.metrics import METRICS
 from dhrd_bench.progress import Display
 from dhrd_bench.results.schema import CellRecord
-from dhrd_bench.results.store import write_record, write_text_atomically
+from dhrd_bench.results.store import record_path, write_record, write_text_atomically
 
 WARMUP_EXAMPLES = 8
 """Examples predicted before the clock starts: first calls allocate, tune kernels and load weights."""
@@ -69,6 +70,7 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
     records: list[CellRecord] = []
     if not plan.missing:
         return records
+    _require_metrics(plan)
     backbone = load(plan.backbone)
     engine = engine_of(backbone)  # before hours of work: this machine may not have it
     surroundings = surroundings_of(str(backbone.device), plan.backbone.dtype, engine.label)
@@ -80,15 +82,24 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
         display.begin(planned.name)
         attempt = run_cell(planned, backbone, display.step)
         record = make_record(attempt, backbone, plan.request, surroundings)
-        path = write_record(plan.results, record)
-        if isinstance(attempt.result, Answered):
-            _write_texts(path, planned, attempt.result)
-            if keep is not None:
-                keep(attempt.result.method, planned)
+        if isinstance(attempt.result, Answered):  # before the record: what has one is never run again
+            _write_texts(record_path(plan.results, planned.cell), planned, attempt.result)
+        write_record(plan.results, record)
+        if isinstance(attempt.result, Answered) and keep is not None:
+            keep(attempt.result.method, planned)
         records.append(record)
         display.end(_outcome(record))
     backbone.reset()
     return records
+
+
+def _require_metrics(plan: Plan) -> None:
+    """Refuse a metric that cannot be loaded before anything is trained for it."""
+    foreign = {name for planned in plan.missing for name in planned.loaded.card.metrics if name not in METRICS}
+    if foreign:
+        from dhrd_bench.data.metrics import require  # takes seconds
+
+        require(foreign)
 
 
 def run_cell(planned: PlannedCell, backbone: Backbone, step: Step) -> Attempt:
@@ -109,7 +120,7 @@ def run_cell(planned: PlannedCell, backbone: Backbone, step: Step) -> Attempt:
         predictions = method.predict(planned.test.examples, context)
         clock.stop(len(planned.test.examples))
         outcome = score(planned.loaded.card, planned.test, predictions)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a method that leaves the program leaves its cell only
         return Attempt(planned, error, context.train_log)
     return Attempt(planned, Answered(method, predictions, outcome, clock.laps, warmup_seconds), context.train_log)
 

@@ -31,6 +31,10 @@ DECODINGS: dict[str, dict[str, float]] = {
 }
 """Named ways to sample: as Xu et al. 2025 decode, and as Wang et al. 2023 do for self-consistency."""
 
+FREE_ROOM = 24
+"""Tokens behind the marker, beyond the word's own, for an LM that never saw the form of an answer: it puts empty lines,
+bullets, bold or "the answer is" before the word, and behind it what takes the answer back ("or No")."""
+
 
 def generate(
     fitted: Fitted,
@@ -66,7 +70,8 @@ def generate(
         ``budget``, or one of `DECODINGS`. Several samples need a temperature: where the budget is greedy,
         they take the paper's with the budget's length. Sampling is seeded by the cell and the input.
     read
-        Reads a class out of a text.
+        Reads a class out of a text. `parse_answer` is for an LM that has learnt to end a text with marker and word;
+        with any other it may write `FREE_ROOM` more tokens behind the marker.
 
     Returns
     -------
@@ -81,7 +86,8 @@ def generate(
     card = fitted.card
     lead_ids = backbone.encode(lead) if lead else []
     prompts = [encoder.input(example, prefix, suffix) + lead_ids for example in examples]
-    stop = _stop(encoder, answering=lead == card.answer)
+    room = 1 if read is parse_answer else FREE_ROOM
+    stop = _stop(encoder, room, answering=lead == card.answer)
     if lead == card.answer:
         settings = settings.model_copy(update={"max_new_tokens": stop.after})
     done = 0
@@ -139,10 +145,10 @@ def _settings(budget: Decoding, name: DecodingName, samples: int) -> Decoding:
     return budget
 
 
-def _stop(encoder: Encoder, *, answering: bool) -> Stop:
-    """Stop when the longest answer must be complete; `answering` if the marker has been given already."""
+def _stop(encoder: Encoder, room: int, *, answering: bool) -> Stop:
+    """Stop `room` tokens after the longest answer's length; `answering` if the marker has been given already."""
     answers = [encoder.answer_word(label) for label in range(len(encoder.card.answers))]
-    after = max(len(answer) for answer in answers) + 1
+    after = max(len(answer) for answer in answers) + room
     # An LM that was not trained on the marker often puts an empty line before it.
     markers = [[]] if answering else [encoder.answer_marker(), encoder.backbone.encode("\n" + encoder.card.answer)]
     return Stop(tuple(tuple(marker) for marker in markers), after, tuple(answer[0] for answer in answers))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dhrd_bench.errors import UserError
-from dhrd_bench.results.store import read_records
+from dhrd_bench.results.store import read_noted
 from dhrd_bench.results.table import LongTable, long_table
 from dhrd_bench.results.timed import read_timed
 
@@ -22,9 +22,10 @@ def load_results(path: Path | str) -> LongTable:
         If there is no such folder, or it has records of which none can be read.
     """
     folder = Path(path)
-    records, unread = read_records(folder)
+    records, unread, notes = read_noted(folder)
     if not records and unread:
         first = f"{unread[0].path}: {unread[0].reason}"
         raise UserError(f"No record below {folder} can be read: {first}.", "Delete it and run its cell again.")
     timed, unread_runs = read_timed(folder)
-    return replace(long_table(records), timed=tuple(timed), problems=(*unread, *unread_runs), folder=folder)
+    table = long_table(records)
+    return replace(table, timed=tuple(timed), problems=(*unread, *unread_runs), notes=tuple(notes), folder=folder)

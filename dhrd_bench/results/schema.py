@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections import Counter
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from dhrd_bench.request import RunRequest
 
@@ -16,7 +17,34 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Cell(_Part):
+def shown(text: str) -> str:
+    """Return `text` with its control characters as pictures: they are to be seen, not sent to a terminal."""
+    return text.translate(_PICTURES)
+
+
+_PICTURES = {code: 0x2400 + code for code in range(32)} | {127: 0x2421} | dict.fromkeys(range(128, 160), 0xFFFD)
+
+
+def _shown_within(value: Any) -> Any:
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, list):
+        return [_shown_within(inner) for inner in value]
+    if isinstance(value, dict):
+        return {shown(str(key)): _shown_within(inner) for key, inner in value.items()}
+    return value
+
+
+class _Shown(_Part):
+    """A part whose texts are printed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_control_characters(cls, values: Any) -> Any:
+        return _shown_within(values)
+
+
+class Cell(_Shown):
     """The coordinates of a cell. Names carry their parameters: ``name[alpha=0.5]``."""
 
     suite: str
@@ -27,7 +55,7 @@ class Cell(_Part):
     seed: int
 
 
-class MethodInfo(_Part):
+class MethodInfo(_Shown):
     """The part of the method's card that a table needs."""
 
     role: Literal["method", "baseline", "reference", "control"]
@@ -57,6 +85,9 @@ class Rows(_Part):
         columns = {name: len(value) for name in type(self).model_fields if (value := getattr(self, name)) is not None}
         if len(set(columns.values())) > 1:
             raise ValueError(f"columns of unequal length: {columns}")
+        if len(set(self.id)) < len(self.id):
+            twice = next(name for name, count in Counter(self.id).items() if count > 1)
+            raise ValueError(f"row id {twice!r} is there twice")
         return self
 
 
@@ -68,9 +99,9 @@ class Timing(_Part):
     """
 
     scenario: str = "offline"
-    examples: int
-    seconds: float
-    qps: float
+    examples: int = Field(gt=0)
+    seconds: float = Field(gt=0)
+    qps: float = Field(gt=0)
     laps: list[tuple[float, float]]
     tokens_in: int
     tokens_out: int
@@ -200,7 +231,7 @@ class Revision(_Part):
     dirty: bool
 
 
-class Surroundings(_Part):
+class Surroundings(_Shown):
     """The machine and the software. No paths, no host names, no secrets."""
 
     python: str = ""
@@ -215,7 +246,7 @@ class Surroundings(_Part):
     engine: str = ""
 
 
-class TaskInfo(_Part):
+class TaskInfo(_Shown):
     """The part of the task's card that the statistics need."""
 
     labels: list[str]
@@ -242,7 +273,7 @@ class CellRecord(_Part):
     parts: IdentityParts
     cell: Cell
     status: Literal["ok", "failed"]
-    error: str | None = None
+    error: Annotated[str, AfterValidator(shown)] | None = None
     method: MethodInfo
     task: TaskInfo
     data: Data | None = None

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dhrd_bench.errors import UserError, first_misfit
 from dhrd_bench.results.schema import SCHEMA_VERSION, Cell, CellRecord, IdentityParts
+
+NAME_LIMIT = 240
+"""Bytes of a folder's name: file systems take 255, some a few less."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def read_record(path: Path) -> CellRecord:
         If the file is no record of this schema's major version; the message says what is wrong.
     """
     try:
-        record = CellRecord.model_validate_json(path.read_bytes())
+        record = validated(CellRecord, path.read_bytes(), SCHEMA_VERSION)
     except ValidationError as error:
         raise ValueError(str(first_misfit(error))) from error
     except OSError as error:
@@ -91,6 +98,45 @@ def read_record(path: Path) -> CellRecord:
     if record.schema_version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise ValueError(f"schema version {record.schema_version}; this release reads {SCHEMA_VERSION}")
     return record
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def validated(model: type[R], content: bytes, version: str) -> R:
+    """Validate a record of `model`; what another minor version of its schema has added to it is left out.
+
+    Raises
+    ------
+    ValidationError
+        If there is anything else wrong with it.
+    """
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        unknown = [each["loc"] for each in error.errors() if each["type"] == "extra_forbidden"]
+        if not unknown or len(unknown) < error.error_count():
+            raise
+        raw = json.loads(content)
+        if str(raw.get("schema_version")).partition(".")[0] != version.partition(".")[0]:
+            raise
+    for *way, key in unknown:
+        reduce(lambda inner, step: inner[step], way, raw).pop(key)
+    return model.model_validate_json(json.dumps(raw))
+
+
+def check_names(cell: Cell) -> None:
+    """Refuse a cell whose record could not be written, as a folder cannot have so long a name.
+
+    Raises
+    ------
+    UserError
+        With the part of the name that is too long.
+    """
+    for what, name in cell:
+        if isinstance(name, str) and len(name.encode()) > NAME_LIMIT:
+            message = f"The name of the {what} is too long for a folder ({len(name)} characters): {name[:60]}..."
+            raise UserError(message, f"Give it fewer settings, or a card of its own; {NAME_LIMIT} bytes are possible.")
 
 
 def find(root: Path, cell: Cell, identity: str) -> CellRecord | None:
@@ -125,19 +171,39 @@ def keep_current(root: Path, record: CellRecord, parts: IdentityParts) -> None:
 def read_records(root: Path, suite: str | None = None) -> tuple[list[CellRecord], list[Problem]]:
     """Read every current record below `root`.
 
-    Superseded records (``seed-N.<identity>.json``) are left out. A file that cannot be read is
-    returned as a `Problem`; the others are still read.
+    Superseded records (``seed-N.<identity>.json``) are left out, and all but one of several of a cell; see
+    `read_noted`. A file that cannot be read is returned as a `Problem`; the others are still read.
+    """
+    records, problems, _ = read_noted(root, suite)
+    return records, problems
+
+
+def read_noted(root: Path, suite: str | None = None) -> tuple[list[CellRecord], list[Problem], list[str]]:
+    """Read as `read_records` does, and say where a cell has several records: a copied folder holds such.
+
+    The one at the cell's own place counts, or else the one that was finished last.
     """
     if not root.is_dir():
         raise UserError(f"No results folder at {root}.", "Run a benchmark first, or name the folder with --results.")
-    records: list[CellRecord] = []
+    by_cell: defaultdict[Path, list[tuple[Path, CellRecord]]] = defaultdict(list)
     problems: list[Problem] = []
     for path in _record_files(root, suite):
         try:
-            records.append(read_record(path))
+            record = read_record(path)
         except ValueError as error:
             problems.append(Problem(path, str(error)))
-    return records, problems
+        else:
+            by_cell[record_path(root, record.cell)].append((path, record))
+    records: list[CellRecord] = []
+    passed_over: list[Path] = []
+    for place, found in by_cell.items():
+        chosen = max(found, key=lambda pair: (pair[0] == place, pair[1].finished))
+        records.append(chosen[1])
+        passed_over += [path for path, record in found if record is not chosen[1]]
+    if not passed_over:
+        return records, problems, []
+    note = f"{len(passed_over)} records are passed over, as their cells have another: {passed_over[0]}"
+    return records, problems, [note + (", ..." if len(passed_over) > 1 else "")]
 
 
 def _record_files(root: Path, suite: str | None) -> Iterator[Path]:

@@ -40,6 +40,8 @@ class LongTable:
         Runs in which methods were timed side by side.
     problems
         Files that could not be read.
+    notes
+        What else is to be known about the files.
     folder
         Where the records were read from, None for a table made in memory; audits are looked for there.
     """
@@ -49,6 +51,7 @@ class LongTable:
     tasks: dict[tuple[str, str], TaskInfo]
     timed: tuple[ThroughputRecord, ...] = ()
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
     folder: Path | None = None
 
 

@@ -1,0 +1,55 @@
+"""What is odd about a cell and known before it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dhrd_bench.contracts import Budget, Example, MethodCard, TaskData
+from dhrd_bench.data.suite import TestSplit
+from dhrd_bench.errors import UserError
+
+TOO_LONG = 4
+"""An input that cannot be cut is kept whole up to this many times the budget's length; beyond, it would take hours."""
+
+
+def rationale_notes(method: str, card: MethodCard, data: TaskData) -> list[str]:
+    """Say that a method which learns from rationales is given none, or not one a row: it is another method then."""
+    with_one = sum(row.rationale is not None for row in data.train)
+    if not card.uses_rationales or with_one == len(data.train):
+        return []
+    note = f"{method}: {with_one} of {len(data.train)} train rows have a rationale"
+    return [note if with_one else f"{note}; it learns from none, as its form without rationales does"]
+
+
+def length_notes(data: TaskData, test: TestSplit, budget: Budget) -> list[str]:
+    """Say how many inputs are longer than the budget allows and have nothing that may be cut.
+
+    A word is at least one token, so the words of what cannot be cut are a lower bound without a tokenizer.
+
+    Raises
+    ------
+    UserError
+        If one is so long that it must not be kept whole.
+    """
+    counts = {example.id: _uncut_words(example) for example in _examples(data, test)}
+    long = {name: words for name, words in counts.items() if words > budget.max_length}
+    if not long:
+        return []
+    worst = max(long, key=lambda name: long[name])
+    message = (
+        f"{len(long)} inputs have more words than the budget's max_length of {budget.max_length} and the prompt names "
+        f"nothing that may be cut (the longest: row {worst!r}, {long[worst]} words)"
+    )
+    if long[worst] > TOO_LONG * budget.max_length:
+        hint = "Name the field that may be cut with 'truncate' in the prompt, or raise max_length of the budget."
+        raise UserError(f"Task {data.card.name!r}: {message}.", hint)
+    return [f"{message}; they are kept whole"]
+
+
+def _examples(data: TaskData, test: TestSplit) -> Iterable[Example]:
+    yield from (row.example for row in (*data.train, *data.dev))
+    yield from test.examples
+
+
+def _uncut_words(example: Example) -> int:
+    return len(example.prompt.before.split()) + len(example.prompt.after.split())
