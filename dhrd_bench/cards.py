@@ -131,9 +131,17 @@ def _text(value: Any) -> str:
         return "{" + ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_text(inner) for inner in value) + "]"
-    if isinstance(value, str) and re.fullmatch(r"[\w./:@-]+", value) and yaml.safe_load(value) == value:
+    if isinstance(value, str) and re.fullmatch(r"[\w./:@-]+", value) and _is_plain(value):
         return value
     return json.dumps(value, ensure_ascii=False)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads `text` as itself; some signs alone, such as a colon, are no YAML at all."""
+    try:
+        return bool(yaml.safe_load(text) == text)
+    except yaml.YAMLError:
+        return False
 
 
 def read_card(cls: type[C], raw: dict[str, Any], path: Path) -> C:

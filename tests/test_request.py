@@ -278,3 +278,10 @@ def test_the_schema_describes_the_committed_records() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     path = next((ROOT / "results").rglob("seed-0.json"))
     jsonschema.validate(json.loads(path.read_text()), record_schema())
+
+
+@pytest.mark.parametrize("text", [":", "@x", "...", "---", "-", "a:b", "yes", "1.0", "plain"])
+def test_a_setting_that_is_no_plain_yaml_is_quoted(text: str) -> None:
+    spelled = canonical("b", Budget(name="b", description=text), Budget(name="b"))
+    assert Reference.parse(str(spelled)) == spelled
+    assert spelled.apply(Budget(name="b"), "Budget").description == text
