@@ -31,7 +31,7 @@ def change(made, update, **where):
 
 
 def at_version(**parts):
-    return lambda record: record.model_copy(update={"parts": record.parts | parts})
+    return lambda record: record.model_copy(update={"parts": record.parts.model_copy(update=parts)})
 
 
 def test_a_whole_grid_leaves_nothing_out():
@@ -112,7 +112,9 @@ def test_versions_are_never_mixed(part, where, kept):
 def test_of_equally_many_versions_the_newest_is_kept():
     made = change(
         fakes.records(seeds=(0, 1)),
-        lambda r: r.model_copy(update={"parts": {"version": "new"}, "finished": "2026-02-01T00:00:00Z"}),
+        lambda r: r.model_copy(
+            update={"parts": r.parts.model_copy(update={"version": "new"}), "finished": "2026-02-01T00:00:00Z"}
+        ),
         seed=1,
     )
     assert {task.seeds for task in chosen(made).grid.tasks} == {(1,)}

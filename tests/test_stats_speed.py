@@ -74,7 +74,26 @@ def test_intervals_of_ratios_hold_the_truth():
                         cells[method, task, seed] = list(run * np.exp(rng.normal(0, 0.2, 12) - 0.02))
             found = Speed(timed_fast(cells)).ratio("a", "b", ["t", "u", "v"])
             hits += found.low <= 3 <= found.high
-        assert 0.90 <= hits / 200 <= 0.99, name
+        # Laps that vary and runs that do not: the interval still allows for runs that do.
+        assert 0.90 <= hits / 200 <= (0.99 if spread_between else 1), name
+
+
+def test_few_seeds_of_few_tasks_are_pooled():
+    """Two seeds of two tasks, runs that differ by 5 %: Monte-Carlo band of 95 % in 400 is 92.5-97."""
+    rng = np.random.default_rng(1)
+    hits, widths = 0, []
+    for _ in range(400):
+        cells = {}
+        for method, pace in (("a", 0.1), ("b", 0.3)):
+            for task in ("t", "u"):
+                for seed in range(2):
+                    run = pace * np.exp(rng.normal(0, 0.05))
+                    cells[method, task, seed] = list(run * np.exp(rng.normal(0, 0.01, 12)))
+        found = Speed(timed_fast(cells)).ratio("a", "b", ["t", "u"])
+        hits += found.low <= 3 <= found.high
+        widths.append(found.high / found.low)
+    assert 0.925 <= hits / 400 <= 0.97
+    assert np.quantile(widths, 0.9) < 2
 
 
 def timed_fast(cells):

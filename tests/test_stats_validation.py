@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dhrd_bench.stats import validate
-from dhrd_bench.stats.intervals import student, variance
+from dhrd_bench.stats.intervals import Part, student, variance
 from dhrd_bench.stats.simulate import SUPERGLUE, Shape, Skill, simulate, truth
 from dhrd_bench.stats.suite import SuiteScores
 from dhrd_bench.stats.validate import BEGIN, END, SCENARIOS, Entry, outside, run, tables
@@ -101,7 +101,7 @@ def test_intervals_use_the_variance_of_the_suite():
     found = suite.variance({t: np.array([-1.0, 1.0]) / len(every) for t in every})
     assert one == student(one.value, found)
     assert found.total == pytest.approx(found.examples + found.seeds)
-    assert variance([], floor=2.0).total == 2.0
+    assert variance([Part(1, 50, 0.0, 0.0, 0.0, floor=2.0)]).total == 2.0
 
 
 def test_the_page_holds_the_tables_of_a_full_run():

@@ -16,6 +16,8 @@ NONE = "–"
 
 def number(value: float, places: int = 1, sign: bool = False) -> str:
     """Return `value` with `places` decimals and a true minus; no minus before a zero."""
+    if math.isinf(value):
+        return (MINUS if value < 0 else "+" if sign else "") + "∞"
     text = f"{abs(value):.{places}f}"
     zero = not any(c in "123456789" for c in text)
     if value < 0 and not zero:

@@ -1,4 +1,4 @@
-"""What a comparison could have found, and what it would take to find what was seen."""
+"""What a comparison could have found, and what it takes to find or exclude a difference of a given size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class Needed:
-    """What would give 80 % power for the difference seen, one thing changed at a time.
+    """What would find a difference of a given size, or exclude it, with 80 % power; one thing changed at a time.
 
     Attributes
     ----------
@@ -33,21 +33,29 @@ def _quantiles(df: float, alpha: float) -> float:
     return float(sum(ndtri(level) if math.isinf(df) else stdtrit(df, level) for level in levels))
 
 
-def detectable(difference: Estimate, alpha: float = 0.05) -> float | None:
+def detectable(difference: Estimate, alpha: float = 0.05, most: float = 100.0) -> float | None:
     """Return the smallest true difference found with 80 % power by a two-sided test at `alpha`.
 
-    ``(t_{1 - alpha/2} + t_{0.8}) * se`` at the discordance and the seed variance seen, uncorrected.
+    ``(t_{1 - alpha/2} + t_{0.8}) * se`` at the discordance and the seed variance seen; None if that is
+    more than `most`, the largest difference there can be.
     """
     if difference.se is None or difference.df is None:
         return None
-    return _quantiles(difference.df, alpha) * difference.se
+    points = _quantiles(difference.df, alpha) * difference.se
+    return points if points <= most else None
 
 
-def needed(difference: float, spread: Variance, seeds: int, alpha: float = 0.05) -> Needed:
-    """Return the seeds or examples that would show `difference` with 80 % power (normal approximation)."""
-    if difference == 0:
-        return Needed(None, None)
-    target = (difference / _quantiles(math.inf, alpha)) ** 2
+def needed(margin: float, spread: Variance, seeds: int, alpha: float = 0.05) -> Needed:
+    """Return the seeds or examples that would decide about a difference of `margin` points with 80 % power.
+
+    To find it, if it is there, takes ``margin >= (z_{1 - alpha/2} + z_{0.8}) * se``; to exclude it by two
+    one-sided tests, if there is none, ``(z_{1 - alpha} + z_{0.9}) * se``. The larger counts (normal
+    approximation). The margin is to be named, not seen: what an observed difference would need is as
+    uncertain as that difference squared.
+    """
+    find = float(ndtri(1 - alpha / 2) + ndtri(POWER))
+    exclude = float(ndtri(1 - alpha) + ndtri((1 + POWER) / 2))
+    target = (margin / max(find, exclude)) ** 2
     by_seed = spread.seeds + spread.interaction
     fixed = spread.examples - spread.interaction
     more_seeds = None
