@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.special import ndtri, stdtrit
 
-from dhrd_bench.stats.intervals import Estimate, Variance
+from dhrd_bench.stats.intervals import Estimate, Part, Variance, variance
 
 POWER = 0.8
 
@@ -63,3 +64,55 @@ def needed(margin: float, spread: Variance, seeds: int, alpha: float = 0.05) -> 
         more_seeds = max(2, math.ceil(seeds * by_seed / (target - fixed)))
     more_examples = spread.examples / (target - spread.seeds) if target > spread.seeds else None
     return Needed(more_seeds, more_examples)
+
+
+# ---------------------------------------------------------------- before anything is run
+
+
+@dataclass(frozen=True)
+class Size:
+    """A task's test set: rows, and clusters of rows that share a text (as many as rows where none do)."""
+
+    name: str
+    rows: int
+    clusters: int
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What is not known before anything is run. The defaults are about what the committed results show.
+
+    Attributes
+    ----------
+    discordance
+        Share of the examples on which one of two methods is right and the other wrong, at one seed.
+    lasting
+        Share of that which is so at every seed; the rest comes and goes with the seed.
+    seed_sd
+        Standard deviation between seeds of a method's score on endless examples, in points.
+    alike
+        Correlation of two rows of a cluster.
+    """
+
+    discordance: float = 0.15
+    lasting: float = 0.5
+    seed_sd: float = 1.0
+    alike: float = 0.05
+
+
+def foreseen(sizes: Sequence[Size], seeds: int, assumed: Assumed) -> Variance:
+    """Return the variance in points squared that two methods' mean difference of accuracies over tasks will have."""
+    return variance([_foreseen(size, seeds, len(sizes), assumed) for size in sizes])
+
+
+def _foreseen(size: Size, seeds: int, tasks: int, assumed: Assumed) -> Part:
+    grown = 1 + (size.rows / size.clusters - 1) * assumed.alike  # what clusters do to the variance of a mean
+    at_one_seed = 100.0**2 * assumed.discordance * grown / size.rows / tasks**2
+    passing = (1 - assumed.lasting) * at_one_seed if seeds > 1 else 0.0
+    return Part(
+        seeds=seeds,
+        clusters=size.clusters,
+        examples=at_one_seed - passing + passing / seeds,
+        interaction=passing,
+        square=2 * (assumed.seed_sd / tasks) ** 2 + passing if seeds > 1 else 0.0,
+    )

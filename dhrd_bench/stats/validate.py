@@ -2,9 +2,10 @@
 
 Every grid has three methods: m0, m1 that is better by a known amount, and m2 that is exactly as good as
 m0 without being the same. How often the 95 % intervals hold the truth is the coverage; how often m2 is
-found to differ from m0 at 5 % is the type-I error. Grids of equal methods show how often anything that
-is printed is a false alarm: a star by task, or a corrected p over the suite. With ``--write docs/statistics.md`` the tables replace
-what stands between the two marks in that file.
+found to differ from m0 at 5 % is the type-I error. Grids of equal methods show how often anything
+printed is a false alarm: a star by task, or a corrected p over the suite.
+
+With ``--write docs/statistics.md`` the tables replace what stands between the two marks in that file.
 """
 
 from __future__ import annotations
@@ -186,8 +187,8 @@ def equals_once(scenario: Equals, shapes: Sequence[Shape], seeds: int, number: i
     correct([tested])
     found = {at: test.significant for at, test in tested.corrected.items()}
     return {
-        (scenario.name, seeds, STARS, "p", "any"): any(yes for (_, task), yes in found.items() if task is not None),
-        (scenario.name, seeds, SUITE_STARS, "p", "any"): any(yes for (_, task), yes in found.items() if task is None),
+        (scenario.name, seeds, STARS, "p", "any"): any(yes for at, yes in found.items() if at[1] is not None),
+        (scenario.name, seeds, SUITE_STARS, "p", "any"): any(yes for at, yes in found.items() if at[1] is None),
     }
 
 
