@@ -8,6 +8,7 @@ from dhrd_bench.report.figures import (
     many,
     number,
     ratio_cell,
+    single_run,
     three_digits,
     verdict_cell,
 )
@@ -69,7 +70,7 @@ def _main_caption(analysis: Analysis, base: str | None, reference: str | None, w
         )
     caption.append("Tied: methods that share a letter were not shown to differ (Holm over all pairs).")
     if reference:
-        caption.append(f"QPS: examples per second; ratio to {reference}.")
+        caption.append(f"QPS: examples per second; ratio to {reference}.{single_run(analysis)}")
     if writes:
         caption.append("Unread: answers that could not be parsed; they count as wrong.")
     return tuple(caption)

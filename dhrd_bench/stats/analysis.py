@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dhrd_bench.stats.cost import COSTS, Cost, cost
 from dhrd_bench.stats.counts import known
-from dhrd_bench.stats.design import Selection
+from dhrd_bench.stats.design import Grid, Selection
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point, points
@@ -160,8 +160,8 @@ def analyse_selection(
     speed = Speed(selection.cells[selection.cells["inference"] != "none"])
     lines = [_line(tested, method, speed, compared, margin) for tested in grids for method in tested.shown]
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
-    notes = [*selection.notes, *_cautions(selection, lines)]
     main = grids[0].suite
+    notes = [*selection.notes, *_contradictions(main), *_cautions(selection, lines, margin)]
     placed = points(main, speed, seed)
     placed = tuple(placed[main.methods.index(line.method)] for line in lines if line.ranked)
     critical = critical_difference(main)
@@ -207,6 +207,25 @@ def _line(tested: TestedGrid, method: int, speed: Speed, compared: int, margin: 
     )
 
 
+def _single(grid: Grid) -> bool:
+    """Return whether every task has a single seed."""
+    return all(len(task.seeds) == 1 for task in grid.tasks)
+
+
+def _contradictions(suite: SuiteScores) -> Iterator[str]:
+    """Yield a sentence for every cell whose recorded metrics are not those of its rows."""
+    for scored in suite.tasks:
+        task = scored.task
+        if not task.given or not known(task.info.metrics):
+            continue
+        recorded = np.mean(list(task.given.values()), axis=0)
+        for m, s in zip(*np.nonzero(~(np.abs(recorded - scored.point) < 0.05)), strict=True):
+            yield (
+                f"{suite.methods[m]} on {task.name}, seed {task.seeds[s]}: its record says {recorded[m, s]:.1f}, its "
+                f"rows say {scored.point[m, s]:.1f}; the rows count."
+            )
+
+
 def _costs(tested: TestedGrid, method: int, versus: Versus | None) -> dict[str, Cost]:
     means = tested.costs[tested.grid.methods[method]]
     base_means = tested.costs[tested.grid.methods[tested.base]] if tested.base is not None else {}
@@ -218,6 +237,8 @@ def _equivalence(
 ) -> dict[str, Equivalence]:
     suite, selection = tested.suite, tested.selection
     claims: dict[str, Equivalence | None] = {}
+    if _single(tested.grid):
+        return {}  # that two trained models are alike says little of two methods
     for other in dict.fromkeys((selection.baseline, selection.reference)):
         if other in suite.methods and other != suite.methods[method]:
             gain = suite.gain(method, suite.methods.index(other))
@@ -258,7 +279,7 @@ def _needed(tested: TestedGrid, method: int, base: int, tasks: Sequence[int], ma
     return needed(points, spread, min(len(tested.grid.tasks[t].seeds) for t in tasks))
 
 
-def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
+def _cautions(selection: Selection, lines: Sequence[Line], margin: float | None) -> list[str]:
     notes = []
     counts = {task.name: len(task.seeds) for task in selection.grid.tasks}
     single = sorted(name for name, count in counts.items() if count == 1)
@@ -269,6 +290,8 @@ def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
             f"One seed{where}: intervals and tests cover the choice of test examples only; they speak of these "
             "trained models, not of the methods."
         )
+    if margin is not None and len(single) == len(counts):
+        notes.append("No test of equivalence: with one seed it would speak of two trained models and two runs only.")
     if few:
         notes.append(
             f"Two seeds on {', '.join(few)}: where seeds differ much, the 95 % intervals of scores hold in about 90 %."
@@ -283,16 +306,15 @@ def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
         notes.append(f"No interval for {', '.join(alone)}: all its test rows belong to one text.")
     if any(line.qps_ratio is not None and line.qps_ratio.low is None for line in lines):
         notes.append("No interval for a QPS ratio where every cell is one batch of one seed.")
-    open_ended = sorted(
-        line.method
+    open_ended = {
+        where
         for line in lines
-        if any(
-            versus and versus.gain and versus.gain.high == math.inf
-            for versus in (line.versus, *(task.versus for task in line.tasks))
-        )
-    )
+        for where, versus in (("the suite", line.versus), *((task.task, task.versus) for task in line.tasks))
+        if versus and versus.gain and versus.gain.high == math.inf
+    }
     if open_ended:
         notes.append(
-            f"A gain of {', '.join(open_ended)} has no upper end (∞): the baseline's score was not shown to be above 0."
+            f"Gains on {', '.join(sorted(open_ended))} may have no upper end (∞): the baseline's score there is too "
+            "uncertain to divide by."
         )
     return notes

@@ -58,7 +58,7 @@ class Scenario:
     rates: tuple[float, ...]
     better: tuple[float, ...]
     seed_sd: float
-    seeds: tuple[int, ...] = (3, 5, 10)
+    seeds: tuple[int, ...] = (2, 3, 5, 10)
     explanation: str = ""
 
 
