@@ -257,7 +257,7 @@ def naive(made, names, draws, rng):
 
     scores, qps = np.zeros(count), np.zeros(count)
     score_cov = np.zeros((count, count))
-    laps, runs, weights = (np.zeros((count, count)) for _ in range(3))
+    runs, weights = (np.zeros((count, count)) for _ in range(2))
     parts = {(i, j): [0.0, 0.0] for i in range(count) for j in range(i)}
     seconds = [sum(r.timing.seconds for t in tasks for r in of(m, t)[0]) for m in names]
     for i, m in enumerate(names):
@@ -279,10 +279,6 @@ def naive(made, names, draws, rng):
             runs_of = of(names[i], t)[0]
             logs.append(np.log([r.timing.seconds for r in runs_of]))
             shares.append(sum(r.timing.seconds for r in runs_of) / seconds[i])
-            for r in runs_of:
-                lap = np.array(r.timing.laps)
-                rest = lap[:, 1] - lap[:, 0] * r.timing.seconds / r.timing.examples
-                laps[i, i] += (rest**2).sum() * len(lap) / (len(lap) - 1) / seconds[i] ** 2
         runs += np.cov(logs) / len(tasks)  # as many seeds everywhere, so the pooled covariance is the mean
         weights += np.outer(shares, shares) / seeds
         score_cov += (examples + clipped(square - mixed) / seeds) / len(tasks) ** 2
@@ -290,10 +286,10 @@ def naive(made, names, draws, rng):
             w = np.zeros(count)
             w[i], w[j] = 1, -1
             sample = (w @ examples @ w) / len(tasks) ** 2
-            whole = max(w @ square @ w, w @ mixed @ w) / seeds / len(tasks) ** 2
+            whole = max(w @ square @ w / seeds / len(tasks) ** 2, min(w @ mixed @ w / seeds / len(tasks) ** 2, sample))
             parts[i, j][0] += sample + max(w @ (square - mixed) @ w, 0) / seeds / len(tasks) ** 2
             parts[i, j][1] += sample**2 / (n - 1) + whole**2 / (seeds - 1)
-    pace_cov = laps + clipped(runs * weights - laps)
+    pace_cov = clipped(runs * weights)
     score_df = min(total**2 / spread for total, spread in parts.values())
     speed = Speed(long_table(made).cells)
     pace_df = min(speed.qps(m, tasks).df for m in names)

@@ -74,8 +74,7 @@ def test_intervals_of_ratios_hold_the_truth():
                         cells[method, task, seed] = list(run * np.exp(rng.normal(0, 0.2, 12) - 0.02))
             found = Speed(timed_fast(cells)).ratio("a", "b", ["t", "u", "v"])
             hits += found.low <= 3 <= found.high
-        # Laps that vary and runs that do not: the interval still allows for runs that do.
-        assert 0.90 <= hits / 200 <= (0.99 if spread_between else 1), name
+        assert 0.90 <= hits / 200 <= 0.99, name
 
 
 def test_few_seeds_of_few_tasks_are_pooled():
@@ -94,6 +93,17 @@ def test_few_seeds_of_few_tasks_are_pooled():
         widths.append(found.high / found.low)
     assert 0.925 <= hits / 400 <= 0.97
     assert np.quantile(widths, 0.9) < 2
+
+
+def test_one_run_is_as_sure_as_its_laps_and_two_as_their_difference():
+    rng = np.random.default_rng(3)
+    laps = {(m, "t", s): list(rng.gamma(20, 0.05, 15)) for m in "ab" for s in (0, 1)}
+    one = Speed(timed_fast({key: value for key, value in laps.items() if key[2] == 0})).ratio("a", "b", ["t"])
+    two = Speed(timed_fast(laps)).ratio("a", "b", ["t"])
+    logs = [np.log(sum(laps["b", "t", s]) / sum(laps["a", "t", s])) for s in (0, 1)]
+    assert two.se == pytest.approx(np.std(logs, ddof=1) / 2**0.5)
+    assert two.df == 1
+    assert one.df == pytest.approx(14)
 
 
 def timed_fast(cells):

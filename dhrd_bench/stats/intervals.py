@@ -103,8 +103,8 @@ def variance(parts: Sequence[Part]) -> Variance:
     over drawn clusters; the first is the mean square between seeds less what of it the interaction
     explains, not below 0. The degrees of freedom (Satterthwaite 1946) count the whole mean square:
     leaving the interaction out of it where it happens to be large makes intervals too short. They count
-    it as no less than the interaction, which it is expected to hold: S seeds that happen to agree have
-    not shown that seeds do not matter, and would otherwise pass for many.
+    it as no less than the interaction's part of `examples`, which it is expected to hold: S seeds that
+    happen to agree have not shown that seeds do not matter, and would otherwise pass for many.
     """
     examples = between = spread = mixed = 0.0
     for part in parts:
@@ -113,8 +113,9 @@ def variance(parts: Sequence[Part]) -> Variance:
         spread += share**2 / max(part.clusters - 1, 1)
         if part.seeds > 1:
             between += max(part.square - part.interaction, 0.0) / part.seeds
-            mixed += min(part.interaction / part.seeds, share)
-            spread += (max(part.square, part.interaction) / part.seeds) ** 2 / (part.seeds - 1)
+            within = min(part.interaction / part.seeds, share)
+            mixed += within
+            spread += max(part.square / part.seeds, within) ** 2 / (part.seeds - 1)
     total = examples + between
     return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > 0 else math.inf)
 

@@ -3,8 +3,8 @@
 QPS of a method is all examples over all seconds of its cells; the ratio of two methods is taken over
 the cells that both have, so it is the ratio of the seconds they need for the same examples. The
 intervals are those of the logarithms. How runs differ is pooled over tasks, as the log seconds of two or
-three seeds say next to nothing by themselves; a run varies at least as much as a bootstrap over blocks of
-its laps (timed batches) says.
+three seeds say next to nothing by themselves. Only where every cell is a single run is it a bootstrap over
+blocks of its laps (timed batches), which knows nothing of how runs differ.
 """
 
 from __future__ import annotations
@@ -111,10 +111,7 @@ class Speed:
         variance that it gives a ratio is that of `ratio`, or more for some of three or more methods.
         """
         found = self._moments(methods, self._shared(methods, tasks))
-        covariance = np.diag(found.laps.sum(axis=0))
-        if found.df:
-            covariance = covariance + covariance_of_differences(found.runs - np.diag(found.laps.sum(axis=0)))
-        return np.asarray(covariance)
+        return covariance_of_differences(found.runs) if found.df else np.diag(found.laps.sum(axis=0))
 
     def _shared(self, methods: Sequence[str], tasks: Sequence[str]) -> list[tuple[str, int]]:
         sides = [self.cells.get(method, {}) for method in methods]
@@ -141,11 +138,13 @@ class Speed:
         """Return the estimate whose logarithm is `value`, a sum of logarithms of QPS with these `signs`."""
         found, sign = self._moments(list(signs), keys), np.array(list(signs.values()))
         laps = found.laps.sum(axis=1)
-        runs = float(sign @ found.runs @ sign)
-        total = max(runs, float(laps.sum()))
+        total, df = float(sign @ found.runs @ sign), float(found.df)
+        if not found.df:
+            total = float(laps.sum())
+            spread = float((laps**2 / np.maximum(found.blocks.min(axis=1) - 1, 1)).sum())
+            df = max(total**2 / spread, 1.0) if spread > 0 else math.inf
         if total <= 0:
             return Estimate(math.exp(value))
-        spread = float((laps**2 / np.maximum(found.blocks.min(axis=1) - 1, 1)).sum()) + runs**2 / max(found.df, 1)
-        df, se = max(total**2 / spread, 1.0), math.sqrt(total)
+        se = math.sqrt(total)
         half = min(quantile(df) * se, 700.0 - abs(value))  # a number beyond that is no number
         return Estimate(math.exp(value), math.exp(value - half), math.exp(value + half), se, df)
