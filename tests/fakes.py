@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dhrd_bench.metrics import METRICS
 from dhrd_bench.results.schema import (
     BackboneIdentity,
     Cell,
@@ -110,7 +111,13 @@ def record(task: FakeTask, method: FakeMethod, seed: int, **changes: Any) -> Cel
     right = luck <= np.quantile(luck, wanted)
     prediction = np.where(right, labels, (labels + own.integers(1, task.classes, task.rows)) % task.classes)
     prediction = np.where(own.random(task.rows) < method.unparsable, -1, prediction)
-    hits = float(100 * np.mean(prediction == labels))
+    together = [str(i // task.per_group) for i in range(task.rows)]
+    metrics = {
+        name: 100 * METRICS[name].measure(prediction, labels, together, task.classes)
+        if name in METRICS
+        else float(100 * np.mean(prediction == labels))
+        for name in task.metrics
+    }
     batches = np.array_split(np.arange(task.rows), max(1, task.rows // 32))
     laps = [(float(len(b)), float(len(b) / method.qps * own.normal(1, 0.05))) for b in batches]
     seconds = sum(s for _, s in laps)
@@ -125,8 +132,8 @@ def record(task: FakeTask, method: FakeMethod, seed: int, **changes: Any) -> Cel
             source="fake", fingerprint="f", rationale_fingerprint="r", rationale_coverage=1.0,
             train_rows=100, dev_rows=10, test_rows=task.rows,
         ),
-        "metrics": dict.fromkeys(task.metrics, hits),
-        "score": hits,
+        "metrics": metrics,
+        "score": float(np.mean(list(metrics.values()))),
         "unparsable": float(np.mean(prediction == -1)),
         "rows": Rows(
             id=task.ids(),

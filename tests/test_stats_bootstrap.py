@@ -104,7 +104,7 @@ def test_the_bootstrap_of_one_seed_agrees_with_scipy():
 def part(seeds, draws, clusters):
     """Take the moments of one method's seeds ``(S,)`` and draws ``(S, R)``."""
     found = Replicates(grid(fakes.SMALL[1:2]).tasks[0], seeds[None], draws[None], np.ones_like(draws))
-    return dataclasses.replace(Scored.of(found).part(np.ones(1)), clusters=clusters)
+    return dataclasses.replace(Scored.of(found).part(np.ones(1)), clusters=clusters, floor=0.0)
 
 
 def test_variance_of_a_crossed_design_is_that_of_its_parts():

@@ -239,7 +239,7 @@ def test_differences_keep_their_variance_or_gain_some(count, seed):
     assert np.linalg.eigvalsh(found).min() > -1e-9
 
 
-def naive(made, names, runs, rng):
+def naive(made, names, draws, rng):
     """Compute the probabilities anew from the records: closed forms, library distributions, plain loops.
 
     Accuracies only. Covariances are pieced together by pairs of methods; no draw is shared with ours.
@@ -250,8 +250,14 @@ def naive(made, names, runs, rng):
         own = sorted((r for r in made if (r.cell.method, r.cell.task) == (method, task)), key=lambda r: r.cell.seed)
         return own, 100.0 * np.array([np.equal(r.rows.label, r.rows.prediction) for r in own])
 
+    def clipped(between):
+        centre = np.eye(count) - 1 / count
+        values, vectors = np.linalg.eigh(centre @ between @ centre)
+        return sum(max(v, 0) * np.outer(u, u) for v, u in zip(values, vectors.T, strict=True))
+
     scores, qps = np.zeros(count), np.zeros(count)
-    score_cov, pace_cov = np.zeros((count, count)), np.zeros((count, count))
+    score_cov = np.zeros((count, count))
+    runs, weights = (np.zeros((count, count)) for _ in range(2))
     parts = {(i, j): [0.0, 0.0] for i in range(count) for j in range(i)}
     seconds = [sum(r.timing.seconds for t in tasks for r in of(m, t)[0]) for m in names]
     for i, m in enumerate(names):
@@ -260,8 +266,8 @@ def naive(made, names, runs, rng):
     for t in tasks:
         outcome = [of(m, t)[1] for m in names]
         seeds, n = outcome[0].shape
+        logs, shares = [], []
         examples, mixed, square = (np.zeros((count, count)) for _ in range(3))
-        laps, share = np.zeros((count, count)), []
         for i in range(count):
             for j in range(count):
                 one, two = outcome[i], outcome[j]
@@ -271,32 +277,24 @@ def naive(made, names, runs, rng):
                     mixed[i, j] += np.cov(*apart, ddof=0)[0, 1] / n / (seeds - 1)
                 square[i, j] = np.cov(one.mean(axis=1), two.mean(axis=1))[0, 1]
             runs_of = of(names[i], t)[0]
-            share.append([seeds * r.timing.seconds / seconds[i] for r in runs_of])
-            for r in runs_of:
-                lap = np.array(r.timing.laps)
-                rest = lap[:, 1] - lap[:, 0] * r.timing.seconds / r.timing.examples
-                small = len(lap) / (len(lap) - 1)
-                laps[i, i] += seeds * (rest**2).sum() * small / seconds[i] ** 2
-        for total, sample, between in (
-            (score_cov, examples, square - mixed),
-            (pace_cov, laps / seeds * small, np.cov(share) - laps),
-        ):
-            centre = np.eye(count) - 1 / count
-            values, vectors = np.linalg.eigh(centre @ between @ centre)
-            clipped = sum(max(v, 0) * np.outer(u, u) for v, u in zip(values, vectors.T, strict=True))
-            weight = len(tasks) ** 2 if total is score_cov else 1
-            total += (sample + clipped / seeds) / weight
+            logs.append(np.log([r.timing.seconds for r in runs_of]))
+            shares.append(sum(r.timing.seconds for r in runs_of) / seconds[i])
+        runs += np.cov(logs) / len(tasks)  # as many seeds everywhere, so the pooled covariance is the mean
+        weights += np.outer(shares, shares) / seeds
+        score_cov += (examples + clipped(square - mixed) / seeds) / len(tasks) ** 2
         for i, j in parts:
             w = np.zeros(count)
             w[i], w[j] = 1, -1
-            sample, whole = (w @ examples @ w) / len(tasks) ** 2, (w @ square @ w) / seeds / len(tasks) ** 2
+            sample = (w @ examples @ w) / len(tasks) ** 2
+            whole = max(w @ square @ w / seeds / len(tasks) ** 2, min(w @ mixed @ w / seeds / len(tasks) ** 2, sample))
             parts[i, j][0] += sample + max(w @ (square - mixed) @ w, 0) / seeds / len(tasks) ** 2
             parts[i, j][1] += sample**2 / (n - 1) + whole**2 / (seeds - 1)
+    pace_cov = clipped(runs * weights)
     score_df = min(total**2 / spread for total, spread in parts.values())
     speed = Speed(long_table(made).cells)
     pace_df = min(speed.qps(m, tasks).df for m in names)
-    score = stats.multivariate_t(scores, score_cov, score_df, allow_singular=True).rvs(runs, random_state=rng)
-    pace = stats.multivariate_t(np.log(qps), pace_cov, pace_df, allow_singular=True).rvs(runs, random_state=rng)
+    score = stats.multivariate_t(scores, score_cov, score_df, allow_singular=True).rvs(draws, random_state=rng)
+    pace = stats.multivariate_t(np.log(qps), pace_cov, pace_df, allow_singular=True).rvs(draws, random_state=rng)
     return np.mean([brute_force(s, p) for s, p in zip(score, pace, strict=True)], axis=0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhrd_bench.report.figures import NONE, estimate_cell, positive_cell, share, three_digits
+from dhrd_bench.report.figures import NONE, estimate_cell, positive_cell, share, single_run, three_digits
 from dhrd_bench.report.layout import Column, Table, TableCell
 from dhrd_bench.stats.analysis import Analysis
 from dhrd_bench.stats.cost import COSTS, Cost
@@ -29,7 +29,7 @@ def accuracy_and_throughput(analysis: Analysis) -> Table:
     caption = [
         "Front: no other method has a score and a QPS that are both at least as high, one of them higher. P(front): "
         "share of joint draws of all scores and QPS in which that is so. QPS: of the runs that were scored, which were "
-        "not timed side by side."
+        f"not timed side by side.{single_run(analysis)}"
     ]
     idle = [point.method for point in analysis.points if point.qps is None]
     if idle:

@@ -138,7 +138,8 @@ def _versus(at: CsvRow, versus: Versus | None) -> Iterator[CsvRow]:
     if versus is None:
         return
     if versus.gain is not None:
-        yield at | {"figure": "gain"} | _estimate(versus.gain) | ({"decision": "unstable"} if versus.unstable else {})
+        open_ended = {"decision": "no upper end"} if versus.gain.high == math.inf else {}
+        yield at | {"figure": "gain"} | _estimate(versus.gain) | open_ended
     yield at | {"figure": "difference"} | _estimate(versus.difference) | _test(versus.test)
     if versus.detectable is not None:
         yield at | {"figure": "detectable", "value": versus.detectable}

@@ -8,6 +8,7 @@ from dhrd_bench.report.figures import (
     many,
     number,
     ratio_cell,
+    single_run,
     three_digits,
     verdict_cell,
 )
@@ -38,8 +39,6 @@ def main_table(analysis: Analysis) -> Table:
             good = bool(versus and versus.test and versus.test.significant)
             absent = TableCell("baseline" if line.method == base else NONE)
             gain = estimate_cell(versus.gain, sign=True, strong=good) if versus else absent
-            if versus and versus.unstable:
-                gain = TableCell(gain.main + "?", gain.detail, gain.strong)
             row += [gain, verdict_cell(versus)]
         row.append(TableCell(line.tied or NONE))
         if base:
@@ -66,11 +65,12 @@ def _main_caption(analysis: Analysis, base: str | None, reference: str | None, w
     if base:
         caption.append(
             f"Gain: 100 × (method − {base}) / {base}. p: no difference to {base}, Holm-corrected over "
-            f"{many(compared, 'method')}. Detectable: smallest true difference in points found with 80 % power."
+            f"{many(compared, 'method')}. Detectable: smallest true difference in points found with 80 % power after "
+            f"that correction; {NONE} where no possible one is."
         )
     caption.append("Tied: methods that share a letter were not shown to differ (Holm over all pairs).")
     if reference:
-        caption.append(f"QPS: examples per second; ratio to {reference}.")
+        caption.append(f"QPS: examples per second; ratio to {reference}.{single_run(analysis)}")
     if writes:
         caption.append("Unread: answers that could not be parsed; they count as wrong.")
     return tuple(caption)
@@ -123,7 +123,10 @@ def gains_by_task(analysis: Analysis) -> Table:
     ]
     if any(cell.main.endswith("?") for row in rows for cell in row[1:]):
         caption.append("? undecidable: too few examples on which the two differ for any outcome to be significant.")
-    caption.append("Detectable: smallest true difference in points found with 80 % power (median over methods).")
+    caption.append(
+        "Detectable: smallest true difference in points found with 80 % power if it is the only one (median over "
+        f"methods); {NONE} where no possible one is."
+    )
     return Table(
         f"Gain over {base} by task",
         (Column("Method", "left"), *(Column(name) for name in names)),

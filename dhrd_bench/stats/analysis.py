@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dhrd_bench.stats.cost import COSTS, Cost, cost
 from dhrd_bench.stats.counts import known
-from dhrd_bench.stats.design import Selection
+from dhrd_bench.stats.design import Grid, Selection
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point, points
@@ -20,9 +21,9 @@ from dhrd_bench.stats.ranking import (
     interquartile_mean,
     probability_of_improvement,
 )
-from dhrd_bench.stats.significance import Test, mcnemar
+from dhrd_bench.stats.significance import ALPHA, Test, mcnemar
 from dhrd_bench.stats.speed import Speed
-from dhrd_bench.stats.suite import UNSTABLE, SuiteScores
+from dhrd_bench.stats.suite import SuiteScores
 from dhrd_bench.stats.tested import TestedGrid, correct
 
 
@@ -33,9 +34,8 @@ class Versus:
     Attributes
     ----------
     gain
-        Relative gain in %, None where the baseline scores 0.
-    unstable
-        Whether the baseline's score is so uncertain that a ratio to it means little.
+        Relative gain in %, None where the baseline scores 0; `high` is infinite where the baseline's score
+        was not shown to be above 0.
     difference
         Method less baseline, in points.
     test
@@ -44,15 +44,15 @@ class Versus:
     flips, crossed
         The two uncorrected p-values of which `test` takes the larger; `crossed` is None for one seed.
     mcnemar
-        Won, lost and exact p over examples; tasks without clusters only.
+        Won, lost and exact p over examples; tasks without clusters and with one seed only.
     detectable
-        Smallest true difference in points found with 80 % power.
+        Smallest true difference in points found with 80 % power after correction; None if that is more
+        than there can be.
     needed
-        What would show the difference seen.
+        What it takes to find or to exclude a difference of the user's margin; None without one.
     """
 
     gain: Estimate | None
-    unstable: bool
     difference: Estimate
     test: Test | None
     flips: float | None
@@ -155,26 +155,27 @@ def analyse_selection(
     grids = [TestedGrid(selection, selection.grid, resamples, seed)]
     grids += [TestedGrid(selection, grid, resamples, seed, only=name) for name, grid in selection.partial.items()]
     correct(grids)
+    compared = sum(len(tested.compared()) for tested in grids)
     # What runs no backbone at test time answers as fast as it is asked: no throughput to compare.
     speed = Speed(selection.cells[selection.cells["inference"] != "none"])
-    lines = [_line(tested, method, speed, margin) for tested in grids for method in tested.shown]
+    lines = [_line(tested, method, speed, compared, margin) for tested in grids for method in tested.shown]
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
-    notes = [*selection.notes, *_cautions(selection, lines)]
     main = grids[0].suite
+    notes = [*selection.notes, *_contradictions(main), *_cautions(selection, lines, margin)]
     placed = points(main, speed, seed)
     placed = tuple(placed[main.methods.index(line.method)] for line in lines if line.ranked)
     critical = critical_difference(main)
     return Analysis(selection, main, speed, tuple(lines), placed, critical, resamples, seed, margin, tuple(notes))
 
 
-def _line(tested: TestedGrid, method: int, speed: Speed, margin: float | None) -> Line:
+def _line(tested: TestedGrid, method: int, speed: Speed, compared: int, margin: float | None) -> Line:
     suite, name = tested.suite, tested.grid.methods[method]
     selection = tested.selection
     cells = selection.cells[(selection.cells["method"] == name) & selection.cells["task"].isin(suite.names)]
     inference = str(cells["inference"].iloc[0])
     base, reference = selection.baseline, selection.reference
     against = None if tested.base == method else tested.base
-    versus = None if against is None else _versus(tested, method, against, None)
+    versus = None if against is None else _versus(tested, method, against, None, compared, margin)
     to_reference = speed.ratio(name, reference, suite.names) if reference not in (None, name) else None
     to_baseline = speed.ratio(name, base, suite.names) if base not in (None, name) else None
     return Line(
@@ -199,11 +200,30 @@ def _line(tested: TestedGrid, method: int, speed: Speed, margin: float | None) -
                 task,
                 len(tested.grid.tasks[t].seeds),
                 suite.score(method, [t]),
-                None if against is None else _versus(tested, method, against, t),
+                None if against is None else _versus(tested, method, against, t, compared, margin),
             )
             for t, task in enumerate(suite.names)
         ),
     )
+
+
+def _single(grid: Grid) -> bool:
+    """Return whether every task has a single seed."""
+    return all(len(task.seeds) == 1 for task in grid.tasks)
+
+
+def _contradictions(suite: SuiteScores) -> Iterator[str]:
+    """Yield a sentence for every cell whose recorded metrics are not those of its rows."""
+    for scored in suite.tasks:
+        task = scored.task
+        if not task.given or not known(task.info.metrics):
+            continue
+        recorded = np.mean(list(task.given.values()), axis=0)
+        for m, s in zip(*np.nonzero(~(np.abs(recorded - scored.point) < 0.05)), strict=True):
+            yield (
+                f"{suite.methods[m]} on {task.name}, seed {task.seeds[s]}: its record says {recorded[m, s]:.1f}, its "
+                f"rows say {scored.point[m, s]:.1f}; the rows count."
+            )
 
 
 def _costs(tested: TestedGrid, method: int, versus: Versus | None) -> dict[str, Cost]:
@@ -217,6 +237,8 @@ def _equivalence(
 ) -> dict[str, Equivalence]:
     suite, selection = tested.suite, tested.selection
     claims: dict[str, Equivalence | None] = {}
+    if _single(tested.grid):
+        return {}  # that two trained models are alike says little of two methods
     for other in dict.fromkeys((selection.baseline, selection.reference)):
         if other in suite.methods and other != suite.methods[method]:
             gain = suite.gain(method, suite.methods.index(other))
@@ -226,29 +248,38 @@ def _equivalence(
     return {claim: test for claim, test in claims.items() if test is not None}
 
 
-def _versus(tested: TestedGrid, method: int, base: int, task: int | None) -> Versus:
+def _versus(
+    tested: TestedGrid, method: int, base: int, task: int | None, compared: int, margin: float | None
+) -> Versus:
     suite = tested.suite
     tasks = suite.every if task is None else [task]
     difference = suite.difference(method, base, tasks)
     uncorrected = tested.test(method, base, task)
-    unit = np.eye(len(suite.methods))
-    spread = suite.variance({t: (unit[method] - unit[base]) / len(tasks) for t in tasks})
-    score = suite.score(base, tasks)
-    seeds = min(len(tested.grid.tasks[t].seeds) for t in tasks)
+    # What passes Holm's or Benjamini and Hochberg's first step passes: the test of a difference that is alone.
+    alpha = ALPHA / (compared * (1 if task is None else len(tested.selection.grid.tasks)))
     return Versus(
         gain=suite.gain(method, base, tasks),
-        unstable=score.value <= 0 or (score.se or 0.0) > UNSTABLE * score.value,
         difference=difference,
         test=tested.corrected.get((method, task)),
         flips=None if uncorrected is None else uncorrected.flips.p,
         crossed=None if uncorrected is None else uncorrected.crossed,
         mcnemar=None if task is None or uncorrected is None else mcnemar(tested.grid.tasks[task], method, base),
-        detectable=detectable(difference),
-        needed=None if spread is None else needed(difference.value, spread, seeds),
+        detectable=detectable(difference, alpha),
+        needed=None if margin is None else _needed(tested, method, base, tasks, margin),
     )
 
 
-def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
+def _needed(tested: TestedGrid, method: int, base: int, tasks: Sequence[int], margin: float) -> Needed | None:
+    """Return what it takes to find or exclude a difference of `margin` % of the baseline's score."""
+    suite, unit = tested.suite, np.eye(len(tested.suite.methods))
+    spread = suite.variance({t: (unit[method] - unit[base]) / len(tasks) for t in tasks})
+    points = margin / 100 * suite.mean(base, tasks)
+    if spread is None or points <= 0:
+        return None
+    return needed(points, spread, min(len(tested.grid.tasks[t].seeds) for t in tasks))
+
+
+def _cautions(selection: Selection, lines: Sequence[Line], margin: float | None) -> list[str]:
     notes = []
     counts = {task.name: len(task.seeds) for task in selection.grid.tasks}
     single = sorted(name for name, count in counts.items() if count == 1)
@@ -259,8 +290,12 @@ def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
             f"One seed{where}: intervals and tests cover the choice of test examples only; they speak of these "
             "trained models, not of the methods."
         )
+    if margin is not None and len(single) == len(counts):
+        notes.append("No test of equivalence: with one seed it would speak of two trained models and two runs only.")
     if few:
-        notes.append(f"Two seeds on {', '.join(few)}: where seeds differ much, the 95 % intervals hold in about 90 %.")
+        notes.append(
+            f"Two seeds on {', '.join(few)}: where seeds differ much, the 95 % intervals of scores hold in about 90 %."
+        )
     unknown = sorted({m for task in selection.grid.tasks for m in task.info.metrics if not known([m])})
     if unknown:
         notes.append(
@@ -271,9 +306,15 @@ def _cautions(selection: Selection, lines: Sequence[Line]) -> list[str]:
         notes.append(f"No interval for {', '.join(alone)}: all its test rows belong to one text.")
     if any(line.qps_ratio is not None and line.qps_ratio.low is None for line in lines):
         notes.append("No interval for a QPS ratio where every cell is one batch of one seed.")
-    shaky = sorted({line.method for line in lines if line.versus and line.versus.unstable})
-    if shaky:
+    open_ended = {
+        where
+        for line in lines
+        for where, versus in (("the suite", line.versus), *((task.task, task.versus) for task in line.tasks))
+        if versus and versus.gain and versus.gain.high == math.inf
+    }
+    if open_ended:
         notes.append(
-            f"The baseline's score is too uncertain for a ratio: take the gains of {', '.join(shaky)} with care."
+            f"Gains on {', '.join(sorted(open_ended))} may have no upper end (∞): the baseline's score there is too "
+            "uncertain to divide by."
         )
     return notes

@@ -42,7 +42,7 @@ class TaskGrid:
     clusters, groups
         ``(n,)`` codes from 0: examples that are resampled, and that are scored by exact match, together.
     given
-        ``(M, S)`` values of each metric as the records state it, 0-100.
+        ``(M, S)`` values of each metric as the records state it, 0-100; none of ours where rows were left out.
     """
 
     name: str

@@ -58,6 +58,8 @@ class Part:
         Variance on drawn clusters of one seed's deviation from that mean, times ``S / (S - 1)``.
     square
         Variance of the seeds' values; 0 for a single seed.
+    floor
+        The least that `examples`, widened by ``C / (C - 1)``, is taken to be.
     """
 
     seeds: int
@@ -65,6 +67,7 @@ class Part:
     examples: float
     interaction: float
     square: float
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,28 +95,27 @@ class Variance:
         return self.examples + self.seeds
 
 
-def variance(parts: Sequence[Part], floor: float = 0.0) -> Variance:
+def variance(parts: Sequence[Part]) -> Variance:
     """Estimate the variance of a sum over tasks of means over seeds.
 
     With seeds crossed with examples the variance of a task's mean is
     ``V_seed / S + V_example / C + V_interaction / (S C)``. The last two are the variance of the mean
     over drawn clusters; the first is the mean square between seeds less what of it the interaction
     explains, not below 0. The degrees of freedom (Satterthwaite 1946) count the whole mean square:
-    leaving the interaction out of it where it happens to be large makes intervals too short.
-
-    Where no draw of clusters changes anything, the variance from the examples is taken to be `floor`.
+    leaving the interaction out of it where it happens to be large makes intervals too short. They count
+    it as no less than the interaction's part of `examples`, which it is expected to hold: S seeds that
+    happen to agree have not shown that seeds do not matter, and would otherwise pass for many.
     """
     examples = between = spread = mixed = 0.0
     for part in parts:
-        share = part.examples * part.clusters / max(part.clusters - 1, 1)
+        share = max(part.examples * part.clusters / max(part.clusters - 1, 1), part.floor)
         examples += share
         spread += share**2 / max(part.clusters - 1, 1)
         if part.seeds > 1:
             between += max(part.square - part.interaction, 0.0) / part.seeds
-            mixed += part.interaction / part.seeds
-            spread += (part.square / part.seeds) ** 2 / (part.seeds - 1)
-    if examples <= 0:
-        examples, mixed = floor, 0.0
+            within = min(part.interaction / part.seeds, share)
+            mixed += within
+            spread += max(part.square / part.seeds, within) ** 2 / (part.seeds - 1)
     total = examples + between
     return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > 0 else math.inf)
 
@@ -129,10 +131,45 @@ def covariance_of_differences(matrix: Floats) -> Floats:
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
 
 
-def student(value: float, spread: Variance) -> Estimate:
-    """Return the interval ``value -+ t * se``."""
-    half = quantile(spread.df) * math.sqrt(spread.total)
-    return Estimate(value, value - half, value + half, math.sqrt(spread.total), spread.df)
+def student(value: float, spread: Variance, most: float = math.inf) -> Estimate:
+    """Return the interval ``value -+ t * se``, cut off at ``-most`` and `most`, beyond which no figure can be."""
+    se = math.sqrt(spread.total)
+    half = quantile(spread.df) * se
+    return Estimate(value, max(value - half, -most), min(value + half, most), se, spread.df)
+
+
+def fieller(value: float, base: float, difference: Variance, below: float, joint: float, least: float) -> Estimate:
+    """Return Fieller's set (1954) for a difference in % of a positive score `base`.
+
+    It holds the ratios r that a t-test of ``difference - r * base = 0`` does not reject, at the
+    difference's degrees of freedom. Where `base` is itself not shown to be above 0 the set has no upper
+    end; of its two branches the one is given on which `base` is positive.
+
+    Parameters
+    ----------
+    value
+        The ratio, in %.
+    below, joint
+        Variance of `base`, and its covariance with the difference.
+    least
+        The lowest ratio there can be.
+    """
+    t2, ratio = quantile(difference.df) ** 2, value / 100.0
+    most = math.sqrt(difference.total * below)
+    joint = min(max(joint, -most), most)  # parts that were cut off at 0 need not fit together
+    # A r^2 - 2 B r + C <= 0
+    a, b = base**2 - t2 * below, ratio * base**2 - t2 * joint
+    c = (ratio * base) ** 2 - t2 * difference.total
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    low, high = least, math.inf
+    if a > 0:
+        low, high = (b - root) / a * 100.0, (b + root) / a * 100.0
+    elif c > 0:  # 0 is outside: the sign of the difference is known, its size is not
+        ends = [(b - root) / a * 100.0, (b + root) / a * 100.0] if a < 0 else [50.0 * c / b]
+        low, high = (max(ends), math.inf) if ratio > 0 else (least, min(ends))
+    low, high = max(low, least), max(high, least)
+    se = math.sqrt(max(difference.total - 2 * ratio * joint + ratio**2 * below, 0.0)) / base * 100.0
+    return Estimate(value, min(low, value), max(high, value), se, difference.df)
 
 
 def wilson(value: float, spread: Variance, clusters: float) -> Estimate:

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.table import LongTable
+from dhrd_bench.stats.counts import known
 from dhrd_bench.stats.design import Grid, Group, Ints, TaskGrid
 
 
@@ -61,7 +62,8 @@ class Pairing:
         cells = [(method, task, seed) for method in methods for seed in seeds]
         keys = {cell: self.key[self.at[cell]] for cell in cells}
         first = keys[cells[0]]
-        if all(np.array_equal(first, other) for other in keys.values()):
+        whole = all(np.array_equal(first, other) for other in keys.values())
+        if whole:
             common = np.unique(first)
         else:
             common = reduce(np.intersect1d, keys.values())
@@ -85,6 +87,7 @@ class Pairing:
             given={
                 name: np.array([self.metrics[cell].get(name, np.nan) for cell in cells]).reshape(shape)
                 for name in info.metrics
+                if whole or not known(info.metrics)
             },
         )
 

@@ -87,8 +87,9 @@ def score_deviations(suite: SuiteScores, at: Sequence[int], rng: np.random.Gener
     None if a metric cannot be resampled.
     """
     methods, tasks = np.array(at), len(suite.tasks)
-    deviations, half_floor = np.zeros((len(at), 1)), 0.0
-    examples, between = (np.zeros((len(at),) * 2) for _ in range(2))
+    deviations = np.zeros((len(at), 1))
+    short, between = (np.zeros((len(at),) * 2) for _ in range(2))
+    pair = np.eye(len(suite.methods))[0] - np.eye(len(suite.methods))[-1]
     for task in suite.tasks:
         if task.drawn is None or task.examples is None:
             return None
@@ -96,17 +97,17 @@ def score_deviations(suite: SuiteScores, at: Sequence[int], rng: np.random.Gener
         widening = clusters / (clusters - 1) / tasks**2
         deviations = deviations + task.drawn[methods] * math.sqrt(widening)
         block = np.ix_(methods, methods)
-        examples += task.examples[block] * widening
+        sd = np.sqrt(np.diag(task.examples[block]))
+        apart = sd[:, None] ** 2 + sd[None] ** 2 - 2 * task.examples[block]
+        short += np.maximum(task.floor(pair) / tasks**2 - apart * widening, 0.0)
         if seeds > 1:
             between += covariance_of_differences(task.square[block] - task.interaction[block]) / seeds / tasks**2
-        half_floor += (100.0 / clusters / tasks) ** 2
     resamples = deviations.shape[1]
     deviations = deviations + _normal(between, resamples, rng)
-    # Two methods that differ on no example: as if one cluster a task had gone either way.
-    sd = np.sqrt(np.diag(examples))
-    apart = sd[:, None] ** 2 + sd[None] ** 2 - 2 * examples
-    twin = ((apart <= 1e-12 * (sd[:, None] + sd[None]) ** 2) & ~np.eye(len(at), dtype=bool)).any(axis=1)
-    deviations = deviations + twin[:, None] * math.sqrt(half_floor) * rng.standard_normal((len(at), resamples))
+    # Two methods that differ on next to no example vary as much as the floor of their difference says.
+    np.fill_diagonal(short, 0.0)
+    noise = np.sqrt(short.max(axis=1, initial=0.0) / 2)
+    deviations = deviations + noise[:, None] * rng.standard_normal((len(at), resamples))
     pairs = [suite.difference(i, j).df or math.inf for i, j in itertools.combinations(at, 2)]
     return np.asarray(deviations * _heavy(min(pairs, default=math.inf), resamples, rng))
 

@@ -15,6 +15,7 @@ from dhrd_bench.errors import UserError, did_you_mean
 from dhrd_bench.results.table import LongTable
 from dhrd_bench.stats.design import Grid, Group, Selection
 from dhrd_bench.stats.pairing import Pairing
+from dhrd_bench.stats.usable import usable
 
 
 def groups(
@@ -164,7 +165,7 @@ def _cells_of(
         f"Failed: {row.method} on {row.task}, seed {row.seed}: {_first_line(row.error)}."
         for row in failed.sort_values(["method", "task", "seed"]).itertuples()
     ]
-    cells = cells[cells["status"] == "ok"]
+    cells = usable(table, group, cells[cells["status"] == "ok"], notes)
     if cells.empty:
         raise UserError(
             f"No finished cell of {group.suite}, {group.backbone}, {group.budget} is left.", " ".join(notes)

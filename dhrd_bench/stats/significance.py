@@ -118,14 +118,16 @@ def sign_flips(differences: Mapping[str, Floats], resamples: int, seed: int) -> 
     dict
         By task, and for the `SUITE` of them all, the tests of the P pairs.
     """
-    flipped = {task: _flipped(part, task, resamples, seed) for task, part in differences.items()}
-    tests = {
-        task: [_flip_test(part[p], flipped[task][:, p]) for p in range(len(part))] for task, part in differences.items()
-    }
+    tests: dict[str, list[Flips]] = {}
+    mean: Floats | float = 0.0
+    for task, part in differences.items():
+        flipped = _flipped(part, task, resamples, seed)
+        tests[task] = [_flip_test(part[p], flipped[:, p]) for p in range(len(part))]
+        flipped /= len(differences)
+        mean = mean + flipped
     if differences:
         together = np.concatenate([part / len(differences) for part in differences.values()], axis=1)
-        mean = np.mean(list(flipped.values()), axis=0)
-        tests[SUITE] = [_flip_test(together[p], mean[:, p]) for p in range(len(together))]
+        tests[SUITE] = [_flip_test(together[p], sums) for p, sums in enumerate(np.asarray(mean).T)]
     return tests
 
 
@@ -161,15 +163,15 @@ def _flip_test(differences: Floats, sums: Floats) -> Flips:
 
 
 def mcnemar(task: TaskGrid, method: int, other: int) -> tuple[int, int, float] | None:
-    """Return (won, lost, exact p) of McNemar's test, the unit being the example.
+    """Return (won, lost, exact p) of McNemar's test of two trained models.
 
-    An example is won if `method` is right at more seeds than `other`; with one seed that is
-    McNemar's table. None where rows come in clusters, as they are then not independent.
+    None where rows come in clusters, as they are then not independent, and with several seeds, whose own
+    variance it does not know of.
     """
-    if task.n_clusters != len(task.labels):
+    if task.n_clusters != len(task.labels) or len(task.seeds) != 1:
         return None
-    right = (task.predictions == task.labels).sum(axis=1)
-    won, lost = int((right[method] > right[other]).sum()), int((right[method] < right[other]).sum())
+    right = task.predictions[:, 0] == task.labels
+    won, lost = int((right[method] & ~right[other]).sum()), int((right[other] & ~right[method]).sum())
     p = min(1.0, 2 * float(bdtr(min(won, lost), won + lost, 0.5))) if won + lost else 1.0
     return won, lost, p
 

@@ -2,9 +2,9 @@
 
 QPS of a method is all examples over all seconds of its cells; the ratio of two methods is taken over
 the cells that both have, so it is the ratio of the seconds they need for the same examples. The
-intervals are those of the logarithms. Their variance is that of a bootstrap over blocks of laps (timed batches)
-within cells, and between seeds as in `dhrd_bench.stats.intervals.variance`: laps are nested in cells, so
-what is called interaction there is the laps' own variance here.
+intervals are those of the logarithms. How runs differ is pooled over tasks, as the log seconds of two or
+three seeds say next to nothing by themselves. Only where every cell is a single run is it a bootstrap over
+blocks of its laps (timed batches), which knows nothing of how runs differ.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from dhrd_bench.stats.design import Floats
-from dhrd_bench.stats.intervals import Estimate, Part, covariance_of_differences, quantile, variance
+from dhrd_bench.stats.design import Floats, Ints
+from dhrd_bench.stats.intervals import Estimate, covariance_of_differences, quantile
 
 BLOCKS = 20
 """Consecutive laps of a cell are merged into at most so many blocks, as neighbours are alike."""
@@ -50,11 +50,30 @@ class _Run:
         return float((rest**2).sum()) * count / max(count - 1, 1), count
 
 
+@dataclass(frozen=True)
+class _Moments:
+    """How the logarithms of the QPS of M methods vary.
+
+    Attributes
+    ----------
+    runs, df
+        ``(M, M)`` covariance of the sums over T tasks, by the differences between seeds, and its degrees of
+        freedom; 0 with a single seed. One relative variance is assumed for all tasks.
+    laps, blocks
+        ``(T, M)`` variance by the laps of each task, and the least number of blocks of a cell.
+    """
+
+    runs: Floats
+    df: int
+    laps: Floats
+    blocks: Ints
+
+
 class Speed:
     """The timed cells of one leaderboard."""
 
     def __init__(self, cells: pd.DataFrame) -> None:
-        timed = cells.dropna(subset=["seconds"])
+        timed = cells[cells["seconds"] > 0]  # what took no time was not timed
         self.cells: dict[str, dict[tuple[str, int], _Run]] = {}
         columns = (timed[name].to_list() for name in ("method", "task", "seed", "examples", "seconds", "laps"))
         for method, task, number, examples, seconds, laps in sorted(zip(*columns, strict=True), key=lambda r: r[:3]):
@@ -91,42 +110,41 @@ class Speed:
         The laps of two methods are independent; what a seed does to all of them alike is left out. The
         variance that it gives a ratio is that of `ratio`, or more for some of three or more methods.
         """
-        shared = self._shared(methods, tasks)
-        total = np.array([[sum(self.cells[m][key].seconds for key in shared)] for m in methods])
-        covariance = np.zeros((len(methods), len(methods)))
-        for task in dict.fromkeys(task for task, _ in shared):
-            runs = [[self.cells[m][key] for key in shared if key[0] == task] for m in methods]
-            count = len(runs[0])
-            seeds = count * np.array([[run.seconds for run in of_method] for of_method in runs]) / total
-            variances = np.array([[run.spread[0] for run in of_method] for of_method in runs])
-            laps = (count**2 * variances / total**2).mean(axis=1)
-            blocks = np.array([min(run.spread[1] for run in of_method) for of_method in runs])
-            covariance += np.diag(laps / count * blocks / np.maximum(blocks - 1, 1))
-            if count > 1:
-                covariance += covariance_of_differences(np.atleast_2d(np.cov(seeds)) - np.diag(laps)) / count
-        return covariance
+        found = self._moments(methods, self._shared(methods, tasks))
+        return covariance_of_differences(found.runs) if found.df else np.diag(found.laps.sum(axis=0))
 
     def _shared(self, methods: Sequence[str], tasks: Sequence[str]) -> list[tuple[str, int]]:
         sides = [self.cells.get(method, {}) for method in methods]
         return [key for key in sides[0] if key[0] in tasks and all(key in side for side in sides)]
 
+    def _moments(self, methods: Sequence[str], keys: Sequence[tuple[str, int]]) -> _Moments:
+        total = np.array([sum(self.cells[m][key].seconds for key in keys) for m in methods])
+        cross, weight = (np.zeros((len(methods),) * 2) for _ in range(2))
+        laps, blocks, df = [], [], 0
+        for task in dict.fromkeys(task for task, _ in keys):
+            runs = [[self.cells[m][key] for key in keys if key[0] == task] for m in methods]
+            seconds = np.array([[run.seconds for run in of_method] for of_method in runs])
+            count = seconds.shape[1]
+            apart = np.log(seconds) - np.log(seconds).mean(axis=1, keepdims=True)
+            cross += apart @ apart.T
+            df += count - 1
+            shares = seconds.sum(axis=1) / total
+            weight += np.outer(shares, shares) / count
+            laps.append([sum(run.spread[0] for run in of_method) for of_method in runs] / total**2)
+            blocks.append([min(run.spread[1] for run in of_method) for of_method in runs])
+        return _Moments(cross / max(df, 1) * weight, df, np.array(laps), np.array(blocks))
+
     def _estimate(self, value: float, signs: Mapping[str, int], keys: Sequence[tuple[str, int]]) -> Estimate:
         """Return the estimate whose logarithm is `value`, a sum of logarithms of QPS with these `signs`."""
-        total = {m: sum(self.cells[m][key].seconds for key in keys) for m in signs}
-        parts = []
-        for task in dict.fromkeys(task for task, _ in keys):
-            runs = [{m: self.cells[m][key] for m in signs} for key in keys if key[0] == task]
-            count = len(runs)
-            seeds = [count * sum(-signs[m] * run.seconds / total[m] for m, run in cell.items()) for cell in runs]
-            laps = [count**2 * sum(run.spread[0] / total[m] ** 2 for m, run in cell.items()) for cell in runs]
-            blocks = min(run.spread[1] for cell in runs for run in cell.values())
-            within = float(np.mean(laps))
-            parts.append(
-                Part(count, blocks, within / count, within, float(np.var(seeds, ddof=1)) if count > 1 else 0.0)
-            )
-        spread = variance(parts)
-        if spread.total <= 0:
+        found, sign = self._moments(list(signs), keys), np.array(list(signs.values()))
+        laps = found.laps.sum(axis=1)
+        total, df = float(sign @ found.runs @ sign), float(found.df)
+        if not found.df:
+            total = float(laps.sum())
+            spread = float((laps**2 / np.maximum(found.blocks.min(axis=1) - 1, 1)).sum())
+            df = max(total**2 / spread, 1.0) if spread > 0 else math.inf
+        if total <= 0:
             return Estimate(math.exp(value))
-        se = math.sqrt(spread.total)
-        half = quantile(spread.df) * se
-        return Estimate(math.exp(value), math.exp(value - half), math.exp(value + half), se, spread.df)
+        se = math.sqrt(total)
+        half = min(quantile(df) * se, 700.0 - abs(value))  # a number beyond that is no number
+        return Estimate(math.exp(value), math.exp(value - half), math.exp(value + half), se, df)

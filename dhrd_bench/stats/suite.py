@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,7 @@ import numpy as np
 from dhrd_bench.metrics import METRICS
 from dhrd_bench.stats.bootstrap import Replicates, resample
 from dhrd_bench.stats.design import Floats, Grid, TaskGrid
-from dhrd_bench.stats.intervals import Estimate, Part, Variance, student, variance, wilson
-
-UNSTABLE = 0.2
-"""A relative gain is flagged where the baseline's standard error is this share of its score."""
+from dhrd_bench.stats.intervals import Estimate, Part, Variance, fieller, student, variance, wilson
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,16 @@ class Scored:
             examples=examples if examples > 1e-12 * size else 0.0,  # the rest of a difference of equals is rounding
             interaction=float(weights @ self.interaction @ weights),
             square=float(weights @ self.square @ weights),
+            floor=self.floor(weights),
         )
+
+    def floor(self, weights: Floats) -> float:
+        """Return the variance that a contrast has at least: as if a row of each of its methods had gone either way.
+
+        Seeing no difference on 56 examples is not having shown that there is none, nor is seeing one on one
+        of them. A cluster stands for the square root of as many rows as it has.
+        """
+        return float((weights**2).sum()) * 100.0**2 / (len(self.task.labels) * self.task.n_clusters)
 
 
 class SuiteScores:
@@ -100,8 +107,8 @@ class SuiteScores:
         spread = self.variance({t: self._unit(method) / len(at) for t in at})
         if spread is None:
             return Estimate(value)
-        if any(METRICS[name].signed for t in at for name in self.tasks[t].task.info.metrics):
-            return student(value, spread)
+        if self._signed(at):
+            return student(value, spread, 100.0)
         clusters = len(at) ** 2 / sum(1 / self.tasks[t].task.n_clusters for t in at)
         return wilson(value, spread, clusters)
 
@@ -110,28 +117,36 @@ class SuiteScores:
         at = tasks or self.every
         value = self.mean(method, at) - self.mean(other, at)
         spread = self.variance({t: (self._unit(method) - self._unit(other)) / len(at) for t in at})
-        return Estimate(value) if spread is None else student(value, spread)
+        return Estimate(value) if spread is None else student(value, spread, self._most(at))
 
     def gain(self, method: int, other: int, tasks: Sequence[int] | None = None) -> Estimate | None:
-        """Return the relative gain ``100 * (method - other) / other``, None where `other` scores 0.
+        """Return the relative gain ``100 * (method - other) / other``, None where `other` scores 0 or less.
 
-        The ratio is linearised at the measured scores (delta method).
+        Its interval is Fieller's set at the difference's degrees of freedom, so that it holds 0 exactly
+        where the interval of the difference does.
         """
         at = tasks or self.every
-        score, base = self.mean(method, at), self.mean(other, at)
+        base = self.mean(other, at)
         if base <= 0:
             return None
-        contrast = 100.0 * (self._unit(method) - score / base * self._unit(other)) / base
-        spread = self.variance({t: contrast / len(at) for t in at})
-        value = 100.0 * (score - base) / base
-        return Estimate(value) if spread is None else student(value, spread)
+        own, others = self._unit(method) / len(at), self._unit(other) / len(at)
+        contrasts = (own - others, others, own)
+        spreads = [self.variance(dict.fromkeys(at, contrast)) for contrast in contrasts]
+        value = 100.0 * (self.mean(method, at) - base) / base
+        difference, below, above = spreads
+        if difference is None or below is None or above is None:
+            return Estimate(value)
+        joint = (above.total - difference.total - below.total) / 2
+        least = -math.inf if self._signed(at) else -100.0
+        return fieller(value, base, difference, below.total, joint, least)
 
     def concentration(self, method: int, other: int, inside: Sequence[int], outside: Sequence[int]) -> Estimate:
         """Return the mean difference on the tasks `inside` less that on the tasks `outside`, in points."""
         value = self.difference(method, other, inside).value - self.difference(method, other, outside).value
         pair = self._unit(method) - self._unit(other)
         spread = self.variance({t: pair / len(inside) for t in inside} | {t: -pair / len(outside) for t in outside})
-        return Estimate(value) if spread is None else student(value, spread)
+        most = self._most(inside) + self._most(outside)
+        return Estimate(value) if spread is None else student(value, spread, most)
 
     def variance(self, contrast: Mapping[int, Floats]) -> Variance | None:
         """Return the variance of a sum over tasks of ``(M,)`` weights times the methods' scores.
@@ -139,15 +154,20 @@ class SuiteScores:
         None if a metric of one of the tasks cannot be resampled.
         """
         parts = []
-        floor = 0.0
         for t, weights in contrast.items():
             part = self.tasks[t].part(weights)
             if part is None:
                 return None
             parts.append(part)
-            if np.count_nonzero(weights) > 1:  # where two methods differ nowhere: as if one cluster had gone either way
-                floor += 2 * (100.0 * float(np.abs(weights).max()) / self.tasks[t].task.n_clusters) ** 2
-        return variance(parts, floor)
+        return variance(parts)
+
+    def _signed(self, tasks: Sequence[int]) -> bool:
+        """Return whether a score can be below 0."""
+        return any(METRICS[name].signed for t in tasks for name in self.tasks[t].task.info.metrics)
+
+    def _most(self, tasks: Sequence[int]) -> float:
+        """Return the largest difference that two methods can have."""
+        return 200.0 if self._signed(tasks) else 100.0
 
     def _unit(self, method: int) -> Floats:
         return np.asarray(np.eye(len(self.methods))[method])

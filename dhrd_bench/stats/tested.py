@@ -26,6 +26,8 @@ from dhrd_bench.stats.significance import (
 )
 from dhrd_bench.stats.suite import SuiteScores
 
+_CHUNK = 1024  # pairs tested at a time: two hundred methods have twenty thousand, each with its resamples
+
 
 @dataclass(frozen=True)
 class Uncorrected:
@@ -58,8 +60,13 @@ class TestedGrid:
         self.base = grid.methods.index(selection.baseline) if selection.baseline in grid.methods else None
         self.pairs = list(itertools.combinations(range(len(grid.methods)), 2))
         self.corrected: dict[tuple[int, int | None], Test] = {}
-        able = {task.name: pair_differences(task, self.pairs) for task in grid.tasks if known(task.info.metrics)}
-        self.flips = sign_flips(able, resamples, seed)
+        able = [task for task in grid.tasks if known(task.info.metrics)]
+        self.flips: dict[str, list[Flips]] = {}
+        for start in range(0, len(self.pairs), _CHUNK):
+            pairs = self.pairs[start : start + _CHUNK]
+            found = sign_flips({task.name: pair_differences(task, pairs) for task in able}, resamples, seed)
+            for name, tests in found.items():
+                self.flips.setdefault(name, []).extend(tests)
         if len(able) < len(grid.tasks):
             self.flips.pop(SUITE, None)
 

@@ -2,8 +2,10 @@
 
 Every grid has three methods: m0, m1 that is better by a known amount, and m2 that is exactly as good as
 m0 without being the same. How often the 95 % intervals hold the truth is the coverage; how often m2 is
-found to differ from m0 at 5 % is the type-I error. With ``--write docs/statistics.md`` the tables replace
-what stands between the two marks in that file.
+found to differ from m0 at 5 % is the type-I error. Grids of equal methods show how often anything
+printed is a false alarm: a star by task, or a corrected p over the suite.
+
+With ``--write docs/statistics.md`` the tables replace what stands between the two marks in that file.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from dhrd_bench.stats.bootstrap import resample
 from dhrd_bench.stats.counts import cluster_counts, influence
+from dhrd_bench.stats.design import Group, Selection
 from dhrd_bench.stats.intervals import bca, percentile
 from dhrd_bench.stats.significance import ALPHA, SUITE, crossed_p, pair_differences, sign_flips
 from dhrd_bench.stats.simulate import SUPERGLUE, Shape, Skill, simulate_grid, truth
 from dhrd_bench.stats.suite import Scored, SuiteScores
+from dhrd_bench.stats.tested import TestedGrid, correct
 
 RESAMPLES = 400
 BEGIN, END = "<!-- validation: begin -->", "<!-- validation: end -->"
@@ -53,7 +58,7 @@ class Scenario:
     rates: tuple[float, ...]
     better: tuple[float, ...]
     seed_sd: float
-    seeds: tuple[int, ...] = (3, 5, 10)
+    seeds: tuple[int, ...] = (2, 3, 5, 10)
     explanation: str = ""
 
 
@@ -86,6 +91,35 @@ class Entry:
         centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         return 100 * (centre - half) / (1 + z * z / n), 100 * (centre + half) / (1 + z * z / n)
 
+
+@dataclass(frozen=True)
+class Equals:
+    """A kind of grid of methods that are equally good.
+
+    Attributes
+    ----------
+    seed_sds
+        Standard deviation of the seed effect by method, the baseline first.
+    rate
+        Probability of a right answer.
+    """
+
+    name: str
+    seed_sds: tuple[float, ...]
+    seeds: tuple[int, ...] = (2, 3, 5, 10)
+    rate: float = 0.80
+
+
+EQUALS = (
+    Equals("two methods", (0.3,) * 2),
+    Equals("equal seed variances", (0.1,) * 5),
+    Equals("equal, seeds differ much", (0.3,) * 5),
+    Equals("only the baseline's seeds differ much", (0.4, 0.1, 0.1, 0.1, 0.1)),
+    Equals("one other's seeds differ much", (0.1, 0.1, 0.1, 0.1, 0.4)),
+    Equals("all different", (0.05, 0.1, 0.2, 0.35, 0.5)),
+)
+
+STARS, SUITE_STARS = "any star by task", "any corrected p over the suite"
 
 Key = tuple[str, int, str, str, str]  # scenario, seeds, figure, way, task
 
@@ -143,6 +177,21 @@ def simulate_once(scenario: Scenario, shapes: Sequence[Shape], seeds: int, numbe
     return hits
 
 
+def equals_once(scenario: Equals, shapes: Sequence[Shape], seeds: int, number: int) -> dict[Key, bool]:
+    """Simulate one grid of equal methods; return whether anything that is printed calls two of them different."""
+    rng = np.random.default_rng([number, seeds, sum(map(ord, scenario.name))])
+    skills = tuple(Skill((scenario.rate,), sd) for sd in scenario.seed_sds)
+    grid = simulate_grid(tuple(shapes), skills, seeds, rng)
+    group, cells = Group("simulated", "", ""), pd.DataFrame({"method": [], "task": [], "seed": []})
+    tested = TestedGrid(Selection(group, grid, {}, cells, "m0", None, ()), grid, RESAMPLES, number)
+    correct([tested])
+    found = {at: test.significant for at, test in tested.corrected.items()}
+    return {
+        (scenario.name, seeds, STARS, "p", "any"): any(yes for at, yes in found.items() if at[1] is not None),
+        (scenario.name, seeds, SUITE_STARS, "p", "any"): any(yes for at, yes in found.items() if at[1] is None),
+    }
+
+
 def _skills(scenario: Scenario) -> tuple[Skill, Skill, Skill]:
     base = Skill(scenario.rates, scenario.seed_sd)
     return base, Skill(scenario.better, scenario.seed_sd), base
@@ -155,23 +204,30 @@ def _seed_flips(suite: SuiteScores, tasks: Sequence[int]) -> float:
     return float((1 + np.sum(np.abs(signs @ cells) >= abs(cells.sum()) - 1e-9)) / (1 + RESAMPLES))
 
 
-def _batch(job: tuple[Scenario, tuple[Shape, ...], int, range]) -> dict[Key, list[int]]:
+def _batch(job: tuple[Scenario | Equals, tuple[Shape, ...], int, range]) -> dict[Key, list[int]]:
     scenario, shapes, seeds, numbers = job
     total: dict[Key, list[int]] = defaultdict(lambda: [0, 0])
     with threadpool_limits(1):  # the processes share the cores, and the matrices are small
         for number in numbers:
-            for key, hit in simulate_once(scenario, shapes, seeds, number).items():
+            if isinstance(scenario, Equals):
+                hits = equals_once(scenario, shapes, seeds, number)
+            else:
+                hits = simulate_once(scenario, shapes, seeds, number)
+            for key, hit in hits.items():
                 total[key][0] += hit
                 total[key][1] += 1
     return dict(total)
 
 
 def run(
-    grids: int, scenarios: Sequence[Scenario] = SCENARIOS, shapes: tuple[Shape, ...] = SUPERGLUE, workers: int = 1
+    grids: int,
+    scenarios: Sequence[Scenario | Equals] = SCENARIOS + EQUALS,
+    shapes: tuple[Shape, ...] = SUPERGLUE,
+    workers: int = 1,
 ) -> dict[Key, Entry]:
     """Simulate `grids` grids for every scenario and number of seeds."""
     for scenario in scenarios:
-        for skill in _skills(scenario):
+        for skill in () if isinstance(scenario, Equals) else _skills(scenario):
             for shape in shapes:
                 truth(shape, skill)  # before forking, so that it is integrated once
     step = max(1, grids // 8)
@@ -199,6 +255,8 @@ def run(
 
 def tables(entries: dict[Key, Entry], grids: int) -> str:
     """Return the results as Markdown."""
+    stars = {key: entry for key, entry in entries.items() if key[2] in (STARS, SUITE_STARS)}
+    entries = {key: entry for key, entry in entries.items() if key not in stars}
     tasks = list(dict.fromkeys(key[4] for key in entries))
     trials = Entry(round(0.95 * grids), grids).band()
     lines = [
@@ -216,6 +274,14 @@ def tables(entries: dict[Key, Entry], grids: int) -> str:
             cells = [_mark(entries[scenario, seeds, figure, way, task], figure) for task in tasks]
             lines.append(f"| {scenario} | {seeds} | {' | '.join(cells)} |")
         lines.append("")
+    if stars:
+        kinds = list(dict.fromkeys((key[0], key[1]) for key in stars))
+        lines += ["**Any false alarm in a table of equal methods, as printed: corrected, at 5 %, in %**", ""]
+        lines += [f"| grid | seeds | {STARS} | {SUITE_STARS} |", "|---|---:|---:|---:|"]
+        for scenario, seeds in kinds:
+            marks = [_mark(stars[scenario, seeds, figure, "p", "any"], "type I") for figure in (STARS, SUITE_STARS)]
+            lines.append(f"| {scenario} | {seeds} | {' | '.join(marks)} |")
+        lines.append("")
     lines += ["**What was chosen over**: lowest, mean and highest entry over the same grids, in %", ""]
     lines += ["| figure | way | lowest | mean | highest |", "|---|---|---:|---:|---:|"]
     for figure, way in dict.fromkeys((key[2], key[3]) for key in entries):
@@ -224,16 +290,19 @@ def tables(entries: dict[Key, Entry], grids: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+CHOSEN = (("score", "t"), ("gain", "t"), ("type I", "p"), (STARS, "p"), (SUITE_STARS, "p"))
+
+
 def outside(entries: dict[Key, Entry]) -> Iterable[Key]:
     """Yield the entries of the chosen ways whose Monte-Carlo band lies outside what is wanted."""
     for key, entry in entries.items():
-        if (key[2], key[3]) in (("score", "t"), ("gain", "t"), ("type I", "p")) and _mark(entry, key[2])[-1] in "↓↑":
+        if (key[2], key[3]) in CHOSEN and _mark(entry, key[2])[-1] in "↓↑":
             yield key
 
 
 def _mark(entry: Entry, figure: str) -> str:
     low, high = entry.band()
-    least, most = (0.0, 5.0) if figure == "type I" else (93.0, 97.0)
+    least, most = (93.0, 97.0) if figure in ("score", "gain") else (0.0, 5.0)
     mark = "↓" if high < least else "↑" if low > most else ""
     return f"{entry.rate:.1f}{mark}"
 
