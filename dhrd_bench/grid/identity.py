@@ -18,6 +18,7 @@ from dhrd_bench.contracts import Budget, Method, MethodCard, MethodParams, TaskD
 from dhrd_bench.data.suite import LoadedTask, TestSplit
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.source import imported_files, read_source, source_digest
+from dhrd_bench.inference.answers import ANSWERS_VERSION
 from dhrd_bench.results.schema import (
     BackboneIdentity,
     IdentityParts,
@@ -86,6 +87,7 @@ def identity_parts(
         "dev": [row.example.id for row in data.dev],
         "test": test.ids,
     }
+    generates = method.card.inference == "generate"
     parts = IdentityParts(
         harness=HARNESS_VERSION,
         suite=suite,
@@ -100,7 +102,8 @@ def identity_parts(
         rationales=loaded.rationale_fingerprint if method.card.uses_rationales else None,
         method=method.identity,
         backbone=backbone,
-        budget=relevant_budget(budget, generates=method.card.inference == "generate"),
+        budget=relevant_budget(budget, generates=generates),
+        answers=ANSWERS_VERSION if generates else None,
         seed=seed,
     )
     return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)
@@ -130,7 +133,8 @@ def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str)
 
 def method_version(parts: IdentityParts) -> str:
     """Return the digest that all cells of one method in a table share."""
-    return digest([parts.method.model_dump(mode="json"), parts.budget.get("decoding")])
+    how = [parts.method.model_dump(mode="json"), parts.budget.get("decoding")]
+    return digest(how if parts.answers is None else [*how, parts.answers])
 
 
 def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:

@@ -34,6 +34,10 @@ from collections.abc import Sequence
 
 from dhrd_bench.contracts import UNPARSABLE, TaskCard
 
+ANSWERS_VERSION = "2"
+"""Version of the grammar above and of how much an LM may write behind the marker; part of the identity of methods
+whose answers are read from text."""
+
 _BOXED = r"\\(?:boxed|fbox)\s*\{"
 _LEAD = re.compile(
     rf"{_BOXED}|\\(?:text|textbf|mathrm|mathbf|underline)\s*\{{|\\[(\[]|</?\w+>"

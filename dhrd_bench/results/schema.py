@@ -168,6 +168,9 @@ class IdentityParts(_Part):
         Digests of the rows that were drawn, and of the rationales if the method reads them.
     budget
         The settings that can change what this method does.
+    answers
+        Version of the grammar by which its answers are read from text; None where none is read, and in
+        records from before the grammar was written down.
     version, data_version, method_version
         Cells of one table share the first, those of one of its tasks the second, those of one of its
         methods the third. They are not part of the identity themselves.
@@ -181,6 +184,7 @@ class IdentityParts(_Part):
     method: MethodIdentity
     backbone: BackboneIdentity
     budget: dict[str, Any]
+    answers: str | None = None
     seed: int
     version: str = ""
     data_version: str = ""
@@ -191,6 +195,8 @@ class IdentityParts(_Part):
         parts = self.model_dump(mode="json", exclude={"version", "data_version", "method_version"})
         if self.backbone.engine is None:  # the reference goes without saying
             del parts["backbone"]["engine"]
+        if self.answers is None:
+            del parts["answers"]
         return parts
 
 
