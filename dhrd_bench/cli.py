@@ -175,6 +175,41 @@ def report(
 
 
 @app.command()
+def power(
+    methods: Methods = None,
+    suite: SuiteName = None,
+    tasks: Tasks = None,
+    backbone: BackboneName = None,
+    budget: BudgetName = None,
+    seeds: Seeds = None,
+    prompt: Prompt = None,
+    data_dir: DataDir = None,
+    include: Include = None,
+    config: Config = None,
+    margin: Annotated[float, typer.Option(help="Difference of two methods, in points, that matters.")] = 2.0,
+    discordance: Annotated[
+        float, typer.Option(help="Share of the examples that one of two methods has right and the other wrong.")
+    ] = 0.15,
+    lasting: Annotated[float, typer.Option(help="Share of that which is so at every seed.")] = 0.5,
+    seed_sd: Annotated[float, typer.Option(help="Standard deviation of a score between seeds, in points.")] = 1.0,
+) -> None:
+    """Say, before anything is run, what differences a request could find."""
+    from dhrd_bench.request import Options, read_request
+
+    options = Options(
+        methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
+        data_dir=data_dir, include=include,
+    )  # fmt: skip
+    request = read_request(config, options)
+    from dhrd_bench.commands.listing import wide_console
+    from dhrd_bench.commands.power import power_command
+    from dhrd_bench.stats.power import Assumed
+
+    assumed = Assumed(discordance=discordance, lasting=lasting, seed_sd=seed_sd)
+    raise typer.Exit(power_command(request, margin, assumed, wide_console()))
+
+
+@app.command()
 def throughput(
     methods: Methods = None,
     suite: SuiteName = None,
