@@ -62,7 +62,7 @@ def _methods() -> list[dict[str, str]]:
 
 
 def _suites() -> list[dict[str, str]]:
-    found = [Suite.named(name) for name in registry.suites]
+    every = [Suite.named(name) for name in registry.suites]
     return [
         {
             "suite": suite.name,
@@ -70,12 +70,12 @@ def _suites() -> list[dict[str, str]]:
             "tasks": ", ".join(suite.task_names()),
             "prompts": ", ".join(suite.prompt_names()),
         }
-        for suite in found
+        for suite in every
     ]
 
 
 def _tasks() -> list[dict[str, str]]:
-    found = [Suite.named(name) for name in registry.suites]
+    every = [Suite.named(name) for name in registry.suites]
     return [
         {
             "suite": suite.name,
@@ -84,7 +84,7 @@ def _tasks() -> list[dict[str, str]]:
             "metrics": ", ".join(task.metrics),
             "licence": task.licence,
         }
-        for suite in found
+        for suite in every
         for name, task in suite.card.tasks.items()
     ]
 

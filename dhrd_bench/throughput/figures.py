@@ -53,27 +53,27 @@ def qps(blocks: Sequence[tuple[float, float]], seed: int = 0) -> Figure:
 
 
 def ratio(
-    own: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], margin: float, seed: int = 0
+    this: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], margin: float, seed: int = 0
 ) -> tuple[Figure, Equivalence | None]:
     """Return QPS over that of `other`, paired by round, and whether it is within `margin` % of 1."""
-    estimate = log_mean(_log_ratios(own, other), seed)
+    estimate = log_mean(_log_ratios(this, other), seed)
     figure = exponential(estimate)
     return figure, ratio_within(Estimate(figure.value, figure.low, figure.high, estimate.se, estimate.df), margin)
 
 
-def sharp(own: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], margin: float) -> bool:
+def sharp(this: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], margin: float) -> bool:
     """Return whether a ratio of exactly 1 would be found to be within half of `margin` % with this spread.
 
     Half of it, so that two equals are found within the whole although the ratio seen is not exactly 1. It does
     not look at that ratio: who stops measuring when this turns true does not favour an outcome.
     """
-    within = ratio_within(replace(log_mean(_log_ratios(own, other), 0), value=1.0), margin / 2)
+    within = ratio_within(replace(log_mean(_log_ratios(this, other), 0), value=1.0), margin / 2)
     return within is not None and within.equivalent <= ALPHA
 
 
-def _log_ratios(own: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> list[float]:
+def _log_ratios(this: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> list[float]:
     # Rounds that only one of them had come last and have no pair.
-    return [math.log((a / s) / (b / t)) for (a, s), (b, t) in zip(own, other, strict=False)]
+    return [math.log((a / s) / (b / t)) for (a, s), (b, t) in zip(this, other, strict=False)]
 
 
 def percentile(latencies: Sequence[float], share: float, block: int = 1, seed: int = 0) -> Figure:
@@ -104,18 +104,18 @@ def held(trials: Sequence[Trial], bound: float, ceiling: float) -> Figure:
     return Figure(value=value, low=low, high=high)
 
 
-def quotient(own: Figure, other: Figure) -> Figure | None:
-    """Return `own` over `other`, measured apart, from the logarithms of both; None if nothing is known of it.
+def quotient(this: Figure, other: Figure) -> Figure | None:
+    """Return `this` over `other`, measured apart, from the logarithms of both; None if nothing is known of it.
 
     The interval joins the two intervals' halves as independent (MOVER; Donner and Zou 2012).
     """
-    if own.value <= 0 or other.value <= 0:
+    if this.value <= 0 or other.value <= 0:
         return None
-    value = own.value / other.value
-    if not (own.low and own.high and other.low and other.high):
+    value = this.value / other.value
+    if not (this.low and this.high and other.low and other.high):
         return Figure(value=value)
-    down = math.hypot(math.log(own.value / own.low), math.log(other.high / other.value))
-    up = math.hypot(math.log(own.high / own.value), math.log(other.value / other.low))
+    down = math.hypot(math.log(this.value / this.low), math.log(other.high / other.value))
+    up = math.hypot(math.log(this.high / this.value), math.log(other.value / other.low))
     return Figure(value=value, low=value * math.exp(-down), high=value * math.exp(up))
 
 

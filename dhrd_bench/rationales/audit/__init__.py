@@ -51,14 +51,14 @@ def audit(
     from dhrd_bench.rationales.rows import load_rows, own_store
 
     limits = thresholds or Thresholds()
-    own = store or own_store(suite)
+    held = store or own_store(suite)
     names = suite.resolve_tasks(tasks)
     if store is not None and tasks is None:
         names = [name for name in names if name in store.tasks()]
     result = Audit(
-        suite=suite.name, origin=_name(own.folder) if own else "in the suite's rows", thresholds=limits, tasks=[]
+        suite=suite.name, origin=_name(held.folder) if held else "in the suite's rows", thresholds=limits, tasks=[]
     )
-    language = read_store_card(own).language if own else "en"
+    language = read_store_card(held).language if held else "en"
     unreachable = "--without-rows" if without_rows else ""
     for name in names:
         progress(name)
@@ -67,16 +67,16 @@ def audit(
             try:
                 loaded = load_rows(suite, name, data_dir, store.folder if store else None)
             except UserError as error:
-                if own is None or data_dir is not None:
+                if held is None or data_dir is not None:
                     raise
                 unreachable = str(error)  # no source has it; trying the others would only take time
-        lines = own.rows(name) if own else inline(suite, loaded)
+        lines = held.rows(name) if held else inline(suite, loaded)
         result.tasks.append(audit_task(name, suite.card.tasks[name], lines, loaded, language, limits))
     if unreachable:
         missing = "coverage, misfits, copying from inputs and from evaluation inputs, for want of the rows"
         result.not_checked.append(f"{missing} ({unreachable})")
-    if own:
-        recipes = make_card(own).recipes
+    if held:
+        recipes = make_card(held).recipes
         seen = {recipe.label_seen for recipe in recipes}
         result.teachers = sorted({recipe.teacher for recipe in recipes})
         result.label_seen = seen.pop() if len(seen) == 1 else None

@@ -32,9 +32,9 @@ def grams(text: str, n: int) -> list[Gram]:
 
 def copied_share(text: str, source: str, n: int) -> float:
     """Return the share of the n-grams of `text` that stand in `source` (0-1)."""
-    own = grams(text, n)
+    every = grams(text, n)
     known = set(grams(source, n))
-    return sum(gram in known for gram in own) / len(own) if own else 0.0
+    return sum(gram in known for gram in every) / len(every) if every else 0.0
 
 
 def contaminated(texts: Sequence[str], inputs: Sequence[str], evaluation: Iterable[str], n: int) -> dict[int, int]:
@@ -49,16 +49,16 @@ def contaminated(texts: Sequence[str], inputs: Sequence[str], evaluation: Iterab
         Position of such a text to the position of the first such evaluation input.
     """
     wanted: dict[Gram, list[int]] = defaultdict(list)
-    for position, (text, own) in enumerate(zip(texts, inputs, strict=True)):
-        for gram in set(grams(text, n)) - set(grams(own, n)):
+    for position, (text, source) in enumerate(zip(texts, inputs, strict=True)):
+        for gram in set(grams(text, n)) - set(grams(source, n)):
             if len(gram) == n:
                 wanted[gram].append(position)
-    found: dict[int, int] = {}
+    copies: dict[int, int] = {}
     for number, other in enumerate(evaluation):
         for gram in grams(other, n):
             for position in wanted.get(gram, ()):
-                found.setdefault(position, number)
-    return found
+                copies.setdefault(position, number)
+    return copies
 
 
 def near_duplicates(texts: Sequence[str], threshold: float) -> list[tuple[int, int, float]]:
@@ -70,11 +70,11 @@ def near_duplicates(texts: Sequence[str], threshold: float) -> list[tuple[int, i
     shingles = [set(grams(text, SHINGLE)) for text in texts]
     index = sketch.MinHashLSH(threshold=threshold * 0.9, num_perm=PERMUTATIONS)
     pairs: list[tuple[int, int, float]] = []
-    for position, (own, minhash) in enumerate(zip(shingles, _minhashes(shingles), strict=True)):
-        if not own:
+    for position, (shingled, minhash) in enumerate(zip(shingles, _minhashes(shingles), strict=True)):
+        if not shingled:
             continue
         for other in sorted(index.query(minhash)):
-            jaccard = len(own & shingles[other]) / len(own | shingles[other])
+            jaccard = len(shingled & shingles[other]) / len(shingled | shingles[other])
             if jaccard >= threshold:
                 pairs.append((other, position, jaccard))
         index.insert(position, minhash)
@@ -101,15 +101,17 @@ def mostly_from(
     index = sketch.MinHashLSHEnsemble(threshold=threshold * 0.9, num_perm=PERMUTATIONS, num_part=8)
     minhashes = _minhashes([known[position] for position in filled])
     index.index((position, minhash, len(known[position])) for position, minhash in zip(filled, minhashes, strict=True))
-    own = [set(grams(text, SHINGLE)) - set(grams(source, SHINGLE)) for text, source in zip(texts, inputs, strict=True)]
-    found: dict[int, int] = {}
-    for position, minhash in enumerate(_minhashes(own)):
+    fresh = [
+        set(grams(text, SHINGLE)) - set(grams(source, SHINGLE)) for text, source in zip(texts, inputs, strict=True)
+    ]
+    copies: dict[int, int] = {}
+    for position, minhash in enumerate(_minhashes(fresh)):
         # A remainder of a few shingles proves nothing: it is held against the whole text.
         size = len(set(grams(texts[position], SHINGLE)))
-        for other in sorted(index.query(minhash, len(own[position]))) if own[position] else ():
-            if len(own[position] & known[other]) / size >= threshold:
-                found.setdefault(position, other)
-    return found
+        for other in sorted(index.query(minhash, len(fresh[position]))) if fresh[position] else ():
+            if len(fresh[position] & known[other]) / size >= threshold:
+                copies.setdefault(position, other)
+    return copies
 
 
 def _minhashes(shingles: Sequence[set[Gram]]) -> list[Any]:

@@ -51,41 +51,41 @@ def audit_task(
     """
     classes = definition.label.names
     known = label_ids(definition)
-    found = TaskAudit(task=name)
-    problems = found.problems
+    audit = TaskAudit(task=name)
+    problems = audit.problems
     used = [line for line in lines if line.usable]
-    found.rejected = dict(Counter(line.rejected for line in lines if line.rejected))
-    found.rationales = len(used)
+    audit.rejected = dict(Counter(line.rejected for line in lines if line.rejected))
+    audit.rationales = len(used)
     if empty := sum(line.rejected is None and not line.usable for line in lines):
         problems.append(Remark(level="error", message=f"{empty} lines have no text."))
     if loaded is not None:
-        used = _join(found, used, loaded, known)
+        used = _join(audit, used, loaded, known)
     labels = [known.get(label_key(line.label)) for line in used]
     if unknown := sum(label is None for label in labels):
         problems.append(
             Remark(level="error", message=f"{unknown} lines have a label that is none of {', '.join(known)}.")
         )
-    found.by_class = {label: labels.count(number) for number, label in enumerate(classes)}
-    for missing in (label for label, count in found.by_class.items() if not count):
-        present = found.rows_by_class is None or found.rows_by_class[missing]
+    audit.by_class = {label: labels.count(number) for number, label in enumerate(classes)}
+    for missing in (label for label, count in audit.by_class.items() if not count):
+        present = audit.rows_by_class is None or audit.rows_by_class[missing]
         if present:
             problems.append(Remark(level="error", message=f"no rationale of the class {missing!r}."))
     if not used:
-        return found
+        return audit
 
     texts = [line.rationale for line in used]
     share = 1 / len(texts)
     counts = [len(text.split()) for text in texts]
-    found.words = Lengths(
+    audit.words = Lengths(
         mean=round(statistics.mean(counts), 1),
         shortest=min(counts),
         median=statistics.median(counts),
         longest=max(counts),
     )
     answers = loaded.card.answers if loaded else ()
-    found.verdicts = share * sum(map(states_verdict, texts))
-    found.names = share * sum(names_label(text, [*classes, *answers]) for text in texts)
-    found.languages = {code: share * count for code, count in Counter(map(language_of, texts)).most_common()}
+    audit.verdicts = share * sum(map(states_verdict, texts))
+    audit.names = share * sum(names_label(text, [*classes, *answers]) for text in texts)
+    audit.languages = {code: share * count for code, count in Counter(map(language_of, texts)).most_common()}
     clusters = {row.id: row.cluster for row in loaded.train} if loaded else {}
     groups = [clusters.get(line.key[0], line.key[0]) for line in used]
     labelled = [place for place, label in enumerate(labels) if label is not None]
@@ -93,14 +93,14 @@ def audit_task(
         [texts[i] for i in labelled], [labels[i] or 0 for i in labelled], [groups[i] for i in labelled]
     )
     if read:
-        found.predictable, found.base_rate = read
+        audit.predictable, audit.base_rate = read
     pairs = near_duplicates(texts, limits.jaccard)
     repeated = {later for earlier, later, _ in pairs if used[earlier].key != used[later].key}
-    found.duplicates = len(repeated)
+    audit.duplicates = len(repeated)
     if loaded is not None:
-        _compare(found, used, loaded, limits)
-    _judge(found, len(texts), limits, language)
-    return found
+        _compare(audit, used, loaded, limits)
+    _judge(audit, len(texts), limits, language)
+    return audit
 
 
 def _judge(audit: TaskAudit, used: int, limits: Thresholds, language: str) -> None:
@@ -119,49 +119,49 @@ def _judge(audit: TaskAudit, used: int, limits: Thresholds, language: str) -> No
         problems.append(Remark(level="warning", message=f"{audit.names:.0%} of the rationales name a class."))
 
 
-def _join(found: TaskAudit, lines: list[Rationale], loaded: LoadedTask, known: dict[str, int]) -> list[Rationale]:
+def _join(audit: TaskAudit, lines: list[Rationale], loaded: LoadedTask, known: dict[str, int]) -> list[Rationale]:
     """Hold `lines` against the train rows and return those that fit."""
     rows = {row.id: row for row in loaded.train}
     fitting: list[Rationale] = []
-    found.mismatched = found.mislabelled = found.absent = 0
+    audit.mismatched = audit.mislabelled = audit.absent = 0
     for line in lines:
         row = rows.get(line.key[0])
         if row is None:
-            found.absent += 1
+            audit.absent += 1
         elif row.input_hash != line.input_sha256_16:
-            found.mismatched += 1
+            audit.mismatched += 1
         elif line.label is not None and known.get(label_key(line.label)) != row.label:
-            found.mislabelled += 1
+            audit.mislabelled += 1
         else:
             fitting.append(line)
     by_class = Counter(row.label for row in loaded.train)
-    found.rows = len(rows)
-    found.covered = len({line.key for line in fitting})
-    found.rows_by_class = {label: by_class[number] for number, label in enumerate(loaded.test.classes)}
-    found.rationale_fingerprint = loaded.rationale_fingerprint
+    audit.rows = len(rows)
+    audit.covered = len({line.key for line in fitting})
+    audit.rows_by_class = {label: by_class[number] for number, label in enumerate(loaded.test.classes)}
+    audit.rationale_fingerprint = loaded.rationale_fingerprint
     for count, what, level in (
-        (found.mismatched, "lines were written for another input (their hash is not the row's).", "error"),
-        (found.mislabelled, "lines carry another label than their row.", "error"),
-        (found.absent, "lines belong to rows that the data do not have.", "warning" if fitting else "error"),
+        (audit.mismatched, "lines were written for another input (their hash is not the row's).", "error"),
+        (audit.mislabelled, "lines carry another label than their row.", "error"),
+        (audit.absent, "lines belong to rows that the data do not have.", "warning" if fitting else "error"),
     ):
         if count:
-            found.problems.append(Remark.model_validate({"level": level, "message": f"{count} {what}"}))
+            audit.problems.append(Remark.model_validate({"level": level, "message": f"{count} {what}"}))
     return fitting
 
 
-def _compare(found: TaskAudit, used: Sequence[Rationale], loaded: LoadedTask, limits: Thresholds) -> None:
+def _compare(audit: TaskAudit, used: Sequence[Rationale], loaded: LoadedTask, limits: Thresholds) -> None:
     """Measure what the rationales share with their own inputs and with evaluation inputs."""
     by_id = {row.id: row.examples[0].example.prompt.text for row in loaded.train}
     texts = [line.rationale for line in used]
     inputs = [by_id[line.key[0]] for line in used]
     evaluation = [example.prompt.text for example in loaded.test.examples]
-    found.copied = statistics.mean(copied_share(text, own, OWN_NGRAM) for text, own in zip(texts, inputs, strict=True))
+    audit.copied = statistics.mean(copied_share(text, own, OWN_NGRAM) for text, own in zip(texts, inputs, strict=True))
     copies = contaminated(texts, inputs, evaluation, limits.ngram)
     copies |= mostly_from(texts, inputs, evaluation, limits.containment)
-    found.contaminated = len(copies)
+    audit.contaminated = len(copies)
     if len(copies) > limits.contamination * len(texts):
         first = min(copies)
         message = (
             f"{len(copies)} of {len(texts)} rationales copy from evaluation inputs (first: row {used[first].key[0]})."
         )
-        found.problems.append(Remark(level="error", message=message))
+        audit.problems.append(Remark(level="error", message=message))
