@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dhrd_bench import plugins, registry
+from dhrd_bench.grid import identity
 from dhrd_bench.grid.identity import HARNESS_VERSION, method_code
 from dhrd_bench.grid.plan import make_plan
 from dhrd_bench.grid.run import run_plan
-from dhrd_bench.grid.source import normal_form, source_digest
+from dhrd_bench.grid.source import normal_form, read_source, source_digest
 from dhrd_bench.progress import Display
 from dhrd_bench.request import RunRequest
 
@@ -118,6 +119,27 @@ def test_the_whole_package_of_an_installed_method_counts(tmp_path: Path, monkeyp
         digests.append(method_code(module.Mine))
         del registry.methods.entries["packaged"]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_bases_of_the_standard_library_do_not_count_and_those_of_a_library_by_their_file(tmp_path: Path) -> None:
+    plain = written(tmp_path / "a")
+    digests = {plain}
+    for name, imports, base in (
+        ("b", "import contextlib", "contextlib.AbstractContextManager"),
+        ("c", "import jinja2", "jinja2.BaseLoader"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        source = METHOD.format(name="mine", imports=imports, doc="", comment="", weight="1.0")
+        (folder / "mine.py").write_text(source.replace("(db.FineTuned)", f"(db.FineTuned, {base})"))
+        with plugins.isolated():
+            plugins.include(folder)
+            read: list[Path] = []
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(identity, "read_source", lambda path: read.append(path) or read_source(path))
+                digests.add(method_code(registry.methods.get("mine")))
+        assert {path.name for path in read} == ({"mine.py"} if name == "b" else {"mine.py", "loaders.py"})
+    assert len(digests) == 3
 
 
 SAMPLE = '''

@@ -169,13 +169,17 @@ def method_code(cls: type[Method]) -> str:
     """
     sources: list[str] = []
     for base in cls.__mro__:
-        if base.__module__ in ("builtins", "abc", "typing") or base.__module__.startswith("dhrd_bench."):
+        room = base.__module__.partition(".")[0]
+        # The standard library differs between versions of Python, and no method is to differ with it.
+        if room in sys.stdlib_module_names or base.__module__.startswith("dhrd_bench."):
             continue
         file = inspect.getsourcefile(base)
-        if file is not None and Path(file).is_file():
-            sources += map(read_source, _with_helpers(Path(file).resolve(), base.__module__))
-        else:
+        if file is None or not Path(file).is_file():
             sources.append(_typed_in(base))
+        elif issubclass(base, Method):
+            sources += map(read_source, _with_helpers(Path(file).resolve(), base.__module__))
+        else:  # what a library lends: its file will do, its whole package has thousands
+            sources.append(read_source(Path(file)))
     return source_digest(sources)
 
 
