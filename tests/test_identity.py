@@ -121,9 +121,17 @@ def test_the_whole_package_of_an_installed_method_counts(tmp_path: Path, monkeyp
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_bases_of_the_standard_library_do_not_count_and_those_of_a_library_by_their_file(tmp_path: Path) -> None:
-    plain = written(tmp_path / "a")
-    digests = {plain}
+def test_bases_of_the_standard_library_do_not_count_and_those_of_a_library_by_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = {written(tmp_path / "a")}
+    read: list[Path] = []
+
+    def watched(path: Path) -> str:
+        read.append(path)
+        return read_source(path)
+
+    monkeypatch.setattr(identity, "read_source", watched)
     for name, imports, base in (
         ("b", "import contextlib", "contextlib.AbstractContextManager"),
         ("c", "import jinja2", "jinja2.BaseLoader"),
@@ -134,10 +142,8 @@ def test_bases_of_the_standard_library_do_not_count_and_those_of_a_library_by_th
         (folder / "mine.py").write_text(source.replace("(db.FineTuned)", f"(db.FineTuned, {base})"))
         with plugins.isolated():
             plugins.include(folder)
-            read: list[Path] = []
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(identity, "read_source", lambda path: read.append(path) or read_source(path))
-                digests.add(method_code(registry.methods.get("mine")))
+            read.clear()
+            digests.add(method_code(registry.methods.get("mine")))
         assert {path.name for path in read} == ({"mine.py"} if name == "b" else {"mine.py", "loaders.py"})
     assert len(digests) == 3
 
