@@ -68,6 +68,15 @@ def test_a_method_that_leaves_the_program_fails_its_cell_only(tmp_path: Path) ->
     assert (odd.error or "").startswith("SystemExit: 0 (odd.py:")
 
 
+@pytest.mark.parametrize("figures", ["rows='many'", "epochs=3"])
+def test_figures_of_the_wrong_kind_cost_their_cell_only(tmp_path: Path, figures: str) -> None:
+    with_method(tmp_path / "p", f"context.train_log.update({figures})")
+    odd, majority = run(plan(tmp_path / "out", methods="odd,majority", seeds="0", tasks="rte"))
+    assert (odd.status, majority.status) == ("failed", "ok")
+    assert figures.partition("=")[0] in (odd.error or "")
+    assert [record.status for record in read_records(tmp_path / "out")[0]] == ["ok", "failed"]
+
+
 def test_numbers_of_other_libraries_are_kept_as_numbers(tmp_path: Path) -> None:
     log = "context.train_log.update(a=np.float32(0.5), b={1: np.arange(2)}, c=float('nan'), d=db)"
     with_method(tmp_path / "p", log, "import numpy as np")

@@ -69,7 +69,14 @@ class Attempt:
 
 
 def make_record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundings: Surroundings) -> CellRecord:
-    """Return the record of `attempt`."""
+    """Return the record of `attempt`; if what the method left is none that can be kept, that of a failed cell."""
+    try:
+        return _record(attempt, backbone, request, surroundings)
+    except Exception as error:  # a plug-in's figures of the wrong kind cost its cell and no other
+        return _record(Attempt(attempt.planned, error), backbone, request, surroundings)
+
+
+def _record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundings: Surroundings) -> CellRecord:
     planned, result = attempt.planned, attempt.result
     card = planned.method.card
     outcome: dict[str, Any] = {"status": "failed", "error": attempt.error}

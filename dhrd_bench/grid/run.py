@@ -82,11 +82,12 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
         display.begin(planned.name)
         attempt = run_cell(planned, backbone, display.step)
         record = make_record(attempt, backbone, plan.request, surroundings)
-        if isinstance(attempt.result, Answered):  # before the record: what has one is never run again
-            _write_texts(record_path(plan.results, planned.cell), planned, attempt.result)
+        answered = attempt.result if isinstance(attempt.result, Answered) and record.status == "ok" else None
+        if answered is not None:  # before the record: what has one is never run again
+            _write_texts(record_path(plan.results, planned.cell), planned, answered)
         write_record(plan.results, record)
-        if isinstance(attempt.result, Answered) and keep is not None:
-            keep(attempt.result.method, planned)
+        if answered is not None and keep is not None:
+            keep(answered.method, planned)
         records.append(record)
         display.end(_outcome(record))
     backbone.reset()
