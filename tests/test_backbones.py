@@ -244,7 +244,7 @@ def test_slots_are_reused_and_rows_do_not_mix(tiny: Backbone) -> None:
 
 
 def test_slots_refuse_more_than_they_hold() -> None:
-    slots = Slots(2, 8, torch.device("cpu"))
+    slots = Slots(2, 8, 1, torch.device("cpu"))
     slots.open([3, 4], 1)
     with pytest.raises(AssertionError):
         slots.open([2], 1)

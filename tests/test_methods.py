@@ -141,7 +141,7 @@ def test_loss_is_the_definition(
 ) -> None:
     made, trained = trainer(name, toy, context, **params)
     assert dict(made.weights()) == pytest.approx(weights)
-    actual = trained.backward([row for rows in trained.train for row in rows])
+    actual = float(trained.backward([row for rows in trained.train for row in rows]))
     assert actual == pytest.approx(slow_loss(toy.train, whole, weights, context, trained.head), rel=1e-4)
 
 
@@ -196,7 +196,7 @@ def test_rows_without_a_rationale_get_none(toy: TaskData, context: Context) -> N
 def test_shuffled_reasoning_loss(toy: TaskData, context: Context) -> None:
     made, trained = trainer("dhrd-shuffle-reasoning", toy, context)
     rows = made.prepare(toy, context).train
-    actual = trained.backward([row for rows in trained.train for row in rows])
+    actual = float(trained.backward([row for rows in trained.train for row in rows]))
     assert actual == pytest.approx(slow_loss(rows, dhrd, {"cls": 1.0, "lm": 1.0}, context, trained.head), rel=1e-4)
 
 
@@ -212,7 +212,7 @@ def test_shuffled_reasoning_and_label(shuffle_class_label: bool, toy: TaskData, 
         label = taken.label if shuffle_class_label else row.label
         return [Text("", x(row) + r(taken) + y(taken), label, input=x(row))]
 
-    actual = trained.backward([row for rows in trained.train for row in rows])
+    actual = float(trained.backward([row for rows in trained.train for row in rows]))
     assert actual == pytest.approx(
         slow_loss(toy.train, whole, {"cls": 1.0, "lm": 1.0}, context, trained.head), rel=1e-4
     )
@@ -238,7 +238,7 @@ def test_permuted_tokens_are_the_row_s_own(toy: TaskData, context: Context) -> N
     def whole(row: LabeledExample) -> list[Text]:
         return [Text("", x(row) + permuted[row.example.id] + y(row), row.label, input=x(row))]
 
-    actual = trained.backward([row for rows in trained.train for row in rows])
+    actual = float(trained.backward([row for rows in trained.train for row in rows]))
     assert actual == pytest.approx(
         slow_loss(toy.train, whole, {"cls": 1.0, "lm": 1.0}, context, trained.head), rel=1e-4
     )

@@ -104,7 +104,7 @@ def test_one_pass_gives_the_loss_of_two(
         start = 1 if scope == "all" else len(x)
         lm.append(F.cross_entropy(logits[start - 1 : -1], torch.tensor(s[start:]), reduction="none"))
     expected = beta * torch.stack(cls).mean() + alpha * torch.cat(lm).mean()
-    actual = made.backward([row for rows in made.train for row in rows])
+    actual = float(made.backward([row for rows in made.train for row in rows]))
     assert actual == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -179,7 +179,7 @@ def test_lora_without_dropout_trains_as_peft_does(toy: TaskData, context: Contex
         kinds = {type(m) for m in here.backbone.model.modules() if "dropout" in type(m).__name__.lower()}
         assert (Dropout in kinds) == (here is context_of_ours)
         made.set_dropout(False)
-        loss = made.backward([row for rows in made.train for row in rows])
+        loss = float(made.backward([row for rows in made.train for row in rows]))
         found.append((loss, [p.grad.clone() for p in made.parameters if p.grad is not None]))
         made.close()
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
@@ -325,5 +325,5 @@ def test_rows_of_another_term_have_their_own_mean(toy: TaskData, context: Contex
             at = row.input_length
             losses.append(F.cross_entropy(logits[at - 1 : -1], torch.tensor(row.ids[at:]), reduction="none"))
         means[term] = torch.cat(losses).mean().item()
-    actual = made.backward([row for rows in made.train for row in rows])
+    actual = float(made.backward([row for rows in made.train for row in rows]))
     assert actual == pytest.approx(0.3 * means["label"] + 0.7 * means["rationale"], rel=1e-4)

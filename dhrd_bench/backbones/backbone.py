@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from dhrd_bench.backbones.layout import Layout
 from dhrd_bench.backbones.packed import PACKED, packed_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import BackboneCard, Context
@@ -91,8 +92,22 @@ class Backbone:
         branches: tuple[int, ...] = (),
         slots: Slots | None = None,
     ) -> Tensor:
-        """Run blocks `start` to `stop` over packed sequences; see `packed_forward`."""
-        return packed_forward(self.model.model, states, lengths, start, stop, branches, slots)
+        """Run blocks `start` to `stop` over packed sequences; see `packed_forward`.
+
+        Parameters
+        ----------
+        branches
+            Lengths of alternative continuations at the end of every sequence, one after the other. Each
+            continues the stem before them as if the others were not there.
+        """
+        layout = Layout.of(lengths, self.device, branches)
+        return self.run(states.to(self.device), layout, start, stop, slots)
+
+    def run(
+        self, states: Tensor, layout: Layout, start: int = 0, stop: int | None = None, slots: Slots | None = None
+    ) -> Tensor:
+        """Run blocks `start` to `stop` over sequences that lie as `layout` says; see `packed_forward`."""
+        return packed_forward(self.model.model, states, layout, start, stop, slots)
 
     @property
     def head_weight(self) -> Tensor:

@@ -8,78 +8,55 @@ sequence do not depend on its neighbours.
 from __future__ import annotations
 
 import copy
-from functools import lru_cache
-from itertools import groupby
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from dhrd_bench.backbones.attention import Scoring, attend
+from dhrd_bench.backbones.layout import Layout
 from dhrd_bench.backbones.slots import Slots
 
 PACKED = "dhrd_packed"
 """Name of the attention function among Hugging Face's; no mask is built for a name it has no mask for."""
 
 
-def _packed_attention(
+def _attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    segments: list[tuple[int, int]] | None = None,
-    branches: tuple[int, ...] = (),
+    *,
+    layout: Layout | None = None,
     slots: Slots | None = None,
-    **_: Any,
+    **settings: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each of ``segments``, runs of (count, length) over ``(1, H, T, D)``.
+    """Causal attention within each sequence of ``layout`` over ``(1, H, T, D)``.
 
-    Each sequence ends in ``branches`` of these lengths, which do not see each other. With ``slots`` the
-    keys and values are kept there; without segments each token continues the sequence of its slot.
+    With ``slots`` the keys and values are kept there; without a layout each token continues the sequence of
+    its slot.
     """
+    scoring = Scoring(
+        settings.get("scaling"),
+        settings.get("dropout", 0.0),
+        settings.get("sliding_window"),
+        settings.get("softcap"),
+    )
     if slots is not None:
         block = int(module.layer_idx)  # type: ignore[arg-type]
-        if segments is None:
-            return slots.attend(block, query[0], key[0], value[0], scaling)[None], None
+        if layout is None:
+            return slots.attend(block, query[0], key[0], value[0], scoring)[None], None
         slots.fill(block, key[0], value[0])
-    assert segments is not None, "packed attention needs the lengths of its sequences"
-    sizes = [count * length for count, length in segments]
-    parts = zip(*(torch.split(tensor[0], sizes, dim=1) for tensor in (query, key, value)), strict=True)
-    outputs: list[Tensor] = []
-    for (count, length), part in zip(segments, parts, strict=True):
-        q, k, v = (p.reshape(p.shape[0], count, length, p.shape[2]).transpose(0, 1) for p in part)
-        mask = _branch_mask(length, branches, q.device) if branches else None
-        attended = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropout, enable_gqa=True
-        )
-        outputs.append(attended.transpose(1, 2).reshape(count * length, query.shape[1], query.shape[3]))
-    return torch.cat(outputs)[None], None
+    assert layout is not None, "packed attention needs to know how its sequences lie"
+    return attend(query[0], key[0], value[0], scoring, layout)[None], None
 
 
-AttentionInterface.register(PACKED, _packed_attention)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _branch_mask(length: int, branches: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return ``(length, length)``: what each position sees. A branch sees the stem and itself."""
-    tail = torch.tensor([number for number, size in enumerate(branches, 1) for _ in range(size)], device=device)
-    branch = torch.cat([tail.new_zeros(length - len(tail)), tail])
-    return ((branch[None] == branch[:, None]) | (branch[None] == 0)).tril()
+AttentionInterface.register(PACKED, _attention)
 
 
 def packed_forward(
-    trunk: Any,
-    states: Tensor,
-    lengths: list[int],
-    start: int = 0,
-    stop: int | None = None,
-    branches: tuple[int, ...] = (),
-    slots: Slots | None = None,
+    trunk: Any, states: Tensor, layout: Layout, start: int = 0, stop: int | None = None, slots: Slots | None = None
 ) -> Tensor:
     """Run blocks ``start`` to ``stop`` of a Hugging Face decoder over packed sequences.
 
@@ -89,13 +66,10 @@ def packed_forward(
         The decoder without LM head (``model.model``).
     states
         ``(T,)`` token ids if `start` is 0, else ``(T, d)`` hidden states after block ``start - 1``.
-    lengths
-        Length of each sequence; they add up to T. Neighbours of equal length share a kernel call.
+    layout
+        How the sequences lie; they add up to T.
     start, stop
         Blocks to run; with `stop` None the final norm is applied, too.
-    branches
-        Lengths of alternative continuations at the end of every sequence, one after the other. Each
-        continues the stem before them as if the others were not there.
     slots
         Where to keep the keys and values, if the sequences are to be continued by `step_forward`.
 
@@ -105,37 +79,31 @@ def packed_forward(
         ``(T, d)`` hidden states.
     """
     part = trunk if start == 0 and stop is None else _part(trunk, start, stop)
-    positions = torch.cat([_positions(length, branches) for length in lengths]).to(states.device)[None]
-    segments = [(len(list(run)), length) for length, run in groupby(lengths)]
     inputs = {"input_ids": states[None]} if start == 0 else {"inputs_embeds": states[None]}
-    output = part(**inputs, position_ids=positions, use_cache=False, segments=segments, branches=branches, slots=slots)
+    output = part(**inputs, position_ids=layout.positions[None], use_cache=False, layout=layout, slots=slots)
     hidden: Tensor = output.last_hidden_state[0]
     return hidden
 
 
-def step_forward(trunk: Any, tokens: Tensor, slots: Slots) -> Tensor:
-    """Run all blocks on one more token of each active sequence in `slots`.
+def step_forward(trunk: Any, tokens: Tensor, slots: Slots, width: int) -> Tensor:
+    """Run all blocks on one more token of each of the first slots.
 
     Parameters
     ----------
     tokens
-        ``(n,)`` token ids, one an active slot.
+        ``(n,)`` token ids, one a slot.
+    width
+        Places of a slot that attention looks at; see `Slots.begin_step`.
 
     Returns
     -------
     Tensor
         ``(n, d)`` hidden states.
     """
-    positions = slots.begin_step()
+    positions = slots.begin_step(len(tokens), width)
     output = trunk(input_ids=tokens[None], position_ids=positions[None], use_cache=False, slots=slots)
     hidden: Tensor = output.last_hidden_state[0]
     return hidden
-
-
-def _positions(length: int, branches: tuple[int, ...]) -> Tensor:
-    """Return each token's place in its own sequence; a branch counts on from the stem."""
-    stem = length - sum(branches)
-    return torch.cat([torch.arange(stem), *(torch.arange(stem, stem + size) for size in branches)])
 
 
 def _part(trunk: Any, start: int, stop: int | None) -> Any:

@@ -10,99 +10,135 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dhrd_bench.backbones.attention import Scoring, capped_attention
+
 
 class Slots:
     """A cache of `count` sequences of up to `capacity` tokens; the active ones come first.
 
     Attributes
     ----------
+    held
+        Tokens that each active slot holds, on the host.
     lengths
-        ``(active,)`` tokens that each active slot holds.
+        ``(count,)`` the same on the device; 0 where a slot is free.
     """
 
-    def __init__(self, count: int, capacity: int, device: torch.device) -> None:
-        self.count, self.capacity, self.device = count, capacity, device
-        self.lengths = torch.zeros(0, dtype=torch.long, device=device)
-        self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
-        self._filling: list[tuple[int, int]] = []
-        self._mask: Tensor | None = None
+    def __init__(self, count: int, capacity: int, depth: int, device: torch.device) -> None:
+        self.count, self.capacity, self.depth, self.device = count, capacity, depth, device
+        self.held: list[int] = []
+        self.lengths = torch.zeros(count, dtype=torch.long, device=device)
+        self._keys: Tensor | None = None
+        self._values: Tensor | None = None
+        self._filling: tuple[Tensor, Tensor, Tensor] | None = None
+        self._width = 0
+        self._seen: Tensor | None = None
+        self._places: Tensor | None = None
 
     @property
     def active(self) -> int:
         """How many slots are in use."""
-        return len(self.lengths)
+        return len(self.held)
 
     def open(self, lengths: list[int], copies: int) -> None:
         """Take new slots for sequences about to be read, `copies` of each."""
-        self._filling = [(self.active + number * copies, length) for number, length in enumerate(lengths)]
-        self._copies = copies
-        fresh = torch.tensor([length for length in lengths for _ in range(copies)], device=self.device)
-        self.lengths = torch.cat([self.lengths, fresh])
+        first = self.active
+        fresh = [length for length in lengths for _ in range(copies)]
+        self.held += fresh
         assert self.active <= self.count
+        self.lengths[first : self.active] = torch.tensor(fresh, device=self.device)
+        # Where each token of the packed sequences goes: slot and place, once a copy.
+        sizes = torch.tensor(lengths)
+        token = torch.arange(int(sizes.sum()))
+        place = token - torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+        slot = first + copies * torch.repeat_interleave(torch.arange(len(lengths)), sizes)
+        slots = torch.cat([slot + copy for copy in range(copies)])
+        self._filling = (
+            token.repeat(copies).to(self.device),
+            slots.to(self.device),
+            place.repeat(copies).to(self.device),
+        )
 
     def fill(self, block: int, key: Tensor, value: Tensor) -> None:
         """Store what `block` computed for the sequences opened last, packed as ``(H, T, D)``."""
-        keys, values = self._storage(block, key)
-        start = 0
-        for slot, length in self._filling:
-            for copy in range(self._copies):
-                keys[slot + copy, :, :length] = key[:, start : start + length]
-                values[slot + copy, :, :length] = value[:, start : start + length]
-            start += length
+        assert self._filling is not None
+        keys, values = self._storage(key, value)
+        token, slot, place = self._filling
+        keys[block, slot, :, place] = key.transpose(0, 1)[token]
+        values[block, slot, :, place] = value.transpose(0, 1)[token]
 
-    def begin_step(self) -> Tensor:
-        """Make room for one more token in each active slot; return their positions ``(active,)``."""
-        positions = self.lengths
-        self.lengths = positions + 1
-        longest = int(self.lengths.max())
-        self._mask = (torch.arange(longest, device=self.device) < self.lengths[:, None])[:, None, None]
+    def begin_step(self, rows: int, width: int) -> Tensor:
+        """Make room for one more token in each of the first `rows` slots; return their positions ``(rows,)``.
+
+        Parameters
+        ----------
+        rows
+            At least the active ones; what a free slot gets counts for nothing.
+        width
+            Places of a slot that attention looks at; at least what the longest active one holds with this token.
+        """
+        positions = self.lengths[:rows].clone()
+        self.lengths[:rows] += 1
+        places = torch.arange(width, device=self.device)
+        self._seen = places <= positions[:, None]
+        self._places = positions[:, None] - places
+        self._width = width
         return positions
 
-    def attend(self, block: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """Append one token to each active slot and attend to all of it.
+    def end_step(self) -> None:
+        """Count the token of a step, which may have been run by a captured graph."""
+        self.held = [length + 1 for length in self.held]
+        if self.active < self.count:
+            self.lengths[self.active :] = 0
+
+    def attend(self, block: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+        """Append one token to each slot of the step and attend to it.
 
         Parameters
         ----------
         query, key, value
-            ``(H, n, D)`` of the n active slots; keys and values may have fewer heads.
+            ``(H, n, D)`` of the n slots; keys and values may have fewer heads.
 
         Returns
         -------
         Tensor
             ``(n, H, D)``.
         """
-        assert self._mask is not None
-        keys, values = self._storage(block, key)
-        rows = torch.arange(self.active, device=self.device)
-        keys[rows, :, self.lengths - 1] = key.transpose(0, 1)
-        values[rows, :, self.lengths - 1] = value.transpose(0, 1)
-        longest = self._mask.shape[-1]
+        assert self._seen is not None
+        assert self._places is not None
+        keys, values = self._storage(key, value)
         heads, count, width = query.shape
+        rows = torch.arange(count, device=self.device)
+        last = self._places[:, 0]
+        keys[block, rows, :, last] = key.transpose(0, 1)
+        values[block, rows, :, last] = value.transpose(0, 1)
+        seen = self._seen if scoring.window is None else self._seen & (self._places < scoring.window)
         # The heads that share keys and values stand as queries of one head: nothing is repeated.
         grouped = query.transpose(0, 1).reshape(count, key.shape[0], heads // key.shape[0], width)
-        attended = F.scaled_dot_product_attention(
-            grouped,
-            keys[: self.active, :, :longest],
-            values[: self.active, :, :longest],
-            attn_mask=self._mask,
-            scale=scaling,
-        )
-        return attended.reshape(count, heads, width)
+        past = keys[block, :count, :, : self._width], values[block, :count, :, : self._width]
+        mask = seen[:, None, None]
+        if scoring.softcap is not None:
+            attended = capped_attention(grouped, *past, mask, scoring)
+        else:
+            attended = F.scaled_dot_product_attention(grouped, *past, attn_mask=mask, scale=scoring.scaling)
+        return attended.reshape(count, heads, value.shape[2])
 
     def close(self, slot: int) -> None:
         """Free `slot`; the last active slot moves there."""
         last = self.active - 1
         if slot != last:
-            length = int(self.lengths[last])
-            for keys, values in self._blocks.values():
-                keys[slot, :, :length] = keys[last, :, :length]
-                values[slot, :, :length] = values[last, :, :length]
-            self.lengths[slot] = self.lengths[last]
-        self.lengths = self.lengths[:-1]
+            length = self.held[last]
+            for store in (self._keys, self._values):
+                if store is not None:
+                    store[:, slot, :, :length] = store[:, last, :, :length]
+            self.held[slot] = length
+            self.lengths[slot] = length
+        self.held.pop()
+        self.lengths[last] = 0
 
-    def _storage(self, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        if block not in self._blocks:
-            shape = (self.count, like.shape[0], self.capacity, like.shape[2])
+    def _storage(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        if self._keys is None or self._values is None:
+            shape = (self.depth, self.count, key.shape[0], self.capacity)
             # Zeros, as what is masked still enters attention with weight 0, and 0 times NaN is NaN.
-            self._blocks[block] = (like.new_zeros(shape), like.new_zeros(shape))
-        return self._blocks[block]
+            self._keys, self._values = key.new_zeros(*shape, key.shape[2]), value.new_zeros(*shape, value.shape[2])
+        return self._keys, self._values

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
+from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.packed import step_forward
+from dhrd_bench.backbones.sizes import sizes_of
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Decoding
 from dhrd_bench.inference.engine import Continuation, Stop
@@ -19,9 +21,11 @@ from dhrd_bench.modeling.batches import packs
 REFILL = 8
 """New prompts are read when this part of the rows is free: one by one they would be read slowly."""
 
-READ_TOKENS = 1024
 REPORT = 8
 """Finished prompts between two reports; each report is a lap of the harness's clock."""
+
+FEWEST, STRETCH = 16, 512
+"""Of recorded steps: the fewest rows, and by what the places that attention looks at grow."""
 
 
 @torch.inference_mode()
@@ -36,9 +40,10 @@ def decode(
 ) -> list[Continuation]:
     """Continue each prompt, `samples` times.
 
-    At most ``decoding.batch_size`` rows are under way. A row that is done leaves at once, and as soon as
-    some have left, the next prompts are read into their slots; nothing is padded. The samples of a
-    prompt are read once. Parameters and result are those of `Engine.continuations`.
+    At most ``decoding.batch_size`` rows are under way, or as many as the device holds with ease where that is more.
+    A row that is done leaves at once, and as soon as some have left, the next prompts are read into their slots;
+    nothing is padded. The samples of a prompt are read once. Parameters and result are those of
+    `Engine.continuations`.
     """
     return _Decoder(backbone, prompts, decoding, stop, seeds, samples, finished).run()
 
@@ -59,9 +64,12 @@ class _Decoder:
         self.results = [Continuation() for _ in prompts for _ in range(samples)]
         # Longest first: the short ones fill the gaps towards the end.
         self.queue = deque(sorted(range(len(prompts)), key=lambda i: -len(prompts[i])))
-        self.width = max(samples, min(decoding.batch_size, samples * len(prompts)))
-        longest = max((len(prompt) for prompt in prompts), default=0)
-        self.slots = Slots(self.width, longest + decoding.max_new_tokens, backbone.device)
+        capacity = max((len(prompt) for prompt in prompts), default=0) + decoding.max_new_tokens
+        self.sizes = sizes_of(backbone)
+        self.width = max(samples, min(self.sizes.slots(decoding.batch_size, capacity), samples * len(prompts)))
+        self.slots = Slots(self.width, capacity, backbone.depth, backbone.device)
+        self.graphs: Graphs[Tensor] = Graphs(backbone.device)
+        self.tokens = torch.zeros(self.width, dtype=torch.long, device=backbone.device)
         self.rows: list[int] = []  # result number of each active slot
         self.streams: dict[int, np.random.Generator] = {}
         self.open_samples = dict.fromkeys(range(len(prompts)), samples)
@@ -78,15 +86,14 @@ class _Decoder:
             tokens = self._advance(logits)
             logits = None
             if self.rows:
-                hidden = step_forward(self.backbone.model.model, tokens, self.slots)
-                logits = self._logits(hidden)
+                logits = self._step(tokens)
         self._report(0)
         return self.results
 
     def _read(self, chosen: list[int]) -> Tensor:
         """Read prompts into free slots; return the logits after each, ``(n * samples, V)``."""
         lasts = []
-        for pack in packs([len(self.prompts[i]) for i in chosen], READ_TOKENS):
+        for pack in packs([len(self.prompts[i]) for i in chosen], self.sizes.pack):
             members = [chosen[place] for place in pack]
             lengths = [len(self.prompts[i]) for i in members]
             self.slots.open(lengths, self.samples)
@@ -100,6 +107,22 @@ class _Decoder:
                     self.rows.append(row)
                     self.streams[row] = np.random.default_rng([self.seeds[i], sample])
         return self._logits(torch.cat(lasts))
+
+    def _step(self, tokens: Tensor) -> Tensor:
+        """Return the logits after one more token of each active row, ``(active, V)``; they hold until the next step."""
+        active, width = self.slots.active, max(self.slots.held) + 1
+        rows = active
+        if self.graphs.on:
+            # Few shapes: some rows and places that count for nothing cost less than another recording.
+            rows = min(self.width, max(FEWEST, 1 << (active - 1).bit_length()))
+            width = min(self.slots.capacity, -(-width // STRETCH) * STRETCH)
+        self.tokens[:active] = tokens
+        logits = self.graphs.run((rows, width), lambda: self._compute(rows, width))
+        self.slots.end_step()
+        return logits[:active]
+
+    def _compute(self, rows: int, width: int) -> Tensor:
+        return self._logits(step_forward(self.backbone.model.model, self.tokens[:rows], self.slots, width))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return torch.nn.functional.linear(hidden, self.backbone.head_weight)

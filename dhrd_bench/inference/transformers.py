@@ -8,13 +8,11 @@ import torch
 import transformers
 from torch import Tensor
 
+from dhrd_bench.backbones.sizes import sizes_of
 from dhrd_bench.contracts import Decoding
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Continuation, Engine, Stop
 from dhrd_bench.modeling.batches import packs
-
-PACK_TOKENS = 1024
-"""Tokens a forward pass. More bring nothing on a CPU; each pack is also one lap of the harness's clock."""
 
 
 class Transformers(Engine):
@@ -31,7 +29,7 @@ class Transformers(Engine):
     def pooled(self, sequences: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
         """Pack the sequences by length; see `Engine.pooled`."""
         device = self.backbone.device
-        for pack in packs([len(ids) for ids in sequences], PACK_TOKENS):
+        for pack in packs([len(ids) for ids in sequences], sizes_of(self.backbone).pack):
             lengths = [len(sequences[i]) for i in pack]
             ids = torch.tensor([token for i in pack for token in sequences[i]], device=device)
             last = torch.tensor(lengths, device=device).cumsum(0) - 1
@@ -48,7 +46,7 @@ class Transformers(Engine):
         """
         branches = tuple(len(answer) - 1 for answer in answers if len(answer) > 1)
         tail = [token for answer in answers for token in answer[:-1]]
-        for pack in packs([len(prompt) + len(tail) for prompt in prompts], PACK_TOKENS):
+        for pack in packs([len(prompt) + len(tail) for prompt in prompts], sizes_of(self.backbone).pack):
             ids = torch.tensor([token for i in pack for token in prompts[i] + tail], device=self.backbone.device)
             lengths = [len(prompts[i]) + len(tail) for i in pack]
             hidden = self.backbone.hidden(ids, lengths, branches=branches)

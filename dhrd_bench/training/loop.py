@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dhrd_bench.backbones.device import synchronise
 from dhrd_bench.contracts import Context, TaskCard, TaskData
 from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.batches import epoch_batches
@@ -71,12 +73,19 @@ def run_epochs(trainer: Trainer, card: TaskCard, context: Context) -> Fitted:
     epochs: list[dict[str, float]] = []
     for epoch in range(budget.epochs):
         losses: list[float] = []
+        under_way: Tensor | None = None
         for batch in epoch_batches(len(trainer.train), budget.batch_size, context.stream("order"), epoch):
             rows = [row for index in batch for row in trainer.train[index]]
-            losses.append(trainer.step(rows))
+            before, under_way = under_way, trainer.step(rows)
             step, tokens = step + 1, tokens + sum(len(row.ids) for row in rows)
-            speed = tokens / (time.perf_counter() - started)
-            context.progress("train", step, trainer.steps, {"loss": losses[-1], "tok/s": speed})
+            if before is not None:  # read only now: reading waits for the device, which has the next step to do
+                losses.append(_finite(before))
+                speed = tokens / (time.perf_counter() - started)
+                context.progress("train", step - 1, trainer.steps, {"loss": losses[-1], "tok/s": speed})
+        assert under_way is not None
+        losses.append(_finite(under_way))
+        speed = tokens / (time.perf_counter() - started)
+        context.progress("train", step, trainer.steps, {"loss": losses[-1], "tok/s": speed})
         figures = {"loss": sum(losses) / len(losses)}
         if trainer.dev:
             scores = trainer.evaluate(trainer.dev)
@@ -89,17 +98,26 @@ def run_epochs(trainer: Trainer, card: TaskCard, context: Context) -> Fitted:
         best.restore(trainer.parameters)
     trainer.set_dropout(False)
     weights, adapters = trainer.tuning.result()
+    synchronise(str(trainer.backbone.device))
+    seconds = time.perf_counter() - started
     context.train_log |= {
         "rows": len(trainer.train),
         "steps": trainer.steps,
         "tokens": tokens,
-        "seconds": time.perf_counter() - started,
+        "seconds": seconds,
         "epochs": epochs,
         "best_epoch": best.epoch if best else budget.epochs,
         "trainable_parameters": sum(parameter.numel() for parameter in trainer.parameters),
         "truncated": trainer.truncated,
     }
     return Fitted(card, weights, adapters, trainer.head_kind, trainer.head)
+
+
+def _finite(loss: Tensor) -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the loss became {value}; lower the learning rate")
+    return value
 
 
 @dataclass(frozen=True)

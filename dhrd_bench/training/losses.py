@@ -26,9 +26,11 @@ class _FrozenLinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), CHUNK):
             piece, target = hidden[start : start + CHUNK], targets[start : start + CHUNK]
             log_probabilities = torch.log_softmax((piece @ weight.T).float(), dim=-1)
-            total -= log_probabilities.gather(1, target[:, None]).sum()
+            counted, place = (target >= 0)[:, None], target.clamp(min=0)[:, None]
+            total -= (log_probabilities.gather(1, place) * counted).sum()
             probabilities = log_probabilities.exp_()
-            probabilities[torch.arange(len(target)), target] -= 1.0
+            probabilities.scatter_add_(1, place, torch.full_like(place, -1.0, dtype=probabilities.dtype))
+            probabilities *= counted
             gradient[start : start + CHUNK] = probabilities.to(weight.dtype) @ weight
         ctx.save_for_backward(gradient)
         return total

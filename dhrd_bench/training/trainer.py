@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,12 +14,16 @@ from torch import Tensor, nn
 from transformers import get_cosine_schedule_with_warmup
 
 from dhrd_bench.backbones import Backbone, backbone_of
-from dhrd_bench.contracts import Context, LabeledExample, TaskData
+from dhrd_bench.backbones.device import deterministic
+from dhrd_bench.backbones.graphs import Graphs
+from dhrd_bench.backbones.sizes import sizes_of
+from dhrd_bench.contracts import Budget, Context, LabeledExample, TaskData
 from dhrd_bench.modeling.batches import packs
 from dhrd_bench.modeling.encode import Encoder, Row
 from dhrd_bench.modeling.heads import HeadKind, classification_head
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.losses import lm_loss_sum
+from dhrd_bench.training.pack import Pack, Size
 from dhrd_bench.training.scores import DevScores
 from dhrd_bench.training.tuning import Tuning
 
@@ -39,6 +44,8 @@ class Trainer:
         Those of all dev rows.
     truncated
         How many inputs had their passage cut.
+    pack_tokens
+        Tokens of a forward pass.
     steps
         Optimiser steps of the whole training, over which the learning rate falls.
     tuning
@@ -67,7 +74,9 @@ class Trainer:
             self.head = classification_head(self.head_kind, self.backbone.width, len(task.card.labels), seed)
             self.head.to(self.backbone.device)
         self.steps = math.ceil(len(self.train) / self.budget.batch_size) * self.budget.epochs
-        self._optimiser = _adamw(self.parameters, self.budget.learning_rate, self.budget.weight_decay)
+        self.pack_tokens = sizes_of(self.backbone).pass_tokens(self.budget.micro_tokens)
+        self._start_recording()
+        self._optimiser = _adamw(self.parameters, self.budget, self.backbone.device)
         warmup = min(self.budget.warmup_steps, self.steps // 2)
         self._schedule = get_cosine_schedule_with_warmup(self._optimiser, warmup, self.steps)
         torch.manual_seed(context.stream("dropout"))
@@ -83,75 +92,100 @@ class Trainer:
         if self.head:
             self.head.train(on)
 
-    def step(self, rows: Sequence[Row]) -> float:
-        """Take one optimiser step on `rows`, with dropout; return the loss before it.
-
-        Raises
-        ------
-        FloatingPointError
-            If the loss is not finite.
-        """
+    def step(self, rows: Sequence[Row]) -> Tensor:
+        """Take one optimiser step on `rows`, with dropout; return the loss before it, ``()``."""
         self.set_dropout(True)
         loss = self.backward(rows)
-        nn.utils.clip_grad_norm_(self.parameters, self.budget.max_grad_norm)
-        self._optimiser.step()
+        self._graphs.run("update", self._update)
         self._schedule.step()
-        self._optimiser.zero_grad(set_to_none=True)
         return loss
 
-    def backward(self, rows: Sequence[Row]) -> float:
-        """Accumulate the gradient of one optimiser step over `rows`; return its loss.
+    def _update(self) -> Tensor:
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.budget.max_grad_norm)
+        self._optimiser.step()
+        # Recorded computations add to the gradients where these lie.
+        self._optimiser.zero_grad(set_to_none=not self._graphs.on)
+        return norm
 
-        Raises
-        ------
-        FloatingPointError
-            If the loss is not finite.
+    def backward(self, rows: Sequence[Row]) -> Tensor:
+        """Accumulate the gradient of one optimiser step over `rows`; return its loss, ``()``.
+
+        A step that does not fit into the device's memory is done again in packs of half the size.
         """
+        while True:
+            try:
+                return self._backward(rows)
+            except torch.OutOfMemoryError:
+                if self.pack_tokens <= max(len(row.ids) for row in rows):
+                    raise
+                self.pack_tokens //= 2
+            self._start_recording()
+            torch.cuda.empty_cache()
+
+    def _backward(self, rows: Sequence[Row]) -> Tensor:
         totals: dict[str, int] = {}
         for row in rows:
             if row.label is not None:
                 totals["cls"] = totals.get("cls", 0) + 1
             totals[row.term] = totals.get(row.term, 0) + len(row.targets)
-        loss_sum = 0.0
-        for pack in packs([len(row.ids) for row in rows], self.budget.micro_tokens):
-            chosen = [rows[i] for i in pack]
+        scales = {term: weight / totals[term] for term, weight in self.weights.items() if totals.get(term)}
+        losses = []
+        for chosen in self._packs(rows):
+            pack = self._pack(chosen, scales)
+            if self._graphs.on and pack.layout.ragged is not None:
+                losses.append(self._recorded(pack))
+            else:
+                losses.append(self._pass(pack))
+        return torch.stack(losses).sum()
+
+    def _recorded(self, pack: Pack) -> Tensor:
+        """Return the loss of a pass that is recorded for packs of about this size."""
+        size = next((size for size in self._buffers if size.serves(pack.size)), pack.size.rounded())
+        padded = pack.padded(size)
+        buffer = self._buffers.setdefault(size, padded)
+        if buffer is not padded:
+            buffer.copy_(padded)
+        return self._graphs.run(size, lambda: self._pass(buffer)).clone()
+
+    def _pass(self, pack: Pack) -> Tensor:
+        """Run a pack forward and backward; return its share of the loss."""
+        with deterministic(self.backbone.device):
             with _autocast(self.backbone):
-                hidden = self.hidden(chosen)
-                loss = self._loss(hidden, chosen, totals)
+                loss = self._loss(self._run(pack), pack)
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
-            loss_sum += float(loss.detach())
-        if not math.isfinite(loss_sum):
-            raise FloatingPointError(f"the loss became {loss_sum}; lower the learning rate")
-        return loss_sum
+        return loss.detach()
+
+    def _start_recording(self) -> None:
+        """Forget what was recorded, and any gradient."""
+        self._graphs: Graphs[Tensor] = Graphs(self.backbone.device)
+        self._buffers: dict[Size, Pack] = {}
+        for parameter in self.parameters:
+            parameter.grad = torch.zeros_like(parameter) if self._graphs.on else None
+
+    def _packs(self, rows: Sequence[Row]) -> list[list[Row]]:
+        return [[rows[i] for i in pack] for pack in packs([len(row.ids) for row in rows], self.pack_tokens)]
+
+    def _pack(self, rows: Sequence[Row], scales: Mapping[str, float]) -> Pack:
+        frozen = self.tuning.frozen_blocks
+        states = input_states(self.backbone, rows, frozen, self.pack_tokens) if frozen else None
+        return Pack.of(rows, self.backbone.device, scales, states)
+
+    def _run(self, pack: Pack) -> Tensor:
+        frozen = self.tuning.frozen_blocks
+        return pack.states if frozen == self.backbone.depth else self.backbone.run(pack.states, pack.layout, frozen)
 
     def hidden(self, rows: Sequence[Row]) -> Tensor:
         """Return the states ``(T, d)`` of `rows`, end to end, after the final norm."""
-        frozen = self.tuning.frozen_blocks
-        states = input_states(self.backbone, rows, frozen, self.budget.micro_tokens)
-        if frozen == self.backbone.depth:
-            return states
-        return self.backbone.hidden(states, [len(row.ids) for row in rows], frozen)
+        return self._run(self._pack(rows, {}))
 
-    def _loss(self, hidden: Tensor, rows: Sequence[Row], totals: dict[str, int]) -> Tensor:
-        offsets = _offsets(rows)
+    def _loss(self, hidden: Tensor, pack: Pack) -> Tensor:
         loss = hidden.new_zeros((), dtype=torch.float32)
-        labelled = [
-            (o + row.input_length - 1, row.label) for o, row in zip(offsets, rows, strict=True) if row.label is not None
-        ]
-        if labelled and self.head is not None:
-            logits = self.logits(hidden[[position for position, _ in labelled]])
-            labels = torch.tensor([label for _, label in labelled], device=hidden.device)
-            loss = loss + self.weights["cls"] / totals["cls"] * F.cross_entropy(logits, labels, reduction="sum")
-        for term in {row.term for row in rows} & set(self.weights):
-            pairs = [
-                (o + t - 1, row.ids[t])
-                for o, row in zip(offsets, rows, strict=True)
-                if row.term == term
-                for t in row.targets
-            ]
-            if pairs:
-                loss = loss + self.weights[term] / totals[term] * self._lm(hidden, pairs)
+        if len(pack.pooled):
+            summed = F.cross_entropy(self.logits(hidden[pack.pooled]), pack.labels, reduction="sum")
+            loss = loss + pack.scales[0] * summed
+        for number, (positions, targets) in enumerate(pack.terms.values(), 1):
+            loss = loss + pack.scales[number] * self._lm(hidden[positions], targets)
         return loss
 
     def logits(self, pooled: Tensor) -> Tensor:
@@ -161,38 +195,42 @@ class Trainer:
             logits: Tensor = self.head(pooled.float())
         return logits
 
-    def _lm(self, hidden: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
-        positions = torch.tensor([position for position, _ in pairs], device=hidden.device)
-        targets = torch.tensor([token for _, token in pairs], device=hidden.device)
-        return lm_loss_sum(hidden[positions], self.backbone.head_weight, targets)
+    def _lm(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        return lm_loss_sum(hidden, self.backbone.head_weight, targets)
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[Row]) -> DevScores:
-        """Return sums of the losses over `rows`, without dropout; of the LM losses those after the input."""
+        """Return sums of the losses over `rows`, without dropout; of the LM losses those after the input.
+
+        The LM losses are of interest where there is no classification loss.
+        """
         self.set_dropout(False)
         scores = DevScores()
-        for pack in packs([len(row.ids) for row in rows], self.budget.micro_tokens):
-            chosen = [rows[i] for i in pack]
+        scored = {"cls": 1.0} if self.head is not None else dict.fromkeys(self.weights, 1.0)
+        sums: list[tuple[str, int, Tensor]] = []
+        for chosen in self._packs([_completion(row) for row in rows]):
+            pack = self._pack(chosen, scored)
             with _autocast(self.backbone):
-                hidden = self.hidden(chosen)
-            offsets = _offsets(chosen)
-            for offset, row in zip(offsets, chosen, strict=True):
-                if row.label is not None and self.head is not None:
-                    logits = self.logits(hidden[offset + row.input_length - 1][None])
-                    scores.cls += float(F.cross_entropy(logits, torch.tensor([row.label], device=hidden.device)))
-                    scores.right += int(logits.argmax()) == row.label
-                    scores.labelled += 1
-            for term in {row.term for row in chosen} & set(self.weights) if self.head is None else ():
-                pairs = [
-                    (o + t - 1, r.ids[t])
-                    for o, r in zip(offsets, chosen, strict=True)
-                    if r.term == term
-                    for t in r.targets
-                    if t >= r.input_length
-                ]
-                if pairs:
-                    scores.completion[term] = scores.completion.get(term, 0.0) + float(self._lm(hidden, pairs))
-                    scores.completion_tokens[term] = scores.completion_tokens.get(term, 0) + len(pairs)
+                hidden = self._run(pack)
+            if len(pack.pooled):
+                logits = self.logits(hidden[pack.pooled])
+                losses = F.cross_entropy(logits, pack.labels, reduction="none").double().sum()
+                right = (logits.argmax(-1) == pack.labels).sum()
+                sums.append(("cls", len(pack.pooled), torch.stack([losses, right])))
+            for term, (positions, targets) in pack.terms.items():
+                sums.append((term, len(targets), self._lm(hidden[positions], targets)))
+        # Read only now: each reading waits for the device.
+        for term, count, figures in sums:
+            if term == "cls":
+                loss, right = figures.tolist()
+                scores.cls, scores.right, scores.labelled = (
+                    scores.cls + loss,
+                    scores.right + int(right),
+                    scores.labelled + count,
+                )
+            else:
+                scores.completion[term] = scores.completion.get(term, 0.0) + float(figures)
+                scores.completion_tokens[term] = scores.completion_tokens.get(term, 0) + count
         return scores
 
     def close(self) -> None:
@@ -200,12 +238,9 @@ class Trainer:
         self.tuning.close()
 
 
-def _offsets(rows: Sequence[Row]) -> list[int]:
-    offsets, start = [], 0
-    for row in rows:
-        offsets.append(start)
-        start += len(row.ids)
-    return offsets
+def _completion(row: Row) -> Row:
+    """Return `row` with the LM targets after the input only."""
+    return row if row.lm is None else replace(row, lm=(max(row.lm[0], row.input_length), row.lm[1]))
 
 
 def _autocast(backbone: Backbone) -> AbstractContextManager[Any]:
@@ -214,10 +249,15 @@ def _autocast(backbone: Backbone) -> AbstractContextManager[Any]:
     return torch.autocast(backbone.device.type, dtype=backbone.dtype)
 
 
-def _adamw(parameters: list[nn.Parameter], learning_rate: float, decay: float) -> torch.optim.AdamW:
+def _adamw(parameters: list[nn.Parameter], budget: Budget, device: torch.device) -> torch.optim.AdamW:
     """AdamW with no decay on norms and biases, as Hugging Face's trainer has it."""
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": budget.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
+    rate: Any = budget.learning_rate
+    options: dict[str, Any] = {}
+    if device.type == "cuda":
+        # A recorded step reads its rate from the device.
+        rate, options = torch.tensor(rate, device=device), {"fused": True, "capturable": True}
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=rate, **options)

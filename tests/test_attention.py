@@ -1,0 +1,163 @@
+"""Layouts and the one-call attention, with a slow stand-in for the card's kernel; and packs that are filled up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dhrd_bench import registry
+from dhrd_bench.backbones import Backbone, attention, layout
+from dhrd_bench.backbones.attention import Scoring, attend
+from dhrd_bench.backbones.graphs import Graphs
+from dhrd_bench.backbones.layout import Layout, positions_of
+from dhrd_bench.contracts import Context, TaskData
+from dhrd_bench.modeling.encode import Row
+from dhrd_bench.training.pack import IGNORED, Pack
+from dhrd_bench.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def slow_varlen(
+    q: Tensor, k: Tensor, v: Tensor, starts_q: Tensor, starts_k: Tensor, longest_q: int, longest_k: int, **settings: Any
+) -> Tensor:
+    """What `varlen_attn` is documented to do, one sequence after the other; causal from the end of the keys."""
+    out = torch.full_like(q, float("nan"))
+    window, bounds_q, bounds_k = settings["window_size"], starts_q.tolist(), starts_k.tolist()
+    assert settings["enable_gqa"]
+    for a, b, c, d in zip(bounds_q[:-1], bounds_q[1:], bounds_k[:-1], bounds_k[1:], strict=True):
+        assert b - a <= longest_q
+        assert d - c <= longest_k
+        if a == b:
+            continue
+        distance = torch.arange(d - c - (b - a), d - c)[:, None] - torch.arange(d - c)[None]
+        seen = (distance >= 0) & ((window[0] < 0) | (distance <= window[0]))
+        groups = q.shape[1] // k.shape[1]
+        keys, values = (x[c:d].transpose(0, 1).repeat_interleave(groups, 0) for x in (k, v))
+        scale = q.shape[2] ** -0.5 if settings["scale"] is None else settings["scale"]
+        scores = (q[a:b].transpose(0, 1) @ keys.transpose(1, 2) * scale).masked_fill(~seen, float("-inf"))
+        out[a:b] = (scores.softmax(-1) @ values).transpose(0, 1)
+    return out
+
+
+@pytest.fixture
+def one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention goes by the stand-in from here on."""
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", slow_varlen)
+    monkeypatch.setattr(attention, "_shares_heads", lambda: True)
+    monkeypatch.setattr(attention, "VARLEN_DTYPES", (torch.float32,))
+    monkeypatch.setattr(layout, "has_varlen", lambda device: True)
+
+
+def states(tokens: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(heads, tokens, 8, generator=generator) for heads in (4, 2, 2))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("branches", [(), (2,), (1, 3)])
+@pytest.mark.parametrize("window", [None, 3, 6])
+@pytest.mark.usefixtures("one_call")
+def test_one_call_equals_a_call_a_run(branches: tuple[int, ...], window: int | None) -> None:
+    lengths = [5, 5, 9, 20, 6]
+    lying = Layout.of(lengths, CPU, branches)
+    q, k, v = states(sum(lengths))
+    scoring = Scoring(scaling=0.3, window=window)
+    together = attend(q, k, v, scoring, lying)
+    apart = attend(q, k, v, scoring, Layout(lying.positions, lying.runs))
+    torch.testing.assert_close(together, apart)
+
+
+def test_a_softcap_bends_the_scores() -> None:
+    lengths = [4, 7]
+    q, k, v = states(11)
+    found = attend(q, k, v, Scoring(softcap=0.5), Layout.of(lengths, CPU))
+    for a, b in ((0, 4), (4, 11)):
+        keys, values = (x[:, a:b].repeat_interleave(2, 0) for x in (k, v))
+        scores = 0.5 * torch.tanh(q[:, a:b] @ keys.transpose(1, 2) / 8**0.5 / 0.5)
+        hidden = torch.ones(b - a, b - a).triu(1).bool()
+        slow = scores.masked_fill(hidden, float("-inf")).softmax(-1) @ values
+        torch.testing.assert_close(found[a:b].transpose(0, 1), slow)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.lists(st.integers(1, 4), max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_positions_count_on_from_the_stem(stems: list[int], branches: list[int]) -> None:
+    expected = [
+        place
+        for stem in stems
+        for place in [*range(stem), *(stem + i for size in branches for i in range(size))]
+    ]  # fmt: skip
+    assert positions_of([stem + sum(branches) for stem in stems], tuple(branches)).tolist() == expected
+
+
+# ---------------------------------------------------------------- packs that are filled up
+
+
+def rows() -> list[Row]:
+    return [
+        Row([5, 6, 7, 8, 9, 10], 3, label=1, lm=(3, 6)),
+        Row([11, 12, 13], 3, label=0),
+        Row([14, 15, 16, 17], 2, lm=(2, 4), term="other"),
+    ]
+
+
+@pytest.mark.usefixtures("one_call")
+def test_a_filled_up_pack_has_the_same_loss_and_gradient(toy: TaskData, context: Context) -> None:
+    context.budget = context.budget.model_copy(update={"tuning": "full"})
+    cls = registry.methods.get("dhrd")
+    made: Any = cls(cls.Params())
+    trainer = Trainer(context, toy, made.rows, {"cls": 1.0, "lm": 0.7, "other": 0.2}, "mlp")
+    trainer.set_dropout(False)
+    scales = {"cls": 0.5, "lm": 0.3, "other": 0.2}
+    try:
+        pack = Pack.of(rows(), CPU, scales)
+        size = pack.size.rounded()
+        filled = pack.padded(size)
+        assert filled.size.tokens == size.tokens == 512
+        assert (filled.labels == IGNORED).sum() == size.pooled - 2
+        found = []
+        for each in (pack, filled):
+            loss = trainer._pass(each)
+            found.append((loss, [p.grad.clone() for p in trainer.parameters if p.grad is not None]))
+            for parameter in trainer.parameters:
+                parameter.grad = None
+        torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+    finally:
+        trainer.close()
+
+
+@pytest.mark.usefixtures("one_call")
+def test_a_size_serves_what_fits_at_less_than_twice_the_work() -> None:
+    def size(tokens: int) -> Any:
+        return Pack.of([Row([7] * tokens, tokens, label=0)], CPU, {"cls": 1.0}).size
+
+    large = size(900).rounded()
+    assert large.tokens == 1024
+    assert large.serves(size(600))
+    assert not large.serves(size(512)), "half of it would be filling"
+    assert not large.serves(size(1025))
+    without = Pack.of([Row([7] * 600, 600)], CPU, {"cls": 1.0}).size
+    assert not large.serves(without), "no classification loss is another computation"
+    many = Pack.of([Row([7] * 10, 10, label=0)] * 80, CPU, {"cls": 1.0}).size
+    assert not large.serves(many)
+
+
+def test_elsewhere_than_on_a_card_nothing_is_recorded() -> None:
+    graphs: Graphs[int] = Graphs(CPU)
+    assert not graphs.on
+    calls = iter(range(3))
+    assert [graphs.run("key", lambda: next(calls)) for _ in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("one_call")
+def test_the_backbone_goes_by_one_call(tiny: Backbone) -> None:
+    ids = torch.arange(2, 40)
+    together = tiny.hidden(ids, [20, 18], branches=(2, 3))
+    lying = Layout.of([20, 18], CPU, (2, 3))
+    apart = tiny.run(ids, Layout(lying.positions, lying.runs))
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
