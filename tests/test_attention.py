@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dhrd_bench import registry
-from dhrd_bench.backbones import Backbone, attention, layout
+from dhrd_bench.backbones import Backbone, attention
 from dhrd_bench.backbones.attention import Scoring, attend
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.layout import Layout, positions_of
@@ -50,8 +50,7 @@ def one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention goes by the stand-in from here on."""
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", slow_varlen)
     monkeypatch.setattr(attention, "_shares_heads", lambda: True)
-    monkeypatch.setattr(attention, "VARLEN_DTYPES", (torch.float32,))
-    monkeypatch.setattr(layout, "has_varlen", lambda device: True)
+    monkeypatch.setattr(Backbone, "one_call", True)
 
 
 def states(tokens: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,7 +63,7 @@ def states(tokens: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.usefixtures("one_call")
 def test_one_call_equals_a_call_a_run(branches: tuple[int, ...], window: int | None) -> None:
     lengths = [5, 5, 9, 20, 6]
-    lying = Layout.of(lengths, CPU, branches)
+    lying = Layout.of(lengths, CPU, branches, one_call=True)
     q, k, v = states(sum(lengths))
     scoring = Scoring(scaling=0.3, window=window)
     together = attend(q, k, v, scoring, lying)
@@ -107,15 +106,16 @@ def rows() -> list[Row]:
 
 
 @pytest.mark.usefixtures("one_call")
-def test_a_filled_up_pack_has_the_same_loss_and_gradient(toy: TaskData, context: Context) -> None:
-    context.budget = context.budget.model_copy(update={"tuning": "full"})
+@pytest.mark.parametrize("tuning", ["full", "lora", "top:1"])
+def test_a_filled_up_pack_has_the_same_loss_and_gradient(toy: TaskData, context: Context, tuning: str) -> None:
+    context.budget = context.budget.model_copy(update={"tuning": tuning})
     cls = registry.methods.get("dhrd")
     made: Any = cls(cls.Params())
     trainer = Trainer(context, toy, made.rows, {"cls": 1.0, "lm": 0.7, "other": 0.2}, "mlp")
     trainer.set_dropout(False)
     scales = {"cls": 0.5, "lm": 0.3, "other": 0.2}
     try:
-        pack = Pack.of(rows(), CPU, scales)
+        pack = trainer._pack(rows(), scales)
         size = pack.size.rounded()
         filled = pack.padded(size)
         assert filled.size.tokens == size.tokens == 512
@@ -132,18 +132,18 @@ def test_a_filled_up_pack_has_the_same_loss_and_gradient(toy: TaskData, context:
 
 
 @pytest.mark.usefixtures("one_call")
-def test_a_size_serves_what_fits_at_less_than_twice_the_work() -> None:
+def test_a_size_serves_what_fits_at_less_than_twice_the_work(tiny: Backbone) -> None:
     def size(tokens: int) -> Any:
-        return Pack.of([Row([7] * tokens, tokens, label=0)], CPU, {"cls": 1.0}).size
+        return Pack.of([Row([7] * tokens, tokens, label=0)], tiny, {"cls": 1.0}).size
 
     large = size(900).rounded()
     assert large.tokens == 1024
     assert large.serves(size(600))
     assert not large.serves(size(512)), "half of it would be filling"
     assert not large.serves(size(1025))
-    without = Pack.of([Row([7] * 600, 600)], CPU, {"cls": 1.0}).size
+    without = Pack.of([Row([7] * 600, 600)], tiny, {"cls": 1.0}).size
     assert not large.serves(without), "no classification loss is another computation"
-    many = Pack.of([Row([7] * 10, 10, label=0)] * 80, CPU, {"cls": 1.0}).size
+    many = Pack.of([Row([7] * 10, 10, label=0)] * 80, tiny, {"cls": 1.0}).size
     assert not large.serves(many)
 
 

@@ -71,7 +71,9 @@ def test_single_token_answers_read_the_prompt_alone(
     monkeypatch.setattr(
         backbone,
         "hidden",
-        lambda ids, lengths, **k: seen.append((len(ids), sum(lengths))) or torch.zeros(len(ids), backbone.width),
+        lambda ids, lengths, **k: (
+            seen.append((len(ids), sum(lengths))) or ids.new_zeros(len(ids), backbone.width).float()
+        ),
     )
     predicted = score_labels(Fitted(card), [row.example for row in toy_rows(3)], context)
     assert seen == [(sum(predicted.tokens_in), sum(predicted.tokens_in))]

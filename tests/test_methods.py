@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from conftest import toy_rows
 from hypothesis import given
 from hypothesis import strategies as st
-from test_training import slow_hidden
+from test_training import beside, slow_hidden
 
 import dhrd_bench as db
 from dhrd_bench import registry
@@ -122,11 +122,12 @@ def slow_loss(
         states = slow_hidden(backbone, ids)
         if text.label is not None:
             at = len(backbone.encode(text.before if text.input is None else text.input)) - 1
-            losses.setdefault("cls", []).append(F.cross_entropy(head(states[at])[None], torch.tensor([text.label])))
+            logits = head(states[at])[None]
+            losses.setdefault("cls", []).append(F.cross_entropy(logits, beside(logits, [text.label])))
         start = max(1, len(before))
         if len(ids) > start:
             logits = states @ backbone.head_weight.T
-            each = F.cross_entropy(logits[start - 1 : -1], torch.tensor(ids[start:]), reduction="none")
+            each = F.cross_entropy(logits[start - 1 : -1], beside(logits, ids[start:]), reduction="none")
             losses.setdefault(text.term, []).extend(each)
     return sum(weight * torch.stack(losses[term]).mean().item() for term, weight in weights.items())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,11 +43,17 @@ def trainer(name: str, toy: TaskData, context: Context, **params: object) -> Tra
     return Trainer(context, toy, made.rows, dict(made.weights()), head)
 
 
+def beside(tensor: Tensor, values: Any) -> Tensor:
+    """Return `values` where `tensor` lies."""
+    return torch.tensor(values, device=tensor.device)
+
+
 def slow_hidden(backbone: Backbone, ids: list[int]) -> Tensor:
     """Hugging Face's own forward pass on one sequence, with its own attention and mask."""
     backbone.model.set_attn_implementation("eager")
     try:
-        hidden: Tensor = backbone.model.model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
+        output = backbone.model.model(input_ids=beside(backbone.head_weight, [ids]), use_cache=False)
+        hidden: Tensor = output.last_hidden_state[0]
     finally:
         backbone.model.set_attn_implementation("dhrd_packed")
     return hidden
@@ -98,11 +105,12 @@ def test_one_pass_gives_the_loss_of_two(
     for row in toy.train:
         x = encoder.input(row.example)
         assert made.head is not None
-        cls.append(F.cross_entropy(made.head(slow_hidden(backbone, x)[-1])[None], torch.tensor([row.label])))
+        logits = made.head(slow_hidden(backbone, x)[-1])[None]
+        cls.append(F.cross_entropy(logits, beside(logits, [row.label])))
         s = x + encoder.reasoning(row.rationale or "") + encoder.answer(row.label)
         logits = slow_hidden(backbone, s) @ backbone.head_weight.T
         start = 1 if scope == "all" else len(x)
-        lm.append(F.cross_entropy(logits[start - 1 : -1], torch.tensor(s[start:]), reduction="none"))
+        lm.append(F.cross_entropy(logits[start - 1 : -1], beside(logits, s[start:]), reduction="none"))
     expected = beta * torch.stack(cls).mean() + alpha * torch.cat(lm).mean()
     actual = float(made.backward([row for rows in made.train for row in rows]))
     assert actual == pytest.approx(expected.item(), rel=1e-4)
@@ -177,7 +185,8 @@ def test_lora_without_dropout_trains_as_peft_does(toy: TaskData, context: Contex
     for here in (context, context_of_ours):
         made = trainer("dhrd", toy, here)
         kinds = {type(m) for m in here.backbone.model.modules() if "dropout" in type(m).__name__.lower()}
-        assert (Dropout in kinds) == (here is context_of_ours)
+        on_a_cpu = context.backbone.device.type == "cpu"  # elsewhere peft's own is as fast
+        assert (Dropout in kinds) == (here is context_of_ours and on_a_cpu)
         made.set_dropout(False)
         loss = float(made.backward([row for rows in made.train for row in rows]))
         found.append((loss, [p.grad.clone() for p in made.parameters if p.grad is not None]))
@@ -323,7 +332,7 @@ def test_rows_of_another_term_have_their_own_mean(toy: TaskData, context: Contex
         for row in (row for rows in made.train for row in rows if row.term == term):
             logits = slow_hidden(context.backbone, row.ids) @ context.backbone.head_weight.T
             at = row.input_length
-            losses.append(F.cross_entropy(logits[at - 1 : -1], torch.tensor(row.ids[at:]), reduction="none"))
+            losses.append(F.cross_entropy(logits[at - 1 : -1], beside(logits, row.ids[at:]), reduction="none"))
         means[term] = torch.cat(losses).mean().item()
     actual = float(made.backward([row for rows in made.train for row in rows]))
     assert actual == pytest.approx(0.3 * means["label"] + 0.7 * means["rationale"], rel=1e-4)

@@ -13,9 +13,6 @@ from torch import Tensor
 
 from dhrd_bench.backbones.layout import Layout, Ragged, Runs, positions_of
 
-VARLEN_DTYPES = (torch.float16, torch.bfloat16)
-"""What `varlen_attn` computes in."""
-
 
 @dataclass(frozen=True)
 class Scoring:
@@ -41,8 +38,7 @@ class Scoring:
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring, layout: Layout) -> Tensor:
     """Return causal attention within each sequence, ``(T, H, D)``, of ``(H, T, D)``; keys may have fewer heads."""
-    plain = not scoring.dropout and scoring.softcap is None
-    if layout.ragged is not None and value.dtype in VARLEN_DTYPES and plain:
+    if layout.ragged is not None:
         return _by_varlen(query, key, value, scoring, layout.ragged)
     return _by_runs(query, key, value, scoring, layout.runs)
 

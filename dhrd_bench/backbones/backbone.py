@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from dhrd_bench.backbones.layout import Layout
+from dhrd_bench.backbones.layout import Layout, has_varlen
 from dhrd_bench.backbones.packed import PACKED, packed_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import BackboneCard, Context
@@ -36,6 +37,8 @@ class Backbone:
         Its tokenizer; `pad_id` is never the end-of-text token.
     revision
         Hub commit, or a fingerprint of the local weights.
+    adapted
+        What peft has put around the model while adapters are trained; `reset` takes it off.
     engine
         The engine that inference runs on, made when it is first needed (`dhrd_bench.inference.engine`).
     """
@@ -51,6 +54,7 @@ class Backbone:
         self.frozen_states: dict[tuple[int, tuple[int, ...]], Tensor] = {}
         self.loaded_weights: object | None = None
         self.engine: Holder | None = None
+        self.adapted: Any = None
         model.requires_grad_(False)
         model.eval()
         model.set_attn_implementation(PACKED)
@@ -74,6 +78,20 @@ class Backbone:
     def depth(self) -> int:
         """Number of transformer blocks."""
         return len(self.model.model.layers)
+
+    @cached_property
+    def one_call(self) -> bool:
+        """Whether attention takes sequences of all lengths at once: on a recent CUDA card, in half precision.
+
+        The kernel knows no soft-capping and no dropout.
+        """
+        config = self.model.config
+        others = getattr(config, "attn_logit_softcapping", None) or getattr(config, "attention_dropout", 0.0)
+        return has_varlen(self.device) and self.dtype != torch.float32 and not others
+
+    def layout(self, lengths: Sequence[int], branches: tuple[int, ...] = ()) -> Layout:
+        """Return how sequences of these lengths lie end to end, for `run`."""
+        return Layout.of(lengths, self.device, branches, one_call=self.one_call)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of `text`, without special tokens."""
@@ -100,8 +118,7 @@ class Backbone:
             Lengths of alternative continuations at the end of every sequence, one after the other. Each
             continues the stem before them as if the others were not there.
         """
-        layout = Layout.of(lengths, self.device, branches)
-        return self.run(states.to(self.device), layout, start, stop, slots)
+        return self.run(states.to(self.device), self.layout(lengths, branches), start, stop, slots)
 
     def run(
         self, states: Tensor, layout: Layout, start: int = 0, stop: int | None = None, slots: Slots | None = None
@@ -144,6 +161,9 @@ class Backbone:
         """Restore the weights as they were loaded, frozen and in the compute dtype."""
         if self.engine is not None:
             self.engine.release()
+        if self.adapted is not None:
+            self.adapted.unload()
+            self.adapted = None
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():
             for name, original in self._originals.items():

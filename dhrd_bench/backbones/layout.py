@@ -62,7 +62,7 @@ class Layout:
     runs
         For the kernels that every device has.
     ragged
-        For `varlen_attn`, where the device has it.
+        For `varlen_attn`, where attention goes by it.
     """
 
     positions: Tensor
@@ -70,10 +70,15 @@ class Layout:
     ragged: Ragged | None = field(default=None)
 
     @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device, branches: tuple[int, ...] = ()) -> Layout:
-        """Return the layout of sequences of these lengths, each with these branches at its end."""
+    def of(
+        cls, lengths: Sequence[int], device: torch.device, branches: tuple[int, ...] = (), *, one_call: bool = False
+    ) -> Layout:
+        """Return the layout of sequences of these lengths, each with these branches at its end.
+
+        `one_call` tells whether attention takes them all at once; see `Backbone.one_call`.
+        """
         runs = Runs(tuple((len(list(run)), length) for length, run in groupby(lengths)), branches)
-        ragged = _ragged(lengths, branches, device) if has_varlen(device) else None
+        ragged = _ragged(lengths, branches, device) if one_call else None
         return cls(sent(positions_of(lengths, branches), device), runs, ragged)
 
 

@@ -10,14 +10,15 @@ import torch
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.device import synchronise
 
-ROWS = 1024
+ROWS = {"cpu": 1024, "cuda": 16384}
 """Tokens of the matrix product that stands for the machine's best."""
 
 
 @cache
 def peak_flops(device: str, dtype: torch.dtype, width: int, inner: int, repeats: int = 15) -> float:
     """Return FLOP/s of a product of the backbone's MLP shape: the best of `repeats`, as a roofline is a bound."""
-    a = torch.randn(ROWS, width, device=device).to(dtype)
+    rows = ROWS.get(device.partition(":")[0], ROWS["cpu"])
+    a = torch.randn(rows, width, device=device).to(dtype)
     b = torch.randn(inner, width, device=device).to(dtype)
     times = []
     with torch.inference_mode():
@@ -26,7 +27,7 @@ def peak_flops(device: str, dtype: torch.dtype, width: int, inner: int, repeats:
             torch.nn.functional.linear(a, b)
             synchronise(device)
             times.append(time.perf_counter() - started)
-    return 2 * ROWS * width * inner / min(times)
+    return 2 * rows * width * inner / min(times)
 
 
 def peak_of(backbone: Backbone) -> float:

@@ -18,15 +18,12 @@ LIMIT = 3 << 30
 def input_states(backbone: Backbone, rows: Sequence[Row], frozen_blocks: int, tokens: int) -> Tensor:
     """Return what the trained blocks take in for `rows`, end to end.
 
-    ``(T,)`` token ids if nothing is frozen, else ``(T, d)`` states after the frozen blocks (after the
-    final norm, if all are frozen). States are kept on the backbone by sequence, so that later epochs,
-    seeds and methods with the same sequence reuse them. A sequence's states do not depend on what it
-    was packed with, so it does not matter who computed them. That an input's states begin those of
-    [x, r, y] is not made use of: they agree to rounding only, and a run that is killed and resumed must
-    give the undisturbed table to the last digit.
+    ``(T, d)`` states after the frozen blocks (after the final norm, if all are frozen). States are kept on the
+    backbone by sequence, so that later epochs, seeds and methods with the same sequence reuse them. A sequence's
+    states do not depend on what it was packed with, so it does not matter who computed them. That an input's
+    states begin those of [x, r, y] is not made use of: they agree to rounding only, and a run that is killed and
+    resumed must give the undisturbed table to the last digit.
     """
-    if frozen_blocks == 0:
-        return torch.tensor([token for row in rows for token in row.ids], device=backbone.device)
     store = backbone.frozen_states
     keys = [(frozen_blocks, tuple(row.ids)) for row in rows]
     missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in store}

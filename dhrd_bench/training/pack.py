@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.layout import Layout, Ragged, Runs, sent
 from dhrd_bench.modeling.encode import Row
 
@@ -89,7 +90,7 @@ class Pack:
 
     @classmethod
     def of(
-        cls, rows: Sequence[Row], device: torch.device, scales: Mapping[str, float], states: Tensor | None = None
+        cls, rows: Sequence[Row], backbone: Backbone, scales: Mapping[str, float], states: Tensor | None = None
     ) -> Pack:
         """Return the pack of `rows`.
 
@@ -100,6 +101,7 @@ class Pack:
         states
             What the trained blocks take in; None for the token ids.
         """
+        device = backbone.device
         pooled, labels = [], []
         terms: dict[str, tuple[list[int], list[int]]] = {}
         start = 0
@@ -117,7 +119,7 @@ class Pack:
         factors = np.array([scales.get("cls", 0.0), *(scales[term] for term in sorted(terms))], dtype=np.float32)
         return cls(
             states,
-            Layout.of([len(row.ids) for row in rows], device),
+            backbone.layout([len(row.ids) for row in rows]),
             sent(pooled, device),
             sent(labels, device),
             {term: (sent(terms[term][0], device), sent(terms[term][1], device)) for term in sorted(terms)},

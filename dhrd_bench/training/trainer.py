@@ -132,7 +132,7 @@ class Trainer:
         losses = []
         for chosen in self._packs(rows):
             pack = self._pack(chosen, scales)
-            if self._graphs.on and pack.layout.ragged is not None:
+            if self._graphs.on and self.backbone.one_call:
                 losses.append(self._recorded(pack))
             else:
                 losses.append(self._pass(pack))
@@ -168,8 +168,9 @@ class Trainer:
 
     def _pack(self, rows: Sequence[Row], scales: Mapping[str, float]) -> Pack:
         frozen = self.tuning.frozen_blocks
-        states = input_states(self.backbone, rows, frozen, self.pack_tokens) if frozen else None
-        return Pack.of(rows, self.backbone.device, scales, states)
+        with _autocast(self.backbone):
+            states = input_states(self.backbone, rows, frozen, self.pack_tokens) if frozen else None
+        return Pack.of(rows, self.backbone, scales, states)
 
     def _run(self, pack: Pack) -> Tensor:
         frozen = self.tuning.frozen_blocks

@@ -76,8 +76,6 @@ class Tuning:
 
     def close(self) -> None:
         """Put the backbone back as it was."""
-        if self._peft is not None:
-            self._peft.unload()
         self.backbone.reset()
 
 
@@ -94,7 +92,7 @@ def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapted = get_peft_model(backbone.model, config)
+        adapted = backbone.adapted = get_peft_model(backbone.model, config)
     if backbone.device.type == "cpu" and budget.lora.dropout:
         for module in adapted.modules():
             if hasattr(module, "lora_dropout"):
