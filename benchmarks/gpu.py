@@ -92,14 +92,17 @@ def texts(count: int, mean: float = 150.0) -> list[list[int]]:
 
 @contextmanager
 def as_plain(backbone: Any) -> Iterator[Any]:
-    """Lend the model with the library's own attention for padded batches."""
+    """Lend the model with the library's own attention, for padded batches, and its own norms."""
+    from dhrd_bench.backbones.norms import fuse_norms, split_norms
     from dhrd_bench.backbones.packed import PACKED
 
     backbone.model.set_attn_implementation("sdpa")
+    split_norms(backbone.model)
     try:
         yield backbone.model
     finally:
         backbone.model.set_attn_implementation(PACKED)
+        fuse_norms(backbone.model)
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -364,6 +367,7 @@ def decoding(shape: Shape, rows: int, length: int, target: float) -> Row:
         "tokens/s",
     )
     ours(-1)
+    peer(rows)
     row.compare(ours, lambda _: peer(rows), 2)
     row.claims.append(claim("ratio", row.ratios, target))
     pairs = zip(texts_of["ours"], texts_of["peer"], strict=True)
@@ -378,7 +382,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "pooled-inference": lambda: pooled_inference(SMALL, {"ratio": 2.5}),
     "lora-step": lambda: training(SMALL, "lora", 3.0),
     "full-step": lambda: training(SMALL, "full", 3.0),
-    "decoding": lambda: decoding(SMALL, 256, 64, 5.0),
+    "decoding": lambda: decoding(SMALL, 256, 128, 5.0),
     "pooled-inference-8b": lambda: pooled_inference(LARGE, {"share": 0.6}),
     "lora-step-8b": lambda: training(LARGE, "lora", 1.3),
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -14,8 +15,10 @@ from dhrd_bench import registry
 from dhrd_bench.backbones import Backbone, attention
 from dhrd_bench.backbones.attention import Scoring, attend
 from dhrd_bench.backbones.graphs import Graphs
-from dhrd_bench.backbones.layout import Layout, positions_of
+from dhrd_bench.backbones.layout import Layout, fillings, positions_of
+from dhrd_bench.backbones.norms import fuse_norms, split_norms
 from dhrd_bench.contracts import Context, TaskData
+from dhrd_bench.inference.reading import Reader
 from dhrd_bench.modeling.encode import Row
 from dhrd_bench.training.pack import IGNORED, Pack
 from dhrd_bench.training.trainer import Trainer
@@ -35,7 +38,8 @@ def slow_varlen(
         assert d - c <= longest_k
         if a == b:
             continue
-        distance = torch.arange(d - c - (b - a), d - c)[:, None] - torch.arange(d - c)[None]
+        keys_at = torch.arange(d - c, device=q.device)
+        distance = keys_at[d - c - (b - a) :, None] - keys_at[None]
         seen = (distance >= 0) & ((window[0] < 0) | (distance <= window[0]))
         groups = q.shape[1] // k.shape[1]
         keys, values = (x[c:d].transpose(0, 1).repeat_interleave(groups, 0) for x in (k, v))
@@ -147,6 +151,51 @@ def test_a_size_serves_what_fits_at_less_than_twice_the_work(tiny: Backbone) -> 
     assert not large.serves(many)
 
 
+@pytest.mark.usefixtures("one_call")
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(0, 200))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_layout_is_filled_up_with_short_sequences(lengths: list[int], more: int) -> None:
+    longest, tokens = max(lengths), sum(lengths) + more
+    sequences = len(lengths) + fillings(more, longest) + 2
+    filled = Layout.of(lengths, CPU, one_call=True).padded(tokens, sequences, longest)
+    assert filled.ragged is not None
+    sizes = filled.ragged.starts_q.diff().tolist()
+    assert sizes[: len(lengths)] == lengths
+    assert (len(sizes), sum(sizes)) == (sequences, tokens)
+    assert max(sizes) == longest
+    assert filled.positions.tolist() == [place for size in sizes for place in range(size)]
+
+
+@pytest.mark.usefixtures("one_call")
+@torch.inference_mode()
+def test_a_reader_fills_packs_up_to_one_size(tiny: Backbone) -> None:
+    lengths = [[5] * 8, [9, 9, 10, 11], [40], [30, 3], [6]]
+    reader = Reader(tiny, lengths)
+    reader.on = True
+    for number, each in enumerate(lengths):
+        ids = torch.arange(sum(each), device=tiny.device) % 200 + 2 + number
+        found = reader.read(ids, each)
+        assert len(found) == (40 if sum(each) > 20 else sum(each))
+        torch.testing.assert_close(found[: len(ids)], tiny.hidden(ids, each), rtol=1e-4, atol=1e-5)
+
+
+def test_fused_norms_compute_the_same(tiny: Backbone) -> None:
+    ids = torch.arange(2, 40)
+    split_norms(tiny.model)
+    plain, kinds = tiny.hidden(ids, [38]), {type(module) for module in tiny.model.modules()}
+    fuse_norms(tiny.model)
+    try:
+        assert {type(module) for module in tiny.model.modules()} != kinds
+        torch.testing.assert_close(tiny.hidden(ids, [38]), plain, rtol=1e-4, atol=1e-5)
+        copied = copy.deepcopy(tiny.model)
+        assert type(copied.model.norm) is type(tiny.model.model.norm)
+    finally:
+        split_norms(tiny.model)
+    assert {type(module) for module in tiny.model.modules()} == kinds
+    if tiny.device.type == "cuda":
+        fuse_norms(tiny.model)
+
+
 def test_elsewhere_than_on_a_card_nothing_is_recorded() -> None:
     graphs: Graphs[int] = Graphs(CPU)
     assert not graphs.on
@@ -158,6 +207,6 @@ def test_elsewhere_than_on_a_card_nothing_is_recorded() -> None:
 def test_the_backbone_goes_by_one_call(tiny: Backbone) -> None:
     ids = torch.arange(2, 40)
     together = tiny.hidden(ids, [20, 18], branches=(2, 3))
-    lying = Layout.of([20, 18], CPU, (2, 3))
-    apart = tiny.run(ids, Layout(lying.positions, lying.runs))
+    lying = Layout.of([20, 18], tiny.device, (2, 3))
+    apart = tiny.run(ids.to(tiny.device), Layout(lying.positions, lying.runs))
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)

@@ -116,7 +116,8 @@ def test_loss_and_gradients(dtype: str, tuning: str) -> None:
             loss.backward()  # type: ignore[no-untyped-call]
         else:
             loss = trainer.backward(rows)
-        found[slow] = float(loss), torch.cat([p.grad.flatten() for p in trainer.parameters if p.grad is not None])
+        gradients = [p.grad.flatten() for p in trainer.parameters if p.grad is not None]
+        found[slow] = float(loss.detach()), torch.cat(gradients)
     assert found[False][0] == pytest.approx(found[True][0], rel=TOLERANCE[dtype])
     assert off(found[False][1], found[True][1]) < 2 * TOLERANCE[dtype]
 
@@ -213,19 +214,20 @@ def test_out_of_memory_halves_the_packs(monkeypatch: pytest.MonkeyPatch) -> None
     cls = registry.methods.get("pooled")
     trainer = Trainer(Context(backbone, settings(), "toy", 0), task, cls(cls.Params()).rows, {"cls": 1.0}, "mlp")
     rows = [row for rows in trainer.train for row in rows]
-    whole, before, plain = trainer.pack_tokens, Trainer._pass, []
+    whole, before, fitting = trainer.pack_tokens, Trainer._recorded, []
 
     def scarce(self: Trainer, pack: Pack) -> Tensor:
         if len(pack.pooled) > 8:
             torch.empty(1 << 50, device="cuda")
-        plain.append(len(pack.pooled))
+        fitting.append(len(pack.pooled))
         return before(self, pack)
 
-    monkeypatch.setattr(Trainer, "_pass", scarce)
+    monkeypatch.setattr(Trainer, "_recorded", scarce)
     trainer.pack_tokens = sum(len(row.ids) for row in rows)
     loss = float(trainer.step(rows))
     assert trainer.pack_tokens < whole
-    assert len(plain) > 1
+    assert len(fitting) > 1
+    assert sum(fitting[-2:]) == 16
     assert np.isfinite(loss)
 
 

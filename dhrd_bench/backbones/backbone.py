@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dhrd_bench.backbones.layout import Layout, has_varlen
+from dhrd_bench.backbones.norms import fuse_norms
 from dhrd_bench.backbones.packed import PACKED, packed_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import BackboneCard, Context
@@ -58,6 +59,8 @@ class Backbone:
         model.requires_grad_(False)
         model.eval()
         model.set_attn_implementation(PACKED)
+        if self.device.type == "cuda":
+            fuse_norms(model)
 
     @property
     def dtype(self) -> torch.dtype:

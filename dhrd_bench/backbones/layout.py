@@ -10,6 +10,7 @@ from itertools import groupby
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -80,6 +81,33 @@ class Layout:
         runs = Runs(tuple((len(list(run)), length) for length, run in groupby(lengths)), branches)
         ragged = _ragged(lengths, branches, device) if one_call else None
         return cls(sent(positions_of(lengths, branches), device), runs, ragged)
+
+    def padded(self, tokens: int, sequences: int, longest: int) -> Layout:
+        """Return the layout filled up to so many tokens and sequences, of which the further ones count for nothing.
+
+        Fillings are sequences of at most `longest` tokens, a bound for all, and then sequences without tokens. It can
+        be done where attention takes all sequences in one call.
+        """
+        assert self.ragged is not None
+        starts, held = self.ragged.starts_q, len(self.positions)
+        more = torch.arange(held + longest, tokens + longest, longest, dtype=starts.dtype).clamp(max=tokens)
+        ends = F.pad(more, (0, sequences + 1 - len(starts) - len(more)), value=tokens)
+        assert len(ends) >= len(more), "too many sequences for the size"
+        full = torch.cat([starts, ends.to(starts.device)])
+        places = torch.arange(tokens - held, device=self.positions.device) % longest
+        return Layout(torch.cat([self.positions, places]), Runs(()), Ragged(full, full, longest, longest))
+
+    def copy_(self, other: Layout) -> None:
+        """Take over a layout of the same size, where computations were recorded with this one."""
+        assert self.ragged is not None
+        assert other.ragged is not None
+        self.positions.copy_(other.positions)
+        self.ragged.starts_q.copy_(other.ragged.starts_q)
+
+
+def fillings(tokens: int, longest: int) -> int:
+    """Return how many sequences of at most `longest` tokens it takes to fill up `tokens`."""
+    return -(-tokens // longest)
 
 
 @lru_cache(maxsize=8)

@@ -31,9 +31,10 @@ class Slots:
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
         self._filling: tuple[Tensor, Tensor, Tensor] | None = None
+        # Of the step under way: its slots, where their tokens go, how far back each place lies.
+        self._rows = self._last = self._back = self.lengths[:0]
         self._width = 0
-        self._seen: Tensor | None = None
-        self._places: Tensor | None = None
+        self._masks: dict[tuple[int | None, torch.dtype | None], Tensor] = {}
 
     @property
     def active(self) -> int:
@@ -79,10 +80,9 @@ class Slots:
         """
         positions = self.lengths[:rows].clone()
         self.lengths[:rows] += 1
-        places = torch.arange(width, device=self.device)
-        self._seen = places <= positions[:, None]
-        self._places = positions[:, None] - places
-        self._width = width
+        self._rows, self._last, self._width = torch.arange(rows, device=self.device), positions, width
+        self._back = positions[:, None] - torch.arange(width, device=self.device)
+        self._masks = {}
         return positions
 
     def end_step(self) -> None:
@@ -104,24 +104,32 @@ class Slots:
         Tensor
             ``(n, H, D)``.
         """
-        assert self._seen is not None
-        assert self._places is not None
         keys, values = self._storage(key, value)
         heads, count, width = query.shape
-        rows = torch.arange(count, device=self.device)
-        last = self._places[:, 0]
-        keys[block, rows, :, last] = key.transpose(0, 1)
-        values[block, rows, :, last] = value.transpose(0, 1)
-        seen = self._seen if scoring.window is None else self._seen & (self._places < scoring.window)
+        keys[block, self._rows, :, self._last] = key.transpose(0, 1)
+        values[block, self._rows, :, self._last] = value.transpose(0, 1)
         # The heads that share keys and values stand as queries of one head: nothing is repeated.
         grouped = query.transpose(0, 1).reshape(count, key.shape[0], heads // key.shape[0], width)
         past = keys[block, :count, :, : self._width], values[block, :count, :, : self._width]
-        mask = seen[:, None, None]
+        mask = self._mask(scoring.window, None if scoring.softcap is not None else query.dtype)
         if scoring.softcap is not None:
             attended = capped_attention(grouped, *past, mask, scoring)
         else:
             attended = F.scaled_dot_product_attention(grouped, *past, attn_mask=mask, scale=scoring.scaling)
         return attended.reshape(count, heads, value.shape[2])
+
+    def _mask(self, window: int | None, dtype: torch.dtype | None) -> Tensor:
+        """Return what the tokens of the step see, ``(rows, 1, 1, width)``, made once a step.
+
+        With a `dtype` it is what is added to the scores, which attention would else make anew in each block.
+        """
+        if (window, dtype) not in self._masks:
+            hidden = (self._back < 0) if window is None else (self._back < 0) | (self._back >= window)
+            mask = ~hidden
+            if dtype is not None:
+                mask = torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, float("-inf"))
+            self._masks[window, dtype] = mask[:, None, None]
+        return self._masks[window, dtype]
 
     def close(self, slot: int) -> None:
         """Free `slot`; the last active slot moves there."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor
 
+from dhrd_bench.backbones.layout import sent
 from dhrd_bench.backbones.sizes import sizes_of
 from dhrd_bench.contracts import Decoding
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Continuation, Engine, Stop
+from dhrd_bench.inference.reading import Reader
 from dhrd_bench.modeling.batches import packs
 
 
@@ -29,11 +32,13 @@ class Transformers(Engine):
     def pooled(self, sequences: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
         """Pack the sequences by length; see `Engine.pooled`."""
         device = self.backbone.device
-        for pack in packs([len(ids) for ids in sequences], sizes_of(self.backbone).pack):
+        groups = packs([len(ids) for ids in sequences], sizes_of(self.backbone).pack)
+        reader = Reader(self.backbone, [[len(sequences[i]) for i in pack] for pack in groups])
+        for pack in groups:
             lengths = [len(sequences[i]) for i in pack]
-            ids = torch.tensor([token for i in pack for token in sequences[i]], device=device)
-            last = torch.tensor(lengths, device=device).cumsum(0) - 1
-            yield pack, self.backbone.hidden(ids, lengths)[last]
+            ids = sent([token for i in pack for token in sequences[i]], device)
+            last = sent(np.cumsum(lengths) - 1, device)
+            yield pack, reader.read(ids, lengths)[last]
 
     @torch.inference_mode()
     def log_likelihoods(

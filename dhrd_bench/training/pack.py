@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.backbones.layout import Layout, Ragged, Runs, sent
+from dhrd_bench.backbones.layout import Layout, fillings, sent
 from dhrd_bench.modeling.encode import Row
 
 IGNORED = -100
@@ -42,19 +42,17 @@ class Size:
 
     def rounded(self) -> Size:
         """Return the next larger one of few."""
-        tokens = _up(self.tokens, TOKENS)
-        longest = max(self.longest, tokens - self.tokens)  # the padding is a sequence, too
+        tokens, longest = _up(self.tokens, TOKENS), _up(self.longest, TOKENS)
+        sequences = self.sequences + fillings(tokens - self.tokens, longest)
         targets = tuple((term, _up(count, TARGETS)) for term, count in self.targets)
-        return Size(
-            tokens, _up(self.sequences + 1, SEQUENCES), _up(longest, TOKENS), _up(self.pooled, SEQUENCES), targets
-        )
+        return Size(tokens, _up(sequences, SEQUENCES), longest, _up(self.pooled, SEQUENCES), targets)
 
     def serves(self, other: Size) -> bool:
         """Whether a pack of the size `other` can be filled up to this one, at less than twice the work."""
         return (
             other.tokens <= self.tokens < 2 * other.tokens
-            and other.sequences < self.sequences
-            and max(other.longest, self.tokens - other.tokens) <= self.longest
+            and other.longest <= self.longest
+            and other.sequences + fillings(self.tokens - other.tokens, self.longest) <= self.sequences
             and other.pooled <= self.pooled
             and bool(other.pooled) == bool(self.pooled)
             and [term for term, _ in other.targets] == [term for term, _ in self.targets]
@@ -135,19 +133,11 @@ class Pack:
         return Size(len(self.states), len(ragged.starts_q) - 1, ragged.longest_q, len(self.pooled), targets)
 
     def padded(self, size: Size) -> Pack:
-        """Return the pack filled up to `size`, by a sequence and by targets that no loss counts.
-
-        It can be done where attention takes all sequences in one call, to which a sequence without tokens is none.
-        """
-        ragged = self.layout.ragged
-        assert ragged is not None
+        """Return the pack filled up to `size`, by sequences and by targets that no loss counts."""
         more = size.tokens - len(self.states)
-        ends = ragged.starts_q.new_full((size.sequences + 1 - len(ragged.starts_q),), size.tokens)
-        starts = torch.cat([ragged.starts_q, ends])
-        positions = torch.cat([self.layout.positions, torch.arange(more, device=self.states.device)])
         return Pack(
             torch.cat([self.states, self.states.new_zeros(more, *self.states.shape[1:])]),
-            Layout(positions, Runs(()), Ragged(starts, starts, size.longest, size.longest)),
+            self.layout.padded(size.tokens, size.sequences, size.longest),
             _filled(self.pooled, size.pooled, 0),
             _filled(self.labels, size.pooled, IGNORED),
             {
@@ -159,14 +149,13 @@ class Pack:
 
     def copy_(self, other: Pack) -> None:
         """Take over the values of a pack of the same size."""
+        self.layout.copy_(other.layout)
         for own, new in zip(self._tensors(), other._tensors(), strict=True):
             own.copy_(new)
 
     def _tensors(self) -> list[Tensor]:
-        assert self.layout.ragged is not None
         scored = [tensor for pair in self.terms.values() for tensor in pair]
-        starts = self.layout.ragged.starts_q
-        return [self.states, self.layout.positions, starts, self.pooled, self.labels, self.scales, *scored]
+        return [self.states, self.pooled, self.labels, self.scales, *scored]
 
 
 def _up(count: int, step: int) -> int:
