@@ -89,7 +89,9 @@ def _isolation(value: Any) -> Any:
 
 
 def _folder(value: Any) -> Any:
-    return named_folder(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        named_folder(value)
+    return value
 
 
 def named_folder(text: str) -> Path:

@@ -19,7 +19,7 @@ from dhrd_bench import plugins
 from dhrd_bench.commands.run import run_command
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid import run as running
-from dhrd_bench.grid.record import _plain
+from dhrd_bench.grid.record import plain
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.schema import CellRecord
@@ -85,7 +85,7 @@ def test_numbers_of_other_libraries_are_kept_as_numbers(tmp_path: Path) -> None:
     noted = read_record(record_path(tmp_path / "out", record.cell)).train.model_dump(exclude_none=True)
     assert (noted["a"], noted["b"], "c" in noted) == (0.5, {"1": [0, 1]}, False)
     assert noted["d"].startswith("<module")
-    assert _plain({"epochs": [{"loss": float("inf"), "dev": 1.0}]}) == {"epochs": [{"dev": 1.0}]}
+    assert plain({"epochs": [{"loss": float("inf"), "dev": 1.0}]}) == {"epochs": [{"dev": 1.0}]}
 
 
 def test_the_texts_are_there_before_the_record_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def why_no_process(spec: MethodSpec) -> str:
     if not landlock.version():
         return "this system cannot close a process off (it takes Linux 5.13 or newer with Landlock)"
     if not can_be_sent(spec):
-        return f"method {spec.name!r} stands in no file that another process could import"
+        return f"method {spec.name!r} is registered from no file that another process could import"
     return ""
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from dhrd_bench import registry
 from dhrd_bench.contracts import (
     Budget,
     Example,
@@ -53,10 +54,12 @@ def job(planned: PlannedCell, keep: Path | None) -> dict[str, Any]:
 
 
 def can_be_sent(spec: MethodSpec) -> bool:
-    """Whether another process can import the method's class: it stands in a file, by a name of its own."""
+    """Whether another process can import the method's class: it was registered from a file, by a name of its own."""
     cls = spec.cls
+    entry = registry.methods.entries.get(cls.card.name)
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return file is not None and cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__
+    known = entry is not None and entry.origin == file
+    return known and cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__
 
 
 def method_of(sent: dict[str, Any]) -> Method:
