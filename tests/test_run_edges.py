@@ -148,6 +148,17 @@ def test_a_record_that_took_no_time_is_named_and_the_others_are_read(tmp_path: P
     assert problem.reason.startswith("timing.seconds: Input should be greater than 0")
 
 
+def test_a_named_pipe_among_the_records_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    path, _ = one_record(tmp_path)
+    pipes = [path.with_name("seed-7.json"), timed_path(tmp_path, fakes.throughput(fakes.SMALL[0]))]
+    for pipe in pipes:
+        pipe.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(pipe)
+    records, (problem,) = read_records(tmp_path)
+    assert (len(records), problem.path, problem.reason) == (1, pipes[0], "not a regular file")
+    assert [(each.path, each.reason) for each in read_timed(tmp_path)[1]] == [(pipes[1], "not a regular file")]
+
+
 def test_a_record_of_another_minor_version_is_read(tmp_path: Path) -> None:
     path, raw = one_record(tmp_path)
     plain = read_record(path)
