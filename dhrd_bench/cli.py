@@ -25,6 +25,13 @@ app = typer.Typer(
 app.add_typer(rationales_app, name="rationales")
 app.add_typer(results_app, name="results")
 
+
+def _folder(text: str) -> Path:
+    from dhrd_bench.request import named_folder
+
+    return named_folder(text)
+
+
 Config = Annotated[
     Path | None, typer.Option("--config", help="YAML file with a request, as --dry-run --format yaml prints it.")
 ]
@@ -55,11 +62,15 @@ Seeds = Annotated[
     str | None,
     typer.Option("--seeds", help="A count (5), a list (0,3,7) or a range (2-4).", show_default="the budget's"),
 ]
-Results = Annotated[Path, typer.Option("--results", help="Folder of the records.")]
-ResultsOption = Annotated[Path | None, typer.Option("--results", help="Folder of the records.", show_default="results")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of the records.", parser=_folder)]
+ResultsOption = Annotated[
+    Path | None, typer.Option("--results", help="Folder of the records.", show_default="results", parser=_folder)
+]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder with a suite's files in their release layout; or DHRD_DATA_DIR."),
+    typer.Option(
+        "--data-dir", help="Folder with a suite's files in their release layout; or DHRD_DATA_DIR.", parser=_folder
+    ),
 ]
 
 
@@ -81,6 +92,17 @@ def run(
     throughput: Annotated[
         str | None, typer.Option(help="Then time what was fitted: offline, single-stream, server.")
     ] = None,
+    isolation: Annotated[
+        str | None,
+        typer.Option(
+            help="Where methods work: process (cannot read test labels), audit (here, watched), none.",
+            show_default="auto: process for plug-ins where it can be had",
+        ),
+    ] = None,
+    cell_timeout: Annotated[
+        str | None, typer.Option(help="Time that a cell may take: 90 (seconds), 30m, 1h30m; longer is a failure.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run cells again that have a record.")] = False,
     config: Config = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,
     format_: Annotated[
@@ -95,6 +117,7 @@ def run(
     options = Options(
         methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
         data_dir=data_dir, rationales=rationales, include=include, results=results, throughput=throughput,
+        isolation=isolation, cell_timeout=cell_timeout, force=force or None,
     )  # fmt: skip
     request = read_request(config, options)
     from dhrd_bench.commands.listing import wide_console
@@ -269,6 +292,9 @@ def check(
     methods: Annotated[list[str] | None, typer.Argument(help="Names, with settings as in 'NAME[alpha=0.5]'.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every method there is.")] = False,
     backbone: Annotated[str, typer.Option(help="Name, hub id or local folder.")] = "tiny",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with data that methods are to leave alone.", parser=_folder)
+    ] = None,
     include: Include = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -279,7 +305,9 @@ def check(
     from dhrd_bench.commands.check import check_command
 
     raise typer.Exit(
-        check_command(methods or [], everything=all_, backbone=backbone, as_json=as_json, console=Console())
+        check_command(
+            methods or [], everything=all_, backbone=backbone, data_dir=data_dir, as_json=as_json, console=Console()
+        )
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -12,6 +13,8 @@ from dhrd_bench.cards import Reference, read_card, split_references
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean
 
+Isolation = Literal["auto", "none", "audit", "process"]
+ISOLATIONS: tuple[Isolation, ...] = ("auto", "none", "audit", "process")
 Scenario = Literal["offline", "single-stream", "server"]
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
 
@@ -59,6 +62,51 @@ def parse_scenarios(text: str) -> list[Scenario]:
     return [scenario for scenario in SCENARIOS if scenario in names]
 
 
+def parse_duration(text: str) -> float:
+    """Read a time like ``90``, ``90s``, ``30m`` or ``1h30m`` as seconds.
+
+    Raises
+    ------
+    UserError
+        If the text is none, or no time at all.
+    """
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    hours, minutes, seconds = (float(part or 0) for part in (found.groups() if found else (0, 0, 0)))
+    total = 3600 * hours + 60 * minutes + seconds
+    if not total:
+        raise UserError(f"Cannot read the time {text!r}.", "Write seconds (90), 30m or 1h30m.")
+    return total
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _isolation(value: Any) -> Any:
+    if isinstance(value, str) and value not in ISOLATIONS:
+        raise UserError(f"Unknown isolation {value!r}.", did_you_mean(value, ISOLATIONS))
+    return value
+
+
+def _folder(value: Any) -> Any:
+    if isinstance(value, str):
+        named_folder(value)
+    return value
+
+
+def named_folder(text: str) -> Path:
+    """Return the folder called `text`.
+
+    Raises
+    ------
+    UserError
+        If there is no text, as where a variable of the shell is not set: it would be the working folder.
+    """
+    if not text.strip():
+        raise UserError("A folder has an empty name.", "Write '.' for the working folder.")
+    return Path(text)
+
+
 def _references(value: Any) -> Any:
     return split_references(value) if isinstance(value, str) else value
 
@@ -71,6 +119,7 @@ def _scenarios(value: Any) -> Any:
     return parse_scenarios(value) if isinstance(value, str) else value
 
 
+Folder = Annotated[Path, BeforeValidator(_folder)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_references)]
 
 
@@ -100,6 +149,13 @@ class RunRequest(Card):
         Folder of the records.
     executor
         Who runs the cells: this process.
+    isolation
+        Where methods work: ``process`` in one of their own that cannot read test labels, ``audit`` here, watched,
+        ``none`` here; ``auto`` puts plug-ins where they are farthest from the labels, and leaves built-in methods here.
+    cell_timeout
+        Seconds that a cell may take, or a text like ``30m``; a cell that takes longer has failed.
+    force
+        Whether cells that have a record are run again.
     throughput
         Scenarios in which what was fitted is timed afterwards.
     """
@@ -111,11 +167,14 @@ class RunRequest(Card):
     backbone: str = "smollm2-135m"
     budget: str = "smoke"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_seeds)] = None
-    data_dir: Path | None = None
+    data_dir: Folder | None = None
     rationales: str | None = None
-    include: tuple[Path, ...] = ()
-    results: Path = Path("results")
+    include: tuple[Folder, ...] = ()
+    results: Folder = Path("results")
     executor: Literal["local"] = "local"
+    isolation: Annotated[Isolation, BeforeValidator(_isolation)] = "auto"
+    cell_timeout: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_duration)] = None
+    force: bool = False
     throughput: Annotated[tuple[Scenario, ...], BeforeValidator(_scenarios)] = ()
 
     def without_places(self, backbone: str) -> RunRequest:
@@ -128,7 +187,7 @@ class RunRequest(Card):
         """
         store = self.rationales and Path(self.rationales).name
         update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
-        return self.model_copy(update=update | {"rationales": store})
+        return self.model_copy(update=update | {"rationales": store, "force": False})
 
     def to_yaml(self) -> str:
         """Return the request as a file that `read_request` reads."""
@@ -149,6 +208,9 @@ class Options(TypedDict, total=False):
     rationales: str | None
     include: list[Path] | None
     results: Path | None
+    isolation: str | None
+    cell_timeout: str | None
+    force: bool | None
     throughput: str | None
 
 

@@ -59,6 +59,9 @@ def test_help_is_quick_and_light() -> None:
         (["--seeds", "one"], ["seeds"]),
         (["--data-dir", "/nowhere/at/all", "--suite", "superglue7"], ["/nowhere/at/all"]),
         (["--include", "/nowhere/at/all"], ["/nowhere/at/all"]),
+        (["--data-dir", ""], ["empty name"]),
+        (["--cell-timeout", "soon"], ["soon", "30m"]),
+        (["--isolation", "proces"], ["proces", "process"]),
     ],
 )
 def test_a_mistake_is_one_line(arguments: list[str], words: list[str], tmp_path: Path) -> None:
@@ -70,6 +73,19 @@ def test_a_mistake_is_one_line(arguments: list[str], words: list[str], tmp_path:
 def test_a_results_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused(dhrd("run", *TINY, "--results", str(tmp_path / "file" / "results")), "not writable")
+
+
+@pytest.mark.parametrize("command", [["run", *TINY], ["report"]])
+def test_a_results_folder_without_a_name_is_not_the_working_folder(command: list[str], tmp_path: Path) -> None:
+    refused(dhrd(*command, "--results", ""), "empty name", "'.'")
+    (tmp_path / "run.yaml").write_text("methods: pooled\nresults: ''\n")
+    refused(dhrd("run", "--config", str(tmp_path / "run.yaml")), "empty name")
+
+
+@pytest.mark.parametrize("command", ["report", "power", "throughput"])
+def test_a_margin_below_nothing_is_refused(command: str) -> None:
+    where = ["--results", str(Path(__file__).parent.parent / "results")] if command == "report" else TINY
+    refused(dhrd(command, *where, "--margin", "-5"), "margin of -5")
 
 
 def test_a_malformed_row_is_named_with_its_line(tmp_path: Path) -> None:

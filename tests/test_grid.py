@@ -22,8 +22,9 @@ from dhrd_bench import plugins
 from dhrd_bench.contracts import Predictions, derive_seed
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest
+from dhrd_bench.grid.perform import Clock
 from dhrd_bench.grid.plan import Plan, make_plan, method_specs
-from dhrd_bench.grid.run import Clock, run_plan
+from dhrd_bench.grid.run import run_plan
 from dhrd_bench.progress import Display
 from dhrd_bench.request import RunRequest, parse_seeds
 from dhrd_bench.results.schema import CellRecord

@@ -19,7 +19,7 @@ from dhrd_bench import plugins
 from dhrd_bench.commands.run import run_command
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid import run as running
-from dhrd_bench.grid.record import _plain
+from dhrd_bench.grid.record import plain
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.schema import CellRecord
@@ -85,7 +85,7 @@ def test_numbers_of_other_libraries_are_kept_as_numbers(tmp_path: Path) -> None:
     noted = read_record(record_path(tmp_path / "out", record.cell)).train.model_dump(exclude_none=True)
     assert (noted["a"], noted["b"], "c" in noted) == (0.5, {"1": [0, 1]}, False)
     assert noted["d"].startswith("<module")
-    assert _plain({"epochs": [{"loss": float("inf"), "dev": 1.0}]}) == {"epochs": [{"dev": 1.0}]}
+    assert plain({"epochs": [{"loss": float("inf"), "dev": 1.0}]}) == {"epochs": [{"dev": 1.0}]}
 
 
 def test_the_texts_are_there_before_the_record_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +146,17 @@ def test_a_record_that_took_no_time_is_named_and_the_others_are_read(tmp_path: P
     assert [one.cell.method for one in records] == ["better"]
     assert problem.path == path
     assert problem.reason.startswith("timing.seconds: Input should be greater than 0")
+
+
+def test_a_named_pipe_among_the_records_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    path, _ = one_record(tmp_path)
+    pipes = [path.with_name("seed-7.json"), timed_path(tmp_path, fakes.throughput(fakes.SMALL[0]))]
+    for pipe in pipes:
+        pipe.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(pipe)
+    records, (problem,) = read_records(tmp_path)
+    assert (len(records), problem.path, problem.reason) == (1, pipes[0], "not a regular file")
+    assert [(each.path, each.reason) for each in read_timed(tmp_path)[1]] == [(pipes[1], "not a regular file")]
 
 
 def test_a_record_of_another_minor_version_is_read(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,12 +18,24 @@ from dhrd_bench.cards import split_references
 from dhrd_bench.conformance.checks import checks
 from dhrd_bench.conformance.running import CheckOutcome, run_checks
 from dhrd_bench.errors import UserError
+from dhrd_bench.grid.checked import mark_checked
+from dhrd_bench.grid.plan import method_specs
 
 _MARKS = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "expected": "[yellow]~[/]", "unexpected pass": "[yellow]![/]"}
 
 
-def check_command(methods: Sequence[str], *, everything: bool, backbone: str, as_json: bool, console: Console) -> int:
-    """Check methods and print a table of checks by methods, or JSON.
+def check_command(
+    methods: Sequence[str],
+    *,
+    everything: bool,
+    backbone: str,
+    as_json: bool,
+    console: Console,
+    data_dir: Path | None = None,
+) -> int:
+    """Check methods and print a table of checks by methods, or JSON; note in the cache which have passed.
+
+    A folder of data that is named is one that the methods are to leave alone, beside those that always are.
 
     Returns
     -------
@@ -43,7 +56,10 @@ def check_command(methods: Sequence[str], *, everything: bool, backbone: str, as
     outcomes: list[CheckOutcome] = []
     with Console(stderr=True).status("") as status:
         for name in names:
-            outcomes += run_checks(name, backbone, lambda o: status.update(escape(f"{o.method}: {o.check}")))
+            found = run_checks(name, backbone, lambda o: status.update(escape(f"{o.method}: {o.check}")), data_dir)
+            (spec,) = method_specs((name,))
+            mark_checked(spec, passed=all(outcome.status != "fail" for outcome in found))
+            outcomes += found
     broken = plugins.state.broken if everything else {}
     if as_json:
         body = {"outcomes": [asdict(outcome) for outcome in outcomes], "not_loaded": broken}

@@ -26,7 +26,7 @@ def rerun_command(path: Path, options: Options, console: Console) -> int:
     from dhrd_bench.backbones import load
     from dhrd_bench.grid.environment import surroundings_of
     from dhrd_bench.grid.record import make_record
-    from dhrd_bench.grid.run import run_cell
+    from dhrd_bench.grid.run import runner_of
     from dhrd_bench.inference.engines import engine_of
 
     record = read_cell(path)
@@ -40,9 +40,9 @@ def rerun_command(path: Path, options: Options, console: Console) -> int:
     )
     _print_list(console, "The cell is another one now", changed_cell)
     _print_list(console, "The surroundings differ", changed_machine)
-    with show_progress(console, 1, "cells") as display:
+    with show_progress(console, 1, "cells") as display, runner_of(plan, backbone) as runner:
         display.begin(planned.name)
-        again = make_record(run_cell(planned, backbone, display.step), backbone, plan.request, surroundings)
+        again = make_record(runner.run(planned, display.step), backbone, plan.request, surroundings)
         display.end(f"score {again.score:5.1f}" if again.score is not None else f"failed: {again.error}")
     backbone.reset()
     if again.rows is None:

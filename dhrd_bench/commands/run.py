@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +44,8 @@ def run_command(request: RunRequest, console: Console) -> int:
     from dhrd_bench.commands.throughput import time_and_print
     from dhrd_bench.throughput.timing import TimingSettings
 
-    planned_anew = make_plan(request)  # it knows which cells have a record by now
+    # It knows which cells have a record by now.
+    planned_anew = make_plan(request.model_copy(update={"results": plan.results, "force": False}))
     finished = tuple(planned for planned in planned_anew.cells if planned.record is not None)
     return time_and_print(replace(planned_anew, cells=finished), TimingSettings(), console) or code
 
@@ -72,7 +74,8 @@ def _run_missing(plan: Plan, console: Console) -> int:
     if plan.request.throughput:
         _check_cache()
     done, missing = len(plan.cells) - len(plan.missing), len(plan.missing)
-    console.print(f"{len(plan.cells)} cells: {done} have a record, {missing} to run.", highlight=False)
+    known = "records aside" if plan.request.force else f"{done} have a record"
+    console.print(f"{len(plan.cells)} cells: {known}, {missing} to run.", highlight=False)
     for planned in plan.cells:
         if planned.record is not None:
             keep_current(plan.results, planned.record, planned.parts)
@@ -103,8 +106,23 @@ def _print_failures(records: list[CellRecord], console: Console) -> int:
 
 
 def _print_notes(plan: Plan, console: Console) -> None:
-    for note in dict.fromkeys(f"{c.cell.task}: {note}" for c in plan.cells for note in c.notes):
+    notes = [f"{c.cell.task}: {note}" for c in plan.cells for note in c.notes]
+    for note in dict.fromkeys([*_plugin_notes(plan), *notes]):
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
+
+
+def _plugin_notes(plan: Plan) -> Iterator[str]:
+    """Say which plug-ins have not been checked, and which can be kept from test labels less well."""
+    from dhrd_bench.grid.checked import has_passed
+    from dhrd_bench.grid.isolation import is_plugin, why_no_process
+
+    for spec in {planned.method.name: planned.method for planned in plan.missing}.values():
+        if not is_plugin(spec.cls):
+            continue
+        if not has_passed(spec):
+            yield f"{spec.name}: has not passed 'dhrd-bench check' as it stands"
+        if plan.request.isolation == "auto" and (reason := why_no_process(spec)):
+            yield f"{spec.name}: works in this process, where only what Python opens is watched: {reason}"
 
 
 def _check_writable(results: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import Plan, make_plan
 from dhrd_bench.progress import show_progress
 from dhrd_bench.report.terminal import print_table
@@ -23,7 +24,14 @@ def throughput_command(request: RunRequest, settings: TimingSettings, console: C
     -------
     int
         0 if every figure is VALID, else 1.
+
+    Raises
+    ------
+    UserError
+        If a setting is none that can be, or the request cannot be planned.
     """
+    if not 0 < settings.margin < 100:
+        raise UserError(f"A margin of {settings.margin:g} % cannot be used.", "Name one between 0 and 100, as 5.")
     return time_and_print(make_plan(request), settings, console)
 
 

@@ -6,10 +6,14 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from dhrd_bench.conformance.subject import CheckError, Subject, ensure
 from dhrd_bench.conformance.tasks import CheckTask, make_task, with_other_rationales
 from dhrd_bench.contracts import Predictions
+
+if TYPE_CHECKING:
+    from dhrd_bench.grid.isolation import Runner
 
 
 @dataclass(frozen=True)
@@ -131,13 +135,14 @@ def _independence(subject: Subject) -> None:
     same("after the global random state has changed", predict(everyone), everyone)
 
 
-@_check("Run by the harness it leaves a record, and test labels have no say in its predictions")
+@_check("Run by the harness it opens no file of the data, and test labels have no say in its predictions")
 def _test_labels(subject: Subject) -> None:
     task, classes = subject.task, len(subject.task.data.card.labels)
-    seen = _harness(subject, task)
-    for shift in range(1, classes):
-        poisoned = replace(task, labels=tuple((label + shift) % classes for label in task.labels))
-        ensure(_harness(subject, poisoned) == seen, "with other test labels the predictions are others")
+    with _runner(subject) as runner:
+        seen = _harness(subject, runner, task)
+        for shift in range(1, classes):
+            poisoned = replace(task, labels=tuple((label + shift) % classes for label in task.labels))
+            ensure(_harness(subject, runner, poisoned) == seen, "with other test labels the predictions are others")
 
 
 @_check("It reads rationales if its card says so, and does not if not")
@@ -236,14 +241,21 @@ def _fingerprints(subject: Subject) -> dict[str, tuple[float, bool]]:
     return sums
 
 
-def _harness(subject: Subject, task: CheckTask) -> list[int]:
+def _runner(subject: Subject) -> Runner:
+    """Return what runs cells as the harness does for plug-ins; what others open is watched."""
+    from dhrd_bench.grid.isolation import Runner, is_plugin
+
+    folders = [subject.data_dir] if subject.data_dir else []
+    return Runner(subject.backbone, "auto" if is_plugin(subject.spec.cls) else "audit", folders=folders)
+
+
+def _harness(subject: Subject, runner: Runner, task: CheckTask) -> list[int]:
     """Run one cell as the harness does; return the predictions in its record."""
     from dhrd_bench.data.sources import Source
     from dhrd_bench.data.suite import LoadedTask, TestSplit
     from dhrd_bench.grid.identity import identity_parts
     from dhrd_bench.grid.plan import PlannedCell
     from dhrd_bench.grid.record import Answered
-    from dhrd_bench.grid.run import run_cell
     from dhrd_bench.results.schema import BackboneIdentity, Cell, SuiteIdentity
 
     card, test = task.data.card, task.test
@@ -257,7 +269,7 @@ def _harness(subject: Subject, task: CheckTask) -> list[int]:
     suite = SuiteIdentity(name=cell.suite, version="1.0.0")
     parts = identity_parts(suite, loaded, task.data, split, subject.spec, backbone, subject.budget, cell.seed)
     planned = PlannedCell(cell, cell.suite, parts, subject.spec, subject.budget, loaded, task.data, split, None)
-    attempt = run_cell(planned, subject.backbone, lambda phase, done, total, figures: None)
+    attempt = runner.run(planned, lambda phase, done, total, figures: None)
     if not isinstance(attempt.result, Answered):
         raise CheckError(f"the harness recorded a failure: {attempt.error}")
     return attempt.result.outcome.rows.prediction

@@ -36,7 +36,7 @@ class CheckOutcome:
     seconds: float
 
 
-def subject(method: str, backbone: str = "tiny") -> Subject:
+def subject(method: str, backbone: str = "tiny", data_dir: Path | None = None) -> Subject:
     """Return the method called `method`, with settings as in ``name[key=value]``, ready to be checked.
 
     Raises
@@ -48,7 +48,7 @@ def subject(method: str, backbone: str = "tiny") -> Subject:
     from dhrd_bench.grid.plan import method_specs
 
     (spec,) = method_specs((method,))
-    return Subject(spec, load(resolve(backbone)))
+    return Subject(spec, load(resolve(backbone)), data_dir=data_dir)
 
 
 def run_check(tested: Subject, check: Check) -> CheckOutcome:
@@ -72,10 +72,13 @@ def run_check(tested: Subject, check: Check) -> CheckOutcome:
 
 
 def run_checks(
-    method: str, backbone: str = "tiny", watch: Callable[[CheckOutcome], None] = lambda outcome: None
+    method: str,
+    backbone: str = "tiny",
+    watch: Callable[[CheckOutcome], None] = lambda outcome: None,
+    data_dir: Path | None = None,
 ) -> list[CheckOutcome]:
-    """Run all checks on one method; `watch` is told of each outcome as it comes."""
-    tested = subject(method, backbone)
+    """Run all checks on one method; `watch` is told of each outcome as it comes, `data_dir` is to be left alone."""
+    tested = subject(method, backbone, data_dir)
     outcomes = []
     for check in checks:
         outcomes.append(run_check(tested, check))

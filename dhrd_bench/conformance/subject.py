@@ -44,8 +44,10 @@ class Run:
 class Subject:
     """A method with a backbone to run it on; every call starts from a backbone in its original state."""
 
-    def __init__(self, spec: MethodSpec, backbone: Backbone, budget: Budget = BUDGET) -> None:
-        self.spec, self.backbone, self.budget = spec, backbone, budget
+    def __init__(
+        self, spec: MethodSpec, backbone: Backbone, budget: Budget = BUDGET, data_dir: Path | None = None
+    ) -> None:
+        self.spec, self.backbone, self.budget, self.data_dir = spec, backbone, budget, data_dir
 
     @property
     def card(self) -> MethodCard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +55,9 @@ class PlannedCell:
         """The cell in a few words, for people."""
         return f"{self.cell.task} seed {self.cell.seed} {self.cell.method}"
 
-    def context(self, backbone: Backbone, step: Step = _silent, lap: Callable[[int], None] = lambda _: None) -> Context:
+    def context(self, backbone: Backbone, step: Step = _silent) -> Context:
         """Return what the harness lends to the method while it runs this cell."""
-        return Context(backbone, self.budget, self.loaded.card.name, self.cell.seed, step, lap)
+        return Context(backbone, self.budget, self.loaded.card.name, self.cell.seed, step)
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,13 @@ class Plan:
 
     Attributes
     ----------
+    results
+        Folder of the records, from the root on: a plug-in that goes to another folder does not move it.
     request
         What was asked for, complete: all that was left open is said, every name in its one spelling.
     """
 
+    results: Path
     request: RunRequest
     suite: Suite
     backbone: BackboneCard
@@ -79,13 +83,8 @@ class Plan:
     cells: tuple[PlannedCell, ...]
 
     @property
-    def results(self) -> Path:
-        """Folder of the records."""
-        return self.request.results
-
-    @property
     def missing(self) -> list[PlannedCell]:
-        """The cells that have no record yet."""
+        """The cells that have no record yet, or are to be run all the same."""
         return [planned for planned in self.cells if planned.record is None]
 
 
@@ -97,10 +96,12 @@ def make_plan(request: RunRequest) -> Plan:
     UserError
         If a name or a setting is unknown, a list is empty or the data are missing or malformed.
     """
-    for folder in request.include:
-        plugins.include(folder)
+    results = request.results.absolute()
     request = split_suite(request)
-    specs = method_specs(request.methods)
+    with chdir("."):  # a plug-in that goes to another folder goes alone
+        for folder in request.include:
+            plugins.include(folder)
+        specs = method_specs(request.methods)
     budget_name, budget = _budget(request.budget)
     backbone_name, backbone = _backbone(request.backbone)
     suite = Suite.named(request.suite)
@@ -139,10 +140,10 @@ def make_plan(request: RunRequest) -> Plan:
                 check_names(cell)
                 parts = identity_parts(suite_identity, loaded, data, test, spec, backbone_identity, budget, seed)
                 key = digest(parts.hashed())
-                record = find(request.results, cell, key)
+                record = None if request.force else find(results, cell, key)
                 notes = (*odd, *rationale_notes(spec.name, spec.card, data))
                 cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record, notes))
-    return Plan(complete, suite, backbone, budget, tuple(cells))
+    return Plan(results, complete, suite, backbone, budget, tuple(cells))
 
 
 def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:

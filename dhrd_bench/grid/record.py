@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.contracts import Method, Predictions
+from dhrd_bench.contracts import Predictions
+from dhrd_bench.grid.perform import OutOfTimeError, Performance
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.grid.scoring import Outcome
+from dhrd_bench.grid.seal import SealedFileError
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import (
     CellRecord,
     Data,
+    IsolationLevel,
     MethodInfo,
     Rows,
     Surroundings,
@@ -33,39 +36,44 @@ class Answered:
 
     Attributes
     ----------
-    method
-        Fitted.
-    predictions, outcome
-        For the test split, and how they scored.
-    laps
-        (examples, seconds) of consecutive batches of the prediction.
-    warmup_seconds
-        Spent on predictions before the clock started.
+    performance
+        Predictions for the test split, and how long they took.
+    outcome
+        How they scored.
+    save
+        Writes the fitted method into a folder, if it was to be kept.
     """
 
-    method: Method
-    predictions: Predictions
+    performance: Performance
     outcome: Outcome
-    laps: list[tuple[float, float]]
-    warmup_seconds: float
+    save: Callable[[Path], object] | None
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One cell as it was run: what it came to or why it failed, and what training left for the record."""
+    """One cell as it was run: what it came to or why it failed, what training left for the record, and where it ran."""
 
     planned: PlannedCell
-    result: Answered | Exception | SystemExit
+    result: Answered | str
     train_log: dict[str, Any] = field(default_factory=dict)
+    isolation: IsolationLevel = "none"
 
     @property
     def error(self) -> str | None:
         """What went wrong and where, on one line."""
-        if isinstance(self.result, Answered):
-            return None
-        frame = traceback.extract_tb(self.result.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
-        return f"{type(self.result).__name__}: {' '.join(str(self.result).split())} ({place})"
+        return self.result if isinstance(self.result, str) else None
+
+
+def describe(error: BaseException) -> str:
+    """Say on one line what went wrong and where."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SealedFileError):  # it says where itself
+        return said
+    frames = traceback.extract_tb(error.__traceback__)
+    # An alarm goes off in a function of ours; where the method stood is one before.
+    frame = frames[-2] if isinstance(error, OutOfTimeError) else frames[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"
+    return f"{said} ({place})"
 
 
 def make_record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundings: Surroundings) -> CellRecord:
@@ -73,14 +81,16 @@ def make_record(attempt: Attempt, backbone: Backbone, request: RunRequest, surro
     try:
         return _record(attempt, backbone, request, surroundings)
     except Exception as error:  # a plug-in's figures of the wrong kind cost its cell and no other
-        return _record(Attempt(attempt.planned, error), backbone, request, surroundings)
+        return _record(
+            Attempt(attempt.planned, describe(error), isolation=attempt.isolation), backbone, request, surroundings
+        )
 
 
 def _record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundings: Surroundings) -> CellRecord:
     planned, result = attempt.planned, attempt.result
     card = planned.method.card
     outcome: dict[str, Any] = {"status": "failed", "error": attempt.error}
-    train_log = _plain(attempt.train_log)
+    train_log = plain(attempt.train_log)
     if isinstance(result, Answered):
         train_log["teacher_tokens"] = _teacher_tokens(planned, backbone)
         outcome = {
@@ -90,7 +100,7 @@ def _record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundi
             "unparsable": result.outcome.unparsable,
             "rows": _rounded(result.outcome.rows),
             "timing": _timing(planned, result),
-            "data": _data(planned, result.predictions),
+            "data": _data(planned, result.performance.predictions),
         }
     return CellRecord(
         identity=planned.identity,
@@ -105,6 +115,7 @@ def _record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundi
         ),
         task=TaskInfo(labels=list(planned.test.classes), metrics=list(planned.loaded.card.metrics)),
         train=TrainingCost.model_validate(train_log),
+        isolation=attempt.isolation,
         environment=surroundings,
         request=request.without_places(planned.cell.backbone),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,14 +123,14 @@ def _record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundi
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return `value` as JSON has it: a method may note numbers of numpy's or torch's, and what is no number at all."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items() if not _infinite(inner)}
+        return {str(key): plain(inner) for key, inner in value.items() if not _infinite(inner)}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
@@ -135,16 +146,17 @@ def _rounded(rows: Rows) -> Rows:
 
 def _timing(planned: PlannedCell, result: Answered) -> Timing:
     per_row = 1 / planned.test.candidates
-    laps = [(count * per_row, seconds) for count, seconds in result.laps]
+    performance = result.performance
+    laps = [(count * per_row, seconds) for count, seconds in performance.laps]
     seconds = sum(lap for _, lap in laps)
     return Timing(
         examples=len(planned.test),
         seconds=max(seconds, 1e-9),  # a coarse clock may not have moved
         qps=len(planned.test) / max(seconds, 1e-9),
         laps=laps,
-        tokens_in=sum(result.predictions.tokens_in),
-        tokens_out=sum(result.predictions.tokens_out),
-        warmup_seconds=result.warmup_seconds,
+        tokens_in=sum(performance.predictions.tokens_in),
+        tokens_out=sum(performance.predictions.tokens_out),
+        warmup_seconds=performance.warmup_seconds,
     )
 
 

@@ -69,6 +69,8 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
             "seeds": (record.cell.seed,),
             "rationales": None,
             "throughput": (),
+            "isolation": "auto",
+            "cell_timeout": None,
         }
     )
     request = read_request(None, options)

@@ -252,6 +252,11 @@ class Surroundings(_Shown):
     engine: str = ""
 
 
+IsolationLevel = Literal["none", "audit", "process"]
+"""Whether a method was kept from test labels: not at all; its own opening of files was watched; it worked in a
+process that could not read them."""
+
+
 class TaskInfo(_Shown):
     """The part of the task's card that the statistics need."""
 
@@ -270,6 +275,8 @@ class CellRecord(_Part):
         0-100; None in a failed cell.
     unparsable
         Share of test rows whose answer could not be read.
+    isolation
+        How the method was kept from test labels while it worked; ``none`` in records from before there was any.
     request
         What was asked for when the cell was run; None in records from before 1.1.0.
     """
@@ -289,6 +296,7 @@ class CellRecord(_Part):
     rows: Rows | None = None
     timing: Timing | None = None
     train: TrainingCost = TrainingCost()
+    isolation: IsolationLevel = "none"
     environment: Surroundings = Surroundings()
     request: RunRequest | None = None
     finished: str = ""

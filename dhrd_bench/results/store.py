@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -90,7 +92,7 @@ def read_record(path: Path) -> CellRecord:
         If the file is no record of this schema's major version; the message says what is wrong.
     """
     try:
-        record = validated(CellRecord, path.read_bytes(), SCHEMA_VERSION)
+        record = validated(CellRecord, read_regular(path), SCHEMA_VERSION)
     except ValidationError as error:
         raise ValueError(str(first_misfit(error))) from error
     except OSError as error:
@@ -98,6 +100,19 @@ def read_record(path: Path) -> CellRecord:
     if record.schema_version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise ValueError(f"schema version {record.schema_version}; this release reads {SCHEMA_VERSION}")
     return record
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a file; what is none, as a named pipe, is not waited for.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.read_bytes()
 
 
 R = TypeVar("R", bound=BaseModel)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dhrd_bench.errors import first_misfit
 from dhrd_bench.request import Scenario
 from dhrd_bench.results.schema import Cell, Surroundings
-from dhrd_bench.results.store import Problem, record_path, validated
+from dhrd_bench.results.store import Problem, read_regular, record_path, validated
 
 SCHEMA_VERSION = "1.1.0"
 _NAME = re.compile(r"(offline|single-stream|server)-\d+\.json")
@@ -121,7 +121,7 @@ def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
         if not _NAME.fullmatch(path.name):
             continue
         try:
-            record = validated(ThroughputRecord, path.read_bytes(), SCHEMA_VERSION)
+            record = validated(ThroughputRecord, read_regular(path), SCHEMA_VERSION)
         except ValidationError as error:
             problems.append(Problem(path, str(first_misfit(error))))
         except OSError as error:

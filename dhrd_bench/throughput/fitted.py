@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dhrd_bench.backbones import Backbone
@@ -18,11 +19,11 @@ def folder_of(planned: PlannedCell) -> Path:
     return cache_folder() / "fitted" / planned.identity
 
 
-def save_fitted(method: Method, planned: PlannedCell) -> Path:
-    """Keep `method`, fitted for `planned`."""
+def save_fitted(save: Callable[[Path], object], planned: PlannedCell) -> Path:
+    """Keep the method fitted for `planned`, which `save` writes into a folder."""
     folder = folder_of(planned)
     folder.mkdir(parents=True, exist_ok=True)
-    method.save(folder)
+    save(folder)
     (folder / COMPLETE).touch()
     return folder
 
@@ -43,7 +44,7 @@ def obtain_fitted(planned: PlannedCell, backbone: Backbone, step: Step) -> tuple
         backbone.reset()
         fresh = planned.method.new()
         fresh.fit(planned.data, context)
-        save_fitted(fresh, planned)
+        save_fitted(fresh.save, planned)
     method = planned.method.new()
     method.load(folder, planned.loaded.card, context)
     return method, present

@@ -1,0 +1,169 @@
+"""Where a cell's method works: in this process, watched or not, or in one of its own that cannot read test labels."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, chdir, nullcontext
+from functools import cached_property, partial
+from pathlib import Path
+from shutil import copytree
+from types import TracebackType
+from typing import Self
+
+from dhrd_bench import plugins
+from dhrd_bench.backbones import Backbone
+from dhrd_bench.contracts import Method
+from dhrd_bench.errors import UserError
+from dhrd_bench.grid import landlock
+from dhrd_bench.grid.identity import MethodSpec
+from dhrd_bench.grid.perform import OutOfTimeError, at_most, can_limit, perform
+from dhrd_bench.grid.plan import PlannedCell, Step
+from dhrd_bench.grid.process import CellProcess, CellProcessError
+from dhrd_bench.grid.record import Answered, Attempt, describe
+from dhrd_bench.grid.scoring import score
+from dhrd_bench.grid.seal import Seal, refusing, seal
+from dhrd_bench.grid.wire import can_be_sent, job, performance_of
+from dhrd_bench.request import Isolation
+from dhrd_bench.results.schema import IsolationLevel
+
+
+def is_plugin(cls: type[Method]) -> bool:
+    """Whether a method comes from outside: a folder of ``--include``, an installed package, a notebook."""
+    try:
+        file = Path(inspect.getfile(cls)).resolve()
+    except (OSError, TypeError):  # typed in
+        return True
+    return not file.is_relative_to(plugins.builtin_folder("baselines").resolve())
+
+
+def why_no_process(spec: MethodSpec) -> str:
+    """Return why a method cannot work in a process of its own; an empty text if it can."""
+    if not landlock.version():
+        return "this system cannot close a process off (it takes Linux 5.13 or newer with Landlock)"
+    if not can_be_sent(spec):
+        return f"method {spec.name!r} is registered from no file that another process could import"
+    return ""
+
+
+class Runner:
+    """Performs cells, each method where it is to work. Use it in a ``with`` block: it may own a process.
+
+    Parameters
+    ----------
+    backbone
+        What methods of this process work on; a process of its own loads another.
+    isolation
+        What was asked for. ``auto`` leaves built-in methods alone and puts all others into a process of their own,
+        where that can be had, or else watches them here.
+    folders, results
+        What is to be kept from a method beside what `seal` always closes.
+    limit
+        Seconds that a cell may take.
+    keep
+        Whether fitted methods will be saved.
+
+    Raises
+    ------
+    UserError
+        If there is to be a limit, and there can be none here.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        isolation: Isolation = "auto",
+        *,
+        folders: Iterable[Path] = (),
+        results: Path | None = None,
+        limit: float | None = None,
+        keep: bool = False,
+    ) -> None:
+        if limit is not None and not can_limit():
+            raise UserError(
+                "A cell cannot be given a time limit here.", "It takes Unix, and the program's main thread."
+            )
+        self.backbone, self.isolation, self.limit, self.keep = backbone, isolation, limit, keep
+        self._folders, self._results = [folder.absolute() for folder in folders], results and results.absolute()
+        self._process: CellProcess | None = None
+        self._no_process = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end_process()
+
+    @cached_property
+    def seal(self) -> Seal:
+        """What methods are kept from."""
+        return seal(self._folders, self._results)
+
+    def level(self, spec: MethodSpec) -> IsolationLevel:
+        """Return where a method will work.
+
+        Raises
+        ------
+        UserError
+            If it is to work in a process of its own and cannot.
+        """
+        if self.isolation == "none" or (self.isolation == "auto" and not is_plugin(spec.cls)):
+            return "none"
+        if self.isolation == "audit":
+            return "audit"
+        reason = self._no_process or why_no_process(spec)
+        if reason and self.isolation == "process":
+            raise UserError(f"There is no process for {spec.name!r}: {reason}.", "Take --isolation audit.")
+        return "audit" if reason else "process"
+
+    def run(self, planned: PlannedCell, step: Step) -> Attempt:
+        """Fit, predict against the clock, and score one cell; an exception becomes a failed attempt."""
+        if self.level(planned.method) == "process" and self._process is None:
+            try:
+                self._process = CellProcess(self.backbone, self.seal)
+            except CellProcessError as error:
+                self._no_process = str(error)
+        level = self.level(planned.method)
+        return self._apart(planned, step) if level == "process" else self._here(planned, step, level)
+
+    def _here(self, planned: PlannedCell, step: Step, level: IsolationLevel) -> Attempt:
+        context = planned.context(self.backbone, step)
+        watched: AbstractContextManager[None] = refusing(self.seal) if level == "audit" else nullcontext()
+        self.backbone.reset()
+        try:
+            # A method that goes to another folder does not take the harness with it.
+            with at_most(self.limit), watched, chdir("."):
+                method = planned.method.new()
+                performance = perform(method, planned.data, planned.test.examples, context)
+            outcome = score(planned.loaded.card, planned.test, performance.predictions)
+        except (
+            Exception,
+            SystemExit,
+            OutOfTimeError,
+        ) as error:  # a method that leaves the program leaves its cell only
+            return Attempt(planned, describe(error), context.train_log, level)
+        return Attempt(planned, Answered(performance, outcome, method.save), context.train_log, level)
+
+    def _apart(self, planned: PlannedCell, step: Step) -> Attempt:
+        assert self._process is not None
+        keep = self._process.folder_for(planned.identity) if self.keep else None
+        try:
+            sent = self._process.perform(job(planned, keep), step, self.limit)
+        except CellProcessError as error:
+            self._end_process()
+            return Attempt(planned, str(error), {}, "process")
+        log = sent["train_log"]
+        if "error" in sent:
+            return Attempt(planned, sent["error"], log, "process")
+        try:
+            performance = performance_of(sent["answer"])
+            outcome = score(planned.loaded.card, planned.test, performance.predictions)
+        except Exception as error:
+            return Attempt(planned, describe(error), log, "process")
+        save = partial(copytree, keep, dirs_exist_ok=True) if keep else None
+        return Attempt(planned, Answered(performance, outcome, save), log, "process")
+
+    def _end_process(self) -> None:
+        if self._process is not None:
+            self._process.end()
+            self._process = None
