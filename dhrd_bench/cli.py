@@ -324,6 +324,8 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
     # Threads that wait by spinning take the processor from whom they wait for as soon as anything else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if not sys.stderr.isatty():  # a bar in a log is a line a step; tqdm reads this when it is imported
+        os.environ.setdefault("TQDM_DISABLE", "1")
     for stream in (sys.stdout, sys.stderr):  # a redirect on Windows may lack the minus sign: "?" is better than none
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
