@@ -22,6 +22,8 @@ app = typer.Typer(
     add_completion=False,
 )
 
+TABLE = "From a table"
+
 app.add_typer(rationales_app, name="rationales")
 app.add_typer(results_app, name="results")
 
@@ -289,15 +291,57 @@ def new(
     name: Annotated[str, typer.Argument(help="Its name: small letters, digits and hyphens.")],
     into: Annotated[Path, typer.Option(help="Folder to write into; name it with --include later.")] = Path("plugins"),
     include: Include = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Make the suite from this table: CSV, TSV, JSON, JSON lines (.gz, too), Parquet, or a folder that "
+            "save_to_disk of the datasets library wrote.",
+            rich_help_panel=TABLE,
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Column of the input; repeatable.", rich_help_panel=TABLE)
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the class.", rich_help_panel=TABLE)] = None,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", help="Column of the rows' names; they are numbered without.", rich_help_panel=TABLE),
+    ] = None,
+    rationale: Annotated[
+        str | None, typer.Option(help="Column that says why a row is of its class.", rich_help_panel=TABLE)
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="Table of the test rows, or a split of the saved data set. Without it some rows of every class are "
+            "set aside.",
+            rich_help_panel=TABLE,
+        ),
+    ] = None,
+    test_fraction: Annotated[float, typer.Option(help="Share of the rows to set aside.", rich_help_panel=TABLE)] = 0.2,
+    seed: Annotated[int, typer.Option(help="What draws them.", rich_help_panel=TABLE)] = 0,
 ) -> None:
-    """Write a commented starting file for a method or a suite of your own."""
+    """Write a commented starting file for a method or a suite of your own, or a suite from your table."""
     _include(include)
     from dhrd_bench.commands.new import create
 
-    files, next_step = create(kind, name, into)
-    for path in files:
+    table = None
+    if source is not None:
+        from dhrd_bench.data.from_table import Table
+
+        table = Table(
+            source=source, test=test, text=tuple(text or ()), label=label or "", id=id_, rationale=rationale,
+            test_fraction=test_fraction, seed=seed,
+        )  # fmt: skip
+    elif text or label or id_ or rationale or test:
+        raise UserError("Columns were named, but no table.", "Name its file with --from.")
+    made = create(kind, name, into, table)
+    for path in made.files:
         typer.echo(f"wrote {path}")
-    typer.echo(f"Edit it, then: {next_step}")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"{'Run it' if table else 'Edit it, then'}: {made.next_step}")
 
 
 @app.command()
