@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from dhrd_bench import __version__
+from dhrd_bench.commands.help import completed, dress, kinds_to_list, kinds_to_make
 from dhrd_bench.commands.rationales import app as rationales_app
 from dhrd_bench.commands.results import app as results_app
 from dhrd_bench.errors import UserError
@@ -19,7 +21,7 @@ app = typer.Typer(
     help="Does training on rationales make a pooled classifier better, by how much, and at what speed?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 TABLE = "From a table"
@@ -35,23 +37,41 @@ Include = Annotated[
     typer.Option("--include", help="Folder with methods, suites, budgets of your own; repeatable."),
 ]
 Methods = Annotated[
-    str | None, typer.Option("--methods", help="Comma-separated; settings as in 'NAME\\[alpha=0.5,beta=1]'.")
+    str | None,
+    typer.Option(
+        "--methods",
+        help="Comma-separated; settings as in 'NAME\\[alpha=0.5,beta=1]'.",
+        autocompletion=completed("methods"),
+    ),
 ]
 SuiteName = Annotated[
     str | None,
-    typer.Option("--suite", help="Suite; a prompt as in 'superglue7\\[prompt=paper]'.", show_default="mini7"),
+    typer.Option(
+        "--suite",
+        help="Suite; a prompt as in 'superglue7\\[prompt=paper]'.",
+        show_default="mini7",
+        autocompletion=completed("suites"),
+    ),
 ]
 Prompt = Annotated[str | None, typer.Option("--prompt", help="Prompt of the suite, if not its default one.")]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Comma-separated; all tasks of the suite by default.")]
 BackboneName = Annotated[
     str | None,
     typer.Option(
-        "--backbone", help="Name, hub id or local folder; 'NAME\\[dtype=float32]'.", show_default="smollm2-135m"
+        "--backbone",
+        help="Name, hub id or local folder; 'NAME\\[dtype=float32]'.",
+        show_default="smollm2-135m",
+        autocompletion=completed("backbones"),
     ),
 ]
 BudgetName = Annotated[
     str | None,
-    typer.Option("--budget", help="Named limits; 'NAME\\[epochs=1]' changes one.", show_default="smoke"),
+    typer.Option(
+        "--budget",
+        help="Named limits; 'NAME\\[epochs=1]' changes one.",
+        show_default="smoke",
+        autocompletion=completed("budgets"),
+    ),
 ]
 Seeds = Annotated[
     str | None,
@@ -63,6 +83,20 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder with a suite's files in their release layout; or DHRD_DATA_DIR."),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dhrd-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None: ...
 
 
 @app.command()
@@ -92,6 +126,7 @@ def run(
     """Run the cells that have no record yet: methods x tasks x seeds."""
     from rich.console import Console
 
+    from dhrd_bench.commands.places import check_places
     from dhrd_bench.request import Options, read_request
 
     options = Options(
@@ -99,6 +134,7 @@ def run(
         data_dir=data_dir, rationales=rationales, include=include, results=results, throughput=throughput,
     )  # fmt: skip
     request = read_request(config, options)
+    check_places(request)
     from dhrd_bench.commands.listing import wide_console
     from dhrd_bench.commands.run import dry_run_command, run_command
 
@@ -128,11 +164,15 @@ def rerun(
 @app.command()
 def report(
     results: Results = Path("results"),
-    suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Only this backbone.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Only this budget.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Only this suite.", autocompletion=completed("suites"))] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Only this backbone.", autocompletion=completed("backbones"))
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Only this budget.", autocompletion=completed("budgets"))] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")] = None,
-    methods: Annotated[str | None, typer.Option(help="Only these methods, comma-separated.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Only these methods, comma-separated.", autocompletion=completed("methods"))
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Method that gains are taken over, if not the one of that role.")
     ] = None,
@@ -196,6 +236,7 @@ def power(
     seed_sd: Annotated[float, typer.Option(help="Standard deviation of a score between seeds, in points.")] = 1.0,
 ) -> None:
     """Say, before anything is run, what differences a request could find."""
+    from dhrd_bench.commands.places import check_places
     from dhrd_bench.request import Options, read_request
 
     options = Options(
@@ -203,6 +244,7 @@ def power(
         data_dir=data_dir, include=include,
     )  # fmt: skip
     request = read_request(config, options)
+    check_places(request)
     from dhrd_bench.commands.listing import wide_console
     from dhrd_bench.commands.power import power_command
     from dhrd_bench.stats.power import Assumed
@@ -236,6 +278,7 @@ def throughput(
     config: Config = None,
 ) -> None:
     """Time fitted methods against each other: QPS and ratios with intervals."""
+    from dhrd_bench.commands.places import check_places
     from dhrd_bench.request import Options, read_request
 
     options = Options(
@@ -243,6 +286,7 @@ def throughput(
         data_dir=data_dir, include=include, results=results, throughput=scenarios,
     )  # fmt: skip
     request = read_request(config, options, Options(seeds="0", throughput="offline"))
+    check_places(request)
     from dhrd_bench.commands.listing import wide_console
     from dhrd_bench.commands.throughput import throughput_command
     from dhrd_bench.throughput.timing import TimingSettings
@@ -254,7 +298,10 @@ def throughput(
 @app.command("list")
 def list_(
     kind: Annotated[
-        str, typer.Argument(help="What to list: methods, suites, tasks, backbones or budgets.")
+        str,
+        typer.Argument(
+            help="What to list: methods, suites, tasks, backbones or budgets.", autocompletion=kinds_to_list
+        ),
     ] = "methods",
     include: Include = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -268,9 +315,14 @@ def list_(
 
 @app.command()
 def check(
-    methods: Annotated[list[str] | None, typer.Argument(help="Names, with settings as in 'NAME[alpha=0.5]'.")] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names, with settings as in 'NAME\\[alpha=0.5]'.", autocompletion=completed("methods")),
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every method there is.")] = False,
-    backbone: Annotated[str, typer.Option(help="Name, hub id or local folder.")] = "tiny",
+    backbone: Annotated[
+        str, typer.Option(help="Name, hub id or local folder.", autocompletion=completed("backbones"))
+    ] = "tiny",
     include: Include = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -287,7 +339,7 @@ def check(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="What to write: method or suite.")],
+    kind: Annotated[str, typer.Argument(help="What to write: method or suite.", autocompletion=kinds_to_make)],
     name: Annotated[str, typer.Argument(help="Its name: small letters, digits and hyphens.")],
     into: Annotated[Path, typer.Option(help="Folder to write into; name it with --include later.")] = Path("plugins"),
     include: Include = None,
@@ -355,6 +407,9 @@ def doctor(
     from dhrd_bench.commands.doctor import examine
 
     raise typer.Exit(examine(data_dir, as_json=as_json))
+
+
+dress(app)
 
 
 def _include(folders: list[Path] | None) -> None:
