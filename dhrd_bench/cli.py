@@ -40,7 +40,7 @@ Methods = Annotated[
     str | None,
     typer.Option(
         "--methods",
-        help="Comma-separated; settings as in 'NAME\\[alpha=0.5,beta=1]'.",
+        help="Comma-separated, from 'dhrd-bench list'; settings as in 'NAME\\[alpha=0.5,beta=1]'.",
         autocompletion=completed("methods"),
     ),
 ]
