@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from dhrd_bench import __version__
+from dhrd_bench.commands.help import completed, dress, kinds_to_list, kinds_to_make
 from dhrd_bench.commands.rationales import app as rationales_app
 from dhrd_bench.commands.results import app as results_app
 from dhrd_bench.errors import UserError
@@ -19,8 +21,10 @@ app = typer.Typer(
     help="Does training on rationales make a pooled classifier better, by how much, and at what speed?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+TABLE = "From a table"
 
 app.add_typer(rationales_app, name="rationales")
 app.add_typer(results_app, name="results")
@@ -40,23 +44,41 @@ Include = Annotated[
     typer.Option("--include", help="Folder with methods, suites, budgets of your own; repeatable."),
 ]
 Methods = Annotated[
-    str | None, typer.Option("--methods", help="Comma-separated; settings as in 'NAME\\[alpha=0.5,beta=1]'.")
+    str | None,
+    typer.Option(
+        "--methods",
+        help="Comma-separated, from 'dhrd-bench list'; settings as in 'NAME\\[alpha=0.5,beta=1]'.",
+        autocompletion=completed("methods"),
+    ),
 ]
 SuiteName = Annotated[
     str | None,
-    typer.Option("--suite", help="Suite; a prompt as in 'superglue7\\[prompt=paper]'.", show_default="mini7"),
+    typer.Option(
+        "--suite",
+        help="Suite; a prompt as in 'superglue7\\[prompt=paper]'.",
+        show_default="mini7",
+        autocompletion=completed("suites"),
+    ),
 ]
 Prompt = Annotated[str | None, typer.Option("--prompt", help="Prompt of the suite, if not its default one.")]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Comma-separated; all tasks of the suite by default.")]
 BackboneName = Annotated[
     str | None,
     typer.Option(
-        "--backbone", help="Name, hub id or local folder; 'NAME\\[dtype=float32]'.", show_default="smollm2-135m"
+        "--backbone",
+        help="Name, hub id or local folder; 'NAME\\[dtype=float32]'.",
+        show_default="smollm2-135m",
+        autocompletion=completed("backbones"),
     ),
 ]
 BudgetName = Annotated[
     str | None,
-    typer.Option("--budget", help="Named limits; 'NAME\\[epochs=1]' changes one.", show_default="smoke"),
+    typer.Option(
+        "--budget",
+        help="Named limits; 'NAME\\[epochs=1]' changes one.",
+        show_default="smoke",
+        autocompletion=completed("budgets"),
+    ),
 ]
 Seeds = Annotated[
     str | None,
@@ -72,6 +94,20 @@ DataDir = Annotated[
         "--data-dir", help="Folder with a suite's files in their release layout; or DHRD_DATA_DIR.", parser=_folder
     ),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dhrd-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None: ...
 
 
 @app.command()
@@ -112,6 +148,7 @@ def run(
     """Run the cells that have no record yet: methods x tasks x seeds."""
     from rich.console import Console
 
+    from dhrd_bench.commands.places import check_places
     from dhrd_bench.request import Options, read_request
 
     options = Options(
@@ -120,6 +157,7 @@ def run(
         isolation=isolation, cell_timeout=cell_timeout, force=force or None,
     )  # fmt: skip
     request = read_request(config, options)
+    check_places(request)
     from dhrd_bench.commands.listing import wide_console
     from dhrd_bench.commands.run import dry_run_command, run_command
 
@@ -149,11 +187,15 @@ def rerun(
 @app.command()
 def report(
     results: Results = Path("results"),
-    suite: Annotated[str | None, typer.Option(help="Only this suite.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Only this backbone.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Only this budget.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Only this suite.", autocompletion=completed("suites"))] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Only this backbone.", autocompletion=completed("backbones"))
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Only this budget.", autocompletion=completed("budgets"))] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")] = None,
-    methods: Annotated[str | None, typer.Option(help="Only these methods, comma-separated.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Only these methods, comma-separated.", autocompletion=completed("methods"))
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Method that gains are taken over, if not the one of that role.")
     ] = None,
@@ -217,6 +259,7 @@ def power(
     seed_sd: Annotated[float, typer.Option(help="Standard deviation of a score between seeds, in points.")] = 1.0,
 ) -> None:
     """Say, before anything is run, what differences a request could find."""
+    from dhrd_bench.commands.places import check_places
     from dhrd_bench.request import Options, read_request
 
     options = Options(
@@ -224,6 +267,7 @@ def power(
         data_dir=data_dir, include=include,
     )  # fmt: skip
     request = read_request(config, options)
+    check_places(request)
     from dhrd_bench.commands.listing import wide_console
     from dhrd_bench.commands.power import power_command
     from dhrd_bench.stats.power import Assumed
@@ -257,6 +301,7 @@ def throughput(
     config: Config = None,
 ) -> None:
     """Time fitted methods against each other: QPS and ratios with intervals."""
+    from dhrd_bench.commands.places import check_places
     from dhrd_bench.request import Options, read_request
 
     options = Options(
@@ -264,6 +309,7 @@ def throughput(
         data_dir=data_dir, include=include, results=results, throughput=scenarios,
     )  # fmt: skip
     request = read_request(config, options, Options(seeds="0", throughput="offline"))
+    check_places(request)
     from dhrd_bench.commands.listing import wide_console
     from dhrd_bench.commands.throughput import throughput_command
     from dhrd_bench.throughput.timing import TimingSettings
@@ -275,7 +321,10 @@ def throughput(
 @app.command("list")
 def list_(
     kind: Annotated[
-        str, typer.Argument(help="What to list: methods, suites, tasks, backbones or budgets.")
+        str,
+        typer.Argument(
+            help="What to list: methods, suites, tasks, backbones or budgets.", autocompletion=kinds_to_list
+        ),
     ] = "methods",
     include: Include = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -289,9 +338,14 @@ def list_(
 
 @app.command()
 def check(
-    methods: Annotated[list[str] | None, typer.Argument(help="Names, with settings as in 'NAME[alpha=0.5]'.")] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names, with settings as in 'NAME\\[alpha=0.5]'.", autocompletion=completed("methods")),
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every method there is.")] = False,
-    backbone: Annotated[str, typer.Option(help="Name, hub id or local folder.")] = "tiny",
+    backbone: Annotated[
+        str, typer.Option(help="Name, hub id or local folder.", autocompletion=completed("backbones"))
+    ] = "tiny",
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with data that methods are to leave alone.", parser=_folder)
     ] = None,
@@ -313,19 +367,61 @@ def check(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(help="What to write: method or suite.")],
+    kind: Annotated[str, typer.Argument(help="What to write: method or suite.", autocompletion=kinds_to_make)],
     name: Annotated[str, typer.Argument(help="Its name: small letters, digits and hyphens.")],
     into: Annotated[Path, typer.Option(help="Folder to write into; name it with --include later.")] = Path("plugins"),
     include: Include = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Make the suite from this table: CSV, TSV, JSON, JSON lines (.gz, too), Parquet, or a folder that "
+            "save_to_disk of the datasets library wrote.",
+            rich_help_panel=TABLE,
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Column of the input; repeatable.", rich_help_panel=TABLE)
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the class.", rich_help_panel=TABLE)] = None,
+    id_: Annotated[
+        str | None,
+        typer.Option("--id", help="Column of the rows' names; they are numbered without.", rich_help_panel=TABLE),
+    ] = None,
+    rationale: Annotated[
+        str | None, typer.Option(help="Column that says why a row is of its class.", rich_help_panel=TABLE)
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            help="Table of the test rows, or a split of the saved data set. Without it some rows of every class are "
+            "set aside.",
+            rich_help_panel=TABLE,
+        ),
+    ] = None,
+    test_fraction: Annotated[float, typer.Option(help="Share of the rows to set aside.", rich_help_panel=TABLE)] = 0.2,
+    seed: Annotated[int, typer.Option(help="What draws them.", rich_help_panel=TABLE)] = 0,
 ) -> None:
-    """Write a commented starting file for a method or a suite of your own."""
+    """Write a commented starting file for a method or a suite of your own, or a suite from your table."""
     _include(include)
     from dhrd_bench.commands.new import create
 
-    files, next_step = create(kind, name, into)
-    for path in files:
+    table = None
+    if source is not None:
+        from dhrd_bench.data.from_table import Table
+
+        table = Table(
+            source=source, test=test, text=tuple(text or ()), label=label or "", id=id_, rationale=rationale,
+            test_fraction=test_fraction, seed=seed,
+        )  # fmt: skip
+    elif text or label or id_ or rationale or test:
+        raise UserError("Columns were named, but no table.", "Name its file with --from.")
+    made = create(kind, name, into, table)
+    for path in made.files:
         typer.echo(f"wrote {path}")
-    typer.echo(f"Edit it, then: {next_step}")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"{'Run it' if table else 'Edit it, then'}: {made.next_step}")
 
 
 @app.command()
@@ -341,6 +437,9 @@ def doctor(
     raise typer.Exit(examine(data_dir, as_json=as_json))
 
 
+dress(app)
+
+
 def _include(folders: list[Path] | None) -> None:
     from dhrd_bench import plugins
 
@@ -352,6 +451,8 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
     # Threads that wait by spinning take the processor from whom they wait for as soon as anything else runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if not sys.stderr.isatty():  # a bar in a log is a line a step; tqdm reads this when it is imported
+        os.environ.setdefault("TQDM_DISABLE", "1")
     for stream in (sys.stdout, sys.stderr):  # a redirect on Windows may lack the minus sign: "?" is better than none
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

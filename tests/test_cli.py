@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from dhrd_bench import __version__
+from dhrd_bench.cli import app
+from dhrd_bench.commands.help import EXAMPLES
+from dhrd_bench.commands.new import create
 
 TINY = ["--backbone", "tiny", "--tasks", "rte", "--methods", "pooled"]
 
@@ -39,6 +47,119 @@ def test_help_is_quick_and_light() -> None:
         assert "run" in dhrd("--help").stdout
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 1.0  # 0.1 s on an idle machine; the bound only catches a heavy import
+
+
+def test_version_and_short_help_everywhere() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"dhrd-bench {__version__}\n"
+    commands = [[], *([name] for name in get_command(app).commands)]
+    commands += [["rationales", "generate"], ["results", "predictions"]]
+    for command in commands:
+        short, long = (CliRunner().invoke(app, [*command, flag]) for flag in ("-h", "--help"))
+        assert short.exit_code == 0, short.output
+        assert short.output == long.output
+        assert "Usage" in short.output
+
+
+@pytest.mark.parametrize("command", sorted(EXAMPLES))
+def test_help_shows_examples_that_can_be_typed(command: str) -> None:
+    """Every word of an example is a command or an option of the program, and brackets are shown."""
+    shown = CliRunner().invoke(app, [command, "--help"], terminal_width=120, color=False).output
+    parameters = {option for each in get_command(app).commands[command].params for option in each.opts}
+    for example in EXAMPLES[command]:
+        for line in example.splitlines():
+            assert line.strip() in shown
+        words = shlex.split(example)
+        assert words[:2] == ["dhrd-bench", command]
+        assert {word for word in words if word.startswith("--")} <= parameters
+
+
+def test_every_option_of_run_is_in_a_panel() -> None:
+    panels = {each.name: each.rich_help_panel for each in get_command(app).commands["run"].params}
+    assert panels["methods"] == panels["seeds"] == "Which cells"
+    assert panels["data_dir"] == "Data and plug-ins"
+    assert [name for name, panel in panels.items() if panel is None] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("dhrd-bench run --methods poo", {"pooled"}),
+        ("dhrd-bench run --methods majority,poo", {"majority,pooled"}),
+        ("dhrd-bench run --suite ", {"mini7", "superglue7"}),
+        ("dhrd-bench run --backbone smol", {"smollm2-135m"}),
+        ("dhrd-bench run --budget la", {"laptop"}),
+        ("dhrd-bench report --suite mi", {"mini7"}),
+        ("dhrd-bench check maj", {"majority"}),
+        ("dhrd-bench list back", {"backbones"}),
+        ("dhrd-bench new su", {"suite"}),
+        ("dhrd-bench run --include FOLDER --methods my-o", {"my-own"}),
+        ("dhrd-bench run --include nowhere --methods poo", {"pooled"}),
+    ],
+)
+def test_a_shell_completes_names_without_torch(tmp_path: Path, line: str, wanted: set[str]) -> None:
+    create("method", "my-own", tmp_path)
+    words = line.replace("FOLDER", str(tmp_path))
+    code = (
+        "import sys, atexit; sys.argv = ['dhrd-bench']\n"
+        "atexit.register(lambda: sys.stderr.write(str('torch' in sys.modules)))\n"
+        "from dhrd_bench.cli import main; main()"
+    )
+    asked = {"_DHRD_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | asked)
+    assert set(done.stdout.split()) == wanted
+    assert done.stderr == "False"
+
+
+def test_completion_can_be_installed() -> None:
+    done = dhrd("--show-completion", "bash", SHELL="/bin/bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert "complete -o default -F" in done.stdout
+    assert "--install-completion" in CliRunner().invoke(app, ["--help"]).output
+
+
+@pytest.mark.parametrize("command", ["run", "power", "throughput"])
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_wrong_data_folder_is_told_before_torch_is_loaded(tmp_path: Path, command: str, variable: bool) -> None:
+    (tmp_path / "empty").mkdir()
+    named = str(tmp_path / "nowhere") if variable else str(tmp_path / "empty")
+    arguments = [command, "--methods", "pooled", "--suite", "superglue7", *([] if variable else ["--data-dir", named])]
+    code = (
+        f"import sys; sys.argv = ['dhrd-bench', *{arguments!r}]\n"
+        "from dhrd_bench.cli import main\n"
+        "try:\n    main()\nfinally:\n    sys.stderr.write(f\"loaded: {'torch' in sys.modules}\")"
+    )
+    environment = os.environ | ({"DHRD_DATA_DIR": named} if variable else {})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert done.stderr.endswith("loaded: False")
+
+
+def test_a_run_says_how_it_is_reported(tmp_path: Path) -> None:
+    """The very command, with the folder, for names with settings, too."""
+    results = tmp_path / "my results"
+    budget = "smoke[train_rows=8,dev_rows=2,test_rows=6]"
+    names = ["--methods", "majority", "--suite", "mini7[prompt=paper]", "--backbone", "tiny", "--budget", budget]
+    done = CliRunner().invoke(app, ["run", *names, "--tasks", "rte", "--results", str(results)])
+    assert done.exit_code == 0, done.output
+    (line,) = [line for line in done.output.splitlines() if line.startswith("Report: ")]
+    words = shlex.split(line.removeprefix("Report: "))
+    assert words[:4] == ["dhrd-bench", "report", "--results", str(results)]
+    shown = CliRunner().invoke(app, words[1:])
+    assert shown.exit_code == 0, shown.output
+    assert "majority" in shown.output
+    assert "Report: " not in CliRunner().invoke(app, ["run", *names, "--tasks", "rte", "--dry-run"]).output
+
+
+def test_bars_are_quiet_where_nobody_looks() -> None:
+    code = (
+        "import sys; sys.argv = ['dhrd-bench', '--version']\n"
+        "from dhrd_bench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "from tqdm.auto import tqdm\n"
+        "list(tqdm(range(3)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,7 @@ TEXT = '"{{ text }} Is it glad?"'
         ("train.jsonl,", "../train.jsonl,", r"suite\.yaml:5: tasks\.moods\.files\.train: .*leaves the suite's folder"),
         ("train.jsonl,", "/etc/train.jsonl,", r"suite\.yaml:5: .*leaves the suite's folder"),
         ("train.jsonl,", "'C:\\train.jsonl',", r"suite\.yaml:5: .*leaves the suite's folder"),
-        ("train.jsonl,", "train.parquet,", r"suite\.yaml:5: .*no known format; use one of \.jsonl"),
+        ("train.jsonl,", "train.xlsx,", r"suite\.yaml:5: .*no known format; use one of \.jsonl"),
         ("  moods:", "  ../moods:", r"suite\.yaml:\d+: tasks\.\.\./moods.*: String should match"),
         ("    label: {field: mood, names: [sad, glad]}\n", "", r"suite\.yaml:4: tasks\.moods\.label: .*Add 'label'"),
         ("tasks:", "tasks: [", r"suite\.yaml:\d+: "),

@@ -142,15 +142,15 @@ def test_two_plug_ins_of_one_name_are_refused_with_both_places(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["my-method", "none", "4bit", "x"])
 def test_a_new_method_passes_the_kit_as_it_stands(name: str, own_registry: None, tmp_path: Path) -> None:
-    files, step = create("method", name, tmp_path / "plugins")
-    assert step == f"dhrd-bench check {name} --include {tmp_path / 'plugins'}"
+    made = create("method", name, tmp_path / "plugins")
+    assert made.next_step == f"dhrd-bench check {name} --include {tmp_path / 'plugins'}"
     plugins.include(tmp_path / "plugins")
     assert not plugins.state.broken
     if name == "my-method":
         assert [(o.check, o.detail) for o in run_checks(name) if o.status != "pass"] == []
     assert registry.methods.get(name).card.name == name
-    assert len(files[0].read_text().splitlines()) < 60
-    subprocess.run([sys.executable, "-m", "ruff", "check", "--ignore", "D", files[0]], check=True, cwd=ROOT)
+    assert len(made.files[0].read_text().splitlines()) < 60
+    subprocess.run([sys.executable, "-m", "ruff", "check", "--ignore", "D", made.files[0]], check=True, cwd=ROOT)
 
 
 def test_a_new_suite_loads_and_runs(tmp_path: Path) -> None:

@@ -77,6 +77,14 @@ def test_dry_run_sends_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_needs_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert "6 of 6 rows" in call(*GENERATE, "--output", tmp_path, "--dry-run").output
+    with pytest.raises(UserError, match="No key in the environment variable OPENAI_API_KEY"):
+        call(*GENERATE, "--output", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_budget_and_settings_file(tmp_path: Path) -> None:
     settings = tmp_path / "teacher.yaml"
     settings.write_text("prices: {m: {input: 1000, output: 5000, currency: EUR}}\nrequest: {temperature: 0.3}\n")

@@ -20,6 +20,7 @@ from dhrd_bench.commands.run import run_command
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid import run as running
 from dhrd_bench.grid.record import plain
+from dhrd_bench.report.timed import run_table
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.schema import CellRecord
@@ -190,6 +191,23 @@ def test_control_characters_are_shown_and_not_sent(tmp_path: Path) -> None:
     assert record.task.labels == ["␇", "\ufffd1m"]
     assert record.error == "x␛]0;title␇"
     assert CellRecord.model_validate_json(record.model_dump_json()) == record
+
+
+def test_control_characters_of_a_throughput_record_are_shown_and_not_sent(tmp_path: Path) -> None:
+    run = fakes.throughput(fakes.SMALL[0])
+    raw = json.loads(run.model_dump_json())
+    for text in ("method", "engine"):
+        raw["measurements"][0][text] = "a\x1b[2Jb\nc"
+    raw["measurements"][0] |= {"verdict": "INVALID", "reasons": ["x\x1b]0;title\x07"]}
+    raw["baseline"] = "a\x1b[2Jb\nc"
+    path = timed_path(tmp_path, run)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(raw))
+    ((read,), problems) = read_timed(tmp_path)
+    assert not problems
+    assert read.measurements[0].method == read.measurements[0].engine == read.baseline == "a␛[2Jb␊c"
+    assert read.measurements[0].reasons == ["x␛]0;title␇"]
+    assert "\x1b" not in "".join(part.line for row in run_table(read).rows for part in row)
 
 
 def test_of_two_records_of_a_cell_the_one_at_its_own_place_counts_and_it_is_said(tmp_path: Path) -> None:

@@ -431,10 +431,27 @@ def test_run_times_what_it_has_fitted_and_fits_nothing_twice(fits: list[tuple[st
     kept = sorted((tmp_path / "cache" / "fitted").iterdir())
     assert len(kept) == 4
     for folder in kept:
-        (folder / "complete").unlink()
+        (folder / "complete.json").unlink()
     once_more = run(tmp_path, "--throughput", "offline")
     assert sorted(fits[4:]) == sorted(fits[:4]), "a record without its fitted method is fitted once more"
     assert once_more.output.count("fitted and kept") == 4
+
+
+@pytest.mark.parametrize("name", ["fitted.safetensors", "fitted.json"])
+def test_a_damaged_fitted_method_is_named_and_fitted_anew(
+    fits: list[tuple[str, int]], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    run(tmp_path, "--throughput", "offline", "--methods", "pooled")
+    assert len(fits) == 2
+    damaged = sorted((tmp_path / "cache" / "fitted").iterdir())[0] / name
+    os.truncate(damaged, 10)
+    again = run(tmp_path, "--throughput", "offline", "--methods", "pooled")
+    assert again.output.count("fitted and kept") == 1, again.output
+    assert len(fits) == 3
+    (told,) = [message for message in caplog.messages if "fitted anew" in message]
+    assert str(damaged.parent) in told
+    assert name in told
+    assert damaged.stat().st_size > 10
 
 
 def test_run_alone_keeps_nothing(fits: list[tuple[str, int]], tmp_path: Path) -> None:

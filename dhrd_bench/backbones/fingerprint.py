@@ -1,10 +1,11 @@
-"""A name for the weights and the tokenizer in a folder, from all their bytes."""
+"""Digests of the files in a folder, and a name for the weights and the tokenizer that they hold."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,15 @@ SETTLED = 2.0
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """Return ``local-`` and 12 digits of a SHA-256 over name and content of every file that `PATTERNS` name.
+    """Return ``local-`` and 12 digits of a SHA-256 over name and content of every file that `PATTERNS` name."""
+    total = hashlib.sha256()
+    for name, digest in file_digests(folder).items():
+        total.update(f"{name} {digest}\n".encode())
+    return f"local-{total.hexdigest()[:12]}"
+
+
+def file_digests(folder: Path, patterns: Sequence[str] = PATTERNS) -> dict[str, str]:
+    """Return the SHA-256 of every file in `folder` that `patterns` name, by its name.
 
     Hashing reads every byte, once: a file's digest is kept below the cache folder and holds as long as the file has
     the same size and time. A cache that cannot be read or written costs time and nothing else.
@@ -35,18 +44,23 @@ def folder_fingerprint(folder: Path) -> str:
     store = cache_folder() / "fingerprints" / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.json"
     kept = _read(store)
     entries: dict[str, Any] = {}
-    total = hashlib.sha256()
-    for path in sorted({path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}):
+    digests: dict[str, str] = {}
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}):
         key, stat = str(path.resolve()), path.stat()
         entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        digest = _kept_digest(kept.get(key), entry) or _digest(path)
-        total.update(f"{path.name} {digest}\n".encode())
+        digests[path.name] = _kept_digest(kept.get(key), entry) or _digest(path)
         if time.time() - stat.st_mtime > SETTLED:
-            entries[key] = entry | {"sha256": digest}
+            entries[key] = entry | {"sha256": digests[path.name]}
     if entries != kept:
         with suppress(UserError):
             write_text_atomically(store, json.dumps(entries, indent=1))
-    return f"local-{total.hexdigest()[:12]}"
+    return digests
+
+
+def damaged_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
+    """Return the names of the files in `folder` that are not there or have other digests than they had."""
+    found = file_digests(folder, tuple(digests))
+    return [name for name, digest in digests.items() if found.get(name) != digest]
 
 
 def _digest(path: Path) -> str:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import logging
+import shutil
 from pathlib import Path
 
 from dhrd_bench.backbones.cache import cache_folder
+from dhrd_bench.backbones.fingerprint import damaged_files, file_digests
 from dhrd_bench.contracts import Gguf
 from dhrd_bench.errors import UserError
+from dhrd_bench.results.store import write_text_atomically
+
+_log = logging.getLogger(__name__)
+
+COMPLETE = "complete.json"
+"""Written last into a converted backbone's folder; it holds the digests of the files."""
 
 
 def gguf_file(gguf: Gguf) -> Path | None:
@@ -32,17 +41,52 @@ def gguf_revision(source: Path) -> str:
 
 
 def converted(source: Path) -> Path:
-    """Return the folder with the GGUF's weights as safetensors, converting them the first time."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Return the folder with the GGUF's weights as safetensors, converting them the first time.
+
+    What was converted before is used if every file has the digest that it had then; otherwise the damaged files are
+    named in a warning, and everything is converted anew.
+
+    Raises
+    ------
+    UserError
+        If the cache cannot be written.
+    """
+    from filelock import FileLock
 
     folder = cache_folder() / "backbones" / gguf_revision(source)
-    if (folder / "complete.json").is_file():
+    if _damage(folder) == []:
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):  # two processes may start at once on an empty cache
+            damaged = _damage(folder)
+            if damaged == []:
+                return folder
+            if damaged:
+                _log.warning("Damaged in %s: %s. The backbone is converted anew.", folder, ", ".join(damaged))
+            shutil.rmtree(folder)
+            folder.mkdir()
+            _convert(source, folder)
     except OSError as error:
-        raise UserError(f"Cannot write the backbone cache {folder}: {error.strerror}.", "Set DHRD_CACHE.") from error
+        reason = error.strerror or error
+        message = f"Cannot convert the backbone into the cache {folder}: {reason}."
+        raise UserError(message, "Set DHRD_CACHE to a folder that can be written.") from error
+    return folder
+
+
+def _damage(folder: Path) -> list[str] | None:
+    """Return the files of the conversion in `folder` that are not as they were written; None if it is not finished."""
+    try:
+        digests = json.loads((folder / COMPLETE).read_text(encoding="utf-8")).get("files")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return damaged_files(folder, digests) if digests else None  # before digests were kept there were none
+
+
+def _convert(source: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     loaded = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     # The loaded model counts as quantised and refuses to be saved; the weights are plain by now.
     config = copy.deepcopy(loaded.config)
@@ -53,5 +97,5 @@ def converted(source: Path) -> Path:
     plain.save_pretrained(folder)
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
     # Written last: a conversion that was killed half-way is done again.
-    (folder / "complete.json").write_text(json.dumps({"source": source.name, "bytes": source.stat().st_size}))
-    return folder
+    complete = {"source": source.name, "bytes": source.stat().st_size, "files": file_digests(folder)}
+    write_text_atomically(folder / COMPLETE, json.dumps(complete))

@@ -66,6 +66,7 @@ def load_fresh(card: BackboneCard) -> Backbone:
 
 
 def _from_folder(card: BackboneCard, place: str, revision: str) -> Backbone:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options: dict[str, Any] = {"trust_remote_code": card.trust_remote_code}
@@ -76,7 +77,7 @@ def _from_folder(card: BackboneCard, place: str, revision: str) -> Backbone:
         model = AutoModelForCausalLM.from_pretrained(
             place, dtype=DTYPES[card.dtype], attn_implementation="sdpa", use_safetensors=True, **options
         ).to(card.device)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
             f"Backbone {card.name!r} could not be loaded: {_first_line(error)}.", how_to_get(card)
         ) from error

@@ -29,9 +29,9 @@ def show(kind: str, *, as_json: bool) -> None:
     UserError
         If there is no such kind.
     """
-    if kind not in _KINDS:
-        raise UserError(f"Cannot list {kind!r}.", did_you_mean(kind, _KINDS))
-    rows = _KINDS[kind]()
+    if kind not in KINDS:
+        raise UserError(f"Cannot list {kind!r}.", did_you_mean(kind, KINDS))
+    rows = KINDS[kind]()
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
@@ -112,7 +112,7 @@ def _budgets() -> list[dict[str, str]]:
     ]
 
 
-_KINDS: dict[str, Callable[[], list[dict[str, str]]]] = {
+KINDS: dict[str, Callable[[], list[dict[str, str]]]] = {
     "methods": _methods,
     "suites": _suites,
     "tasks": _tasks,

@@ -1,40 +1,74 @@
-"""The ``new`` command: starting files for a method or a suite of one's own."""
+"""The ``new`` command: starting files for a method or a suite of one's own, or a suite made from a table."""
 
 from __future__ import annotations
 
 import keyword
 import re
+import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
 
 from dhrd_bench import registry
 from dhrd_bench.errors import UserError, did_you_mean
 
+if TYPE_CHECKING:
+    from dhrd_bench.data.from_table import Table
+
+KINDS = ("method", "suite")
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
-def create(kind: str, name: str, into: Path) -> tuple[list[Path], str]:
-    """Write the starting files of a ``method`` or ``suite`` called `name` into the folder `into`.
+@dataclass(frozen=True)
+class Made:
+    """What was written, what is to be known about it, and the command that comes next."""
 
-    Returns
-    -------
-    files, next_step
-        What was written, and the command that tries it.
+    files: list[Path]
+    notes: tuple[str, ...]
+    next_step: str
+
+
+def create(kind: str, name: str, into: Path, table: Table | None = None) -> Made:
+    """Write the files of a ``method`` or ``suite`` called `name` into the folder `into`.
+
+    Without a `table` they are commented starting files; a suite of a table is read once more as it was written.
 
     Raises
     ------
     UserError
-        If the kind is unknown, the name is malformed or taken, or a file is there already.
+        If the kind is unknown, the name is malformed or taken, a file is there already, or the table cannot be used.
     """
-    if kind not in ("method", "suite"):
-        raise UserError(f"Cannot make a new {kind!r}.", did_you_mean(kind, ["method", "suite"]))
+    if kind not in KINDS:
+        raise UserError(f"Cannot make a new {kind!r}.", did_you_mean(kind, KINDS))
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise UserError(f"{name!r} is no name.", "Use small letters, digits and single hyphens, as in my-method.")
+    if table is not None and kind != "suite":
+        raise UserError(f"A {kind} is not made from a table.", "Leave --from out, or make a suite.")
     known = registry.methods if kind == "method" else registry.suites
     if name in known.names():
         raise UserError(f"There is a {kind} {name!r} already, at {known.entry(name).origin}.", "Choose another name.")
-    contents = dict(_method(name, into) if kind == "method" else _suite(name, into))
+    notes: tuple[str, ...] = ()
+    if table is not None:
+        from dhrd_bench.data.from_table import suite_from_table
+
+        made = suite_from_table(name, table)
+        contents = {into / name / file: text for file, text in made.files.items()}
+        notes = made.notes
+    else:
+        contents = dict(_method(name, into) if kind == "method" else _suite(name, into))
+    _write(contents, into)
+    if table is not None:
+        _read_again(into / name / "suite.yaml")
+    if kind == "method":
+        return Made(list(contents), notes, f"dhrd-bench check {name} --include {shlex.quote(str(into))}")
+    methods = ",".join(name for name in registry.methods if registry.methods.get(name).card.role == "baseline")
+    include = shlex.quote(str(into))
+    return Made(list(contents), notes, f"dhrd-bench run --suite {name} --methods {methods} --include {include}")
+
+
+def _write(contents: dict[Path, str], into: Path) -> None:
     for path in contents:
         if path.exists():
             raise UserError(f"{path} exists already.", "Choose another name, or another folder with --into.")
@@ -44,10 +78,15 @@ def create(kind: str, name: str, into: Path) -> tuple[list[Path], str]:
             path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"Cannot write to {into}: {error.strerror}.", "Choose another folder with --into.") from error
-    if kind == "method":
-        return list(contents), f"dhrd-bench check {name} --include {into}"
-    methods = ",".join(name for name in registry.methods if registry.methods.get(name).card.role == "baseline")
-    return list(contents), f"dhrd-bench run --suite {name} --methods {methods} --include {into}"
+
+
+def _read_again(path: Path) -> None:
+    """Load what was written as a run will: a mistake is told now, with its line in the new files."""
+    from dhrd_bench.data.suite import Suite
+
+    suite = Suite.read(path)
+    for task in suite.task_names():
+        suite.load(task)
 
 
 def _method(name: str, into: Path) -> Iterator[tuple[Path, str]]:

@@ -90,6 +90,7 @@ def generate(
             temperature=temperature,
             batch_size=batch_size,
         ),
+        dry_run=dry_run,
     )
     template = load_prompt(prompt)
     store = RationaleStore(output or Path("rationales") / chosen.name)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dhrd_bench.grid.rerun import compare, differences, plan_again, read_cell
+from dhrd_bench.grid.rerun import compare, differences, plan_again
 from dhrd_bench.progress import show_progress
 from dhrd_bench.request import Options
+from dhrd_bench.results.loading import read_cell
 
 
 def rerun_command(path: Path, options: Options, console: Console) -> int:

@@ -1,4 +1,4 @@
-"""``dhrd-bench results``: migrate, schema."""
+"""``dhrd-bench results``: predictions, migrate, schema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,52 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Bring records up to date; print the schema they keep to.")
+app = typer.Typer(
+    no_args_is_help=True, help="Take predictions out of records; bring records up to date; print their schema."
+)
+
+
+@app.command()
+def predictions(
+    record: Annotated[
+        str, typer.Argument(help="A record's file, or its cell below the results folder: SUITE/.../TASK/seed-0.")
+    ],
+    output: Annotated[Path | None, typer.Option(help="File to write instead of the terminal.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    results: Annotated[Path, typer.Option("--results", help="Folder of the records.")] = Path("results"),
+) -> None:
+    """Print what a record says of every test row: classes, scores, and what was written if that is kept beside it."""
+    from dhrd_bench.errors import UserError, did_you_mean
+    from dhrd_bench.results.loading import read_cell
+    from dhrd_bench.results.predictions import as_csv, as_json, prediction_rows, read_texts
+    from dhrd_bench.results.store import write_text_atomically
+
+    forms = {"csv": as_csv, "json": as_json}
+    if format_ not in forms:
+        raise UserError(f"Predictions have no format {format_!r}.", did_you_mean(format_, forms))
+    path = _record_file(record, results)
+    text = forms[format_](prediction_rows(read_cell(path), read_texts(path)))
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text_atomically(output, text)
+        typer.echo(f"wrote {output}")
+
+
+def _record_file(named: str, results: Path) -> Path:
+    """Return the file of the record that is `named` by its path, or by its place below `results`."""
+    from dhrd_bench.errors import UserError, did_you_mean
+
+    for path in (Path(named), results / named, results / f"{named}.json"):
+        if path.is_file():
+            return path
+    known = [path.relative_to(results).with_suffix("").as_posix() for path in results.rglob("seed-*.json")]
+    hint = did_you_mean(named, known) if len(known) <= SHOWN else did_you_mean(named, known).partition("Known: ")[0]
+    raise UserError(f"There is no record {named}.", hint or f"Name a file, or a cell below {results}.")
+
+
+SHOWN = 10
+"""So many cells are listed where none of them is near to what was named."""
 
 
 @app.command()

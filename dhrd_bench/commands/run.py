@@ -19,7 +19,7 @@ from dhrd_bench.grid.plan import Plan, make_plan
 from dhrd_bench.progress import show_progress
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import CellRecord
-from dhrd_bench.results.store import keep_current
+from dhrd_bench.results.store import keep_current, record_path
 
 INTERRUPTED = 130
 """Exit code of a command that was interrupted, as a shell has it."""
@@ -40,6 +40,7 @@ def run_command(request: RunRequest, console: Console) -> int:
     _print_notes(plan, console)
     code = _run_missing(plan, console)
     if not plan.request.throughput or code == INTERRUPTED:
+        _print_report_command(plan, console)
         return code
     from dhrd_bench.commands.throughput import time_and_print
     from dhrd_bench.throughput.timing import TimingSettings
@@ -47,7 +48,9 @@ def run_command(request: RunRequest, console: Console) -> int:
     # It knows which cells have a record by now.
     planned_anew = make_plan(request.model_copy(update={"results": plan.results, "force": False}))
     finished = tuple(planned for planned in planned_anew.cells if planned.record is not None)
-    return time_and_print(replace(planned_anew, cells=finished), TimingSettings(), console) or code
+    code = time_and_print(replace(planned_anew, cells=finished), TimingSettings(), console) or code
+    _print_report_command(plan, console)
+    return code
 
 
 def dry_run_command(request: RunRequest, format_: str, console: Console) -> int:
@@ -103,6 +106,18 @@ def _print_failures(records: list[CellRecord], console: Console) -> int:
         many = f"{len(failed)} of {len(records)} cells failed"
         console.print(f"{many}; the same command tries them again.", highlight=False)
     return 1 if failed else 0
+
+
+def _print_report_command(plan: Plan, console: Console) -> None:
+    """Say how the records of this run are reported, if there is one."""
+    from dhrd_bench.commands.report import ReportRequest
+    from dhrd_bench.report.leaderboard import Choice
+
+    cell = plan.cells[0].cell
+    if any(record_path(plan.results, planned.cell).is_file() for planned in plan.cells):
+        choice = Choice(suite=cell.suite, backbone=cell.backbone, budget=cell.budget)
+        line = ReportRequest(results=plan.results, choice=choice).command_line()
+        console.print(f"Report: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_notes(plan: Plan, console: Console) -> None:

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from dhrd_bench.contracts import Card
-
-FORMATS = (".jsonl", ".json", ".csv", ".tsv")
+from dhrd_bench.data.files import FORMATS, format_of
 
 
 def _inside(path: str) -> str:
@@ -23,7 +22,7 @@ def _inside(path: str) -> str:
 
 
 def _rows_file(path: str) -> str:
-    if PurePosixPath(path).suffix not in FORMATS:
+    if format_of(PurePosixPath(path)) is None:
         raise ValueError(f"{path!r} has no known format; use one of {', '.join(FORMATS)}")
     return path
 
@@ -46,7 +45,10 @@ Value = bool | int | float | str
 
 
 class FilesCard(Card):
-    """Files of a task, relative to its suite or release folder: ``train`` and ``test``, or ``all``."""
+    """Files of a task, relative to its suite or release folder: ``train`` and ``test``, or ``all``.
+
+    A name without an end is the folder of a data set that the datasets library saved.
+    """
 
     train: RowsFile | None = None
     test: RowsFile | None = None

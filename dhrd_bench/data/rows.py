@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dhrd_bench.data.cards import HubCard, SpanCard, TaskDefinition, Value
+from dhrd_bench.data.files import Record
 from dhrd_bench.data.rationales import Rationale
-from dhrd_bench.data.sources import Record
 from dhrd_bench.errors import UserError, did_you_mean
 
 _MISSING = object()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from dhrd_bench.data.cards import FilesCard, HubCard, SuiteCard
+from dhrd_bench.data.files import Record, holds_rows, in_any_format, read_records, with_class_names
 from dhrd_bench.errors import UserError
 
-Record = tuple[str, Mapping[str, Any]]
-"""A raw row and the place (``file:line``) where it stands."""
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,9 @@ def find(suite: SuiteCard, task: str, folder: Path, data: DataFolder | None) -> 
 
     The order is: `data`, the suite's own `folder`, the hub. In `data` are looked at: the release's folder, a folder
     of the suite's name, the folder itself (``BoolQ/train.jsonl``), and for a task by itself the files without
-    their folder (``train.jsonl``). A folder that was named is read or refused, never passed over; one that the
-    environment names for every suite is read for a suite with files of its own under the suite's name only.
+    their folder (``train.jsonl``); a file may be there in another format (``train.csv``). A folder that was named is
+    read or refused, never passed over; one that the environment names for every suite is read for a suite with
+    files of its own under the suite's name only.
 
     Raises
     ------
@@ -94,12 +94,12 @@ def _in_data_folder(
     if data.named or not embedded:
         bases.append(data.path)
     for base in bases:
-        if found := _files(base, files):
+        if found := _files(base, files, in_any_format):
             return found
     if not data.named or not (data.alone or data.path.name.casefold() == task.casefold()):
         return None
     bare = {name: PurePosixPath(path).name for name, path in files if path}
-    return _files(data.path, FilesCard(**bare)) if len(set(bare.values())) == len(bare) else None
+    return _files(data.path, FilesCard(**bare), in_any_format) if len(set(bare.values())) == len(bare) else None
 
 
 def _ways(suite: SuiteCard, task: str) -> str:
@@ -114,19 +114,26 @@ def _ways(suite: SuiteCard, task: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _files(base: Path, files: FilesCard) -> dict[str, Iterable[Record]] | None:
-    """Return the records of the files below `base`; None if there are none of them."""
-    paths = {name: base / path for name, path in files if path}
-    absent = [path for path in paths.values() if not path.is_file()]
-    if len(absent) == len(paths):
+def _as_named(path: Path) -> Path | None:
+    return path if holds_rows(path) else None
+
+
+def _files(
+    base: Path, files: FilesCard, look: Callable[[Path], Path | None] = _as_named
+) -> dict[str, Iterable[Record]] | None:
+    """Return the records of the files that `look` finds below `base`; None if it finds none of them."""
+    found = {name: look(base / path) for name, path in files if path}
+    if not any(found.values()):
         return None
-    if absent:
-        raise UserError(f"{absent[0]} is missing, though the task's other file is there.", "Complete the folder.")
-    return {name: read_records(path) for name, path in paths.items()}
+    for name, path in found.items():
+        if path is None:
+            absent = base / getattr(files, name)
+            raise UserError(f"{absent} is missing, though the task's other file is there.", "Complete the folder.")
+    return {name: read_records(path) for name, path in found.items() if path}
 
 
 def _hub(card: HubCard, suite: SuiteCard, task: str) -> dict[str, Iterable[Record]]:
-    from datasets import ClassLabel, load_dataset
+    from datasets import load_dataset
 
     splits: dict[str, Iterable[Record]] = {}
     for name in ("train", "test", "all"):
@@ -141,8 +148,7 @@ def _hub(card: HubCard, suite: SuiteCard, task: str) -> dict[str, Iterable[Recor
             where = f"{card.path} ({card.config or 'default'}, {split})"
             message = f"Cannot read task {task!r} of {suite.name!r} from the hub, {where}: {reason}"
             raise UserError(f"{message.rstrip('.')}.", _ways(suite, task)) from error
-        classes = {column: kind.names for column, kind in data.features.items() if isinstance(kind, ClassLabel)}
-        splits[name] = _hub_records(data, classes, f"{card.path} {card.config or 'default'} {split}")
+        splits[name] = _hub_records(data, f"{card.path} {card.config or 'default'} {split}")
     return splits
 
 
@@ -157,83 +163,6 @@ def _quiet(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _hub_records(data: Iterable[Mapping[str, Any]], classes: Mapping[str, list[str]], name: str) -> Iterator[Record]:
-    for number, row in enumerate(data):
-        named = {
-            column: names[row[column]] if row[column] is not None and row[column] >= 0 else None
-            for column, names in classes.items()
-        }
-        yield f"{name} row {number}", {**row, **named}
-
-
-# ---------------------------------------------------------------- files
-
-
-def read_records(path: Path) -> Iterator[Record]:
-    """Yield the rows of a JSON-lines, JSON, CSV or TSV file, each with its place.
-
-    Raises
-    ------
-    UserError
-        At a row that cannot be read, with file and line.
-    """
-    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv}
-    try:
-        yield from readers[path.suffix](path)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}).", "Save it as UTF-8.") from error
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
-def _jsonl(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip():
-                place = f"{path}:{number}"
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(
-                        f"{place}: not JSON: {error.msg} at column {error.colno}.", "One object a line."
-                    ) from error
-                yield place, _object(row, place)
-
-
-def _json(path: Path) -> Iterator[Record]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}.") from error
-    if not isinstance(rows, list):
-        raise UserError(f"{path}:1: not a list of rows.", "Write a JSON list of objects, or JSON lines (.jsonl).")
-    for number, row in enumerate(rows, 1):
-        place = f"{path}: item {number}"
-        yield place, _object(row, place)
-
-
-def _object(row: Any, place: str) -> Mapping[str, Any]:
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: not an object but {type(row).__name__}.", "Each row is an object of named fields.")
-    return row
-
-
-def _csv(path: Path) -> Iterator[Record]:
-    csv.field_size_limit(2**31 - 1)  # a cell may be a whole document; the module's own limit is 128 KiB
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
-        try:
-            header = next(reader, [])
-            if len(set(header)) < len(header):
-                raise UserError(f"{path}:1: two columns have the same name.", "Rename one of them.")
-            line = reader.line_num + 1
-            for cells in reader:
-                place, line = f"{path}:{line}", reader.line_num + 1
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    message = f"{place}: {len(cells)} cells where the header has {len(header)}."
-                    raise UserError(message, "Put cells that hold a comma or a line break in double quotes.")
-                yield place, dict(zip(header, cells, strict=True))
-        except csv.Error as error:
-            raise UserError(f"{path}:{reader.line_num}: not CSV: {error}.") from error
+def _hub_records(data: Dataset, name: str) -> Iterator[Record]:
+    for number, row in enumerate(with_class_names(data, data.features)):
+        yield f"{name} row {number}", row

@@ -1,21 +1,31 @@
-"""How long a plan will take, from a calibration of some seconds on this machine."""
+"""How long a plan will take, from a calibration of some seconds on this machine, which is kept for a while."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from dhrd_bench.backbones import Backbone, load
+from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.backbones.device import synchronise
 from dhrd_bench.contracts import Budget, Context, Example, LabeledExample, Prompt, TaskCard, TaskData
 from dhrd_bench.data.suite import LoadedTask
+from dhrd_bench.errors import UserError
+from dhrd_bench.grid.environment import cpu_name, package_version
+from dhrd_bench.grid.identity import digest
 from dhrd_bench.grid.plan import Plan, PlannedCell
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Stop
 from dhrd_bench.modeling.encode import Row
+from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.trainer import Trainer
 
@@ -63,7 +73,7 @@ def estimate_seconds(plan: Plan) -> list[float]:
     if not plan.missing:
         return [0.0] * len(plan.cells)
     backbone = load(plan.backbone)
-    rates = calibrate(backbone, plan.budget)
+    rates = kept_rates(backbone, plan.budget)
     tasks = {planned.cell.task: planned.loaded for planned in plan.missing}
     tokens = {task: _lengths(loaded, backbone, plan.budget) for task, loaded in tasks.items()}
     seen: set[tuple[str, str, bool]] = set()
@@ -109,6 +119,50 @@ def _lengths(loaded: LoadedTask, backbone: Backbone, budget: Budget) -> tuple[fl
     extra = len(backbone.encode(loaded.card.reason + loaded.card.answer)) + 3
     mean_reason = min(budget.max_rationale, sum(reasons) / len(reasons)) + extra if reasons else float(extra)
     return sum(inputs) / len(inputs), mean_reason
+
+
+KEPT = timedelta(days=7)
+"""A calibration is done again after this: drivers, cooling and what else runs on a machine change."""
+
+
+def kept_rates(backbone: Backbone, budget: Budget) -> Rates:
+    """Return the rates for `backbone` under `budget` on this machine: measured within `KEPT`, or now, and then kept.
+
+    They lie below the cache folder by what they depend on, with the time of the measurement. A file that cannot be
+    read or written costs time and nothing else.
+    """
+    conditions = _conditions(backbone, budget)
+    store = cache_folder() / "calibrations" / f"{digest(conditions)}.json"
+    if (rates := _read_rates(store)) is not None:
+        return rates
+    rates = calibrate(backbone, budget)
+    kept = {"measured": datetime.now(UTC).isoformat(), "rates": asdict(rates), "conditions": conditions}
+    with suppress(UserError):
+        write_text_atomically(store, json.dumps(kept, indent=1))
+    return rates
+
+
+def _conditions(backbone: Backbone, budget: Budget) -> dict[str, Any]:
+    """Return what rates depend on: the machine, the libraries, the backbone and the budget."""
+    device = str(backbone.device)
+    return {
+        "machine": torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: package_version(name) for name in ("dhrd-bench", "torch", "transformers")},
+        "backbone": {"revision": backbone.revision, "card": backbone.card.model_dump(mode="json")},
+        "budget": budget.model_dump(mode="json"),
+    }
+
+
+def _read_rates(store: Path) -> Rates | None:
+    """Return the rates that were kept, unless they are too old or no rates."""
+    try:
+        kept = json.loads(store.read_text(encoding="utf-8"))
+        age = datetime.now(UTC) - datetime.fromisoformat(kept["measured"])
+        rates = Rates(**{name: float(rate) for name, rate in kept["rates"].items()})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return rates if timedelta(0) <= age < KEPT else None
 
 
 LENGTH, COUNT, STEPS = 128, 8, 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,22 +119,3 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
             yield from differences(old, new, f"{prefix}{key}.")
         elif old != new:
             yield f"{prefix}{key}: {'-' if old is None else old} -> {'-' if new is None else new}"
-
-
-def read_cell(path: Path) -> CellRecord:
-    """Read the record of a cell that went through.
-
-    Raises
-    ------
-    UserError
-        If the file is no record, or that of a failed cell.
-    """
-    from dhrd_bench.results.store import read_record
-
-    try:
-        record = read_record(path)
-    except ValueError as error:
-        raise UserError(f"{path} is no record: {error}.", "Name a file like results/.../seed-0.json.") from error
-    if record.rows is None:
-        raise UserError(f"{path} is the record of a failed cell: {record.error}.", "The run command tries it again.")
-    return record

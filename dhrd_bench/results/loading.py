@@ -1,4 +1,4 @@
-"""Everything that a folder of results holds, as one long table."""
+"""Records for who uses them: everything that a folder of results holds as one long table, or one cell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dhrd_bench.errors import UserError
-from dhrd_bench.results.store import read_noted
+from dhrd_bench.results.schema import CellRecord
+from dhrd_bench.results.store import read_noted, read_record
 from dhrd_bench.results.table import LongTable, long_table
 from dhrd_bench.results.timed import read_timed
 
@@ -29,3 +30,20 @@ def load_results(path: Path | str) -> LongTable:
     timed, unread_runs = read_timed(folder)
     table = long_table(records)
     return replace(table, timed=tuple(timed), problems=(*unread, *unread_runs), notes=tuple(notes), folder=folder)
+
+
+def read_cell(path: Path) -> CellRecord:
+    """Read the record of a cell that went through.
+
+    Raises
+    ------
+    UserError
+        If the file is no record, or that of a failed cell.
+    """
+    try:
+        record = read_record(path)
+    except ValueError as error:
+        raise UserError(f"{path} is no record: {error}.", "Name a file like results/.../seed-0.json.") from error
+    if record.rows is None:
+        raise UserError(f"{path} is the record of a failed cell: {record.error}.", "The run command tries it again.")
+    return record

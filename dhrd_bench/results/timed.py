@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from dhrd_bench.errors import first_misfit
 from dhrd_bench.request import Scenario
-from dhrd_bench.results.schema import Cell, Surroundings
+from dhrd_bench.results.schema import Cell, Surroundings, shown
 from dhrd_bench.results.store import Problem, read_regular, record_path, validated
 
 SCHEMA_VERSION = "1.1.0"
 _NAME = re.compile(r"(offline|single-stream|server)-\d+\.json")
+
+
+Shown = Annotated[str, AfterValidator(shown)]
+"""A text that is printed: control characters in it are seen, not sent."""
 
 
 class _Part(BaseModel):
@@ -62,11 +66,11 @@ class Measurement(_Part):
         VALID, or INVALID with why.
     """
 
-    method: str
+    method: Shown
     identity: str
-    inference: str
-    engine: str
-    batch_policy: str
+    inference: Shown
+    engine: Shown
+    batch_policy: Shown
     blocks: list[tuple[float, float]] = []
     latencies: list[float] = []
     trials: list[Trial] = []
@@ -80,7 +84,7 @@ class Measurement(_Part):
     achieved_flops: float | None = None
     roofline_share: float | None = None
     verdict: Literal["VALID", "INVALID"] = "VALID"
-    reasons: list[str] = []
+    reasons: list[Shown] = []
 
 
 class ThroughputRecord(_Part):
@@ -95,8 +99,8 @@ class ThroughputRecord(_Part):
     schema_version: str = SCHEMA_VERSION
     scenario: Scenario
     cell: Cell
-    baseline: str | None
-    reference: str | None
+    baseline: Shown | None
+    reference: Shown | None
     margin: float
     p99_bound: float | None = None
     examples: int
@@ -104,7 +108,7 @@ class ThroughputRecord(_Part):
     other_load: float
     measurements: list[Measurement]
     environment: Surroundings
-    finished: str
+    finished: Shown
 
 
 def timed_path(results: Path, record: ThroughputRecord) -> Path:

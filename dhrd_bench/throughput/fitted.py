@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.cache import cache_folder
+from dhrd_bench.backbones.fingerprint import damaged_files, file_digests
 from dhrd_bench.contracts import Method
 from dhrd_bench.grid.plan import PlannedCell, Step
+from dhrd_bench.results.store import write_text_atomically
 
-COMPLETE = "complete"
-"""Marker written last, so that a save that was cut short is done again."""
+_log = logging.getLogger(__name__)
+
+COMPLETE = "complete.json"
+"""Digests of the files by name; written last, so that a save that was cut short is done again."""
 
 
 def folder_of(planned: PlannedCell) -> Path:
@@ -22,10 +29,25 @@ def folder_of(planned: PlannedCell) -> Path:
 def save_fitted(save: Callable[[Path], object], planned: PlannedCell) -> Path:
     """Keep the method fitted for `planned`, which `save` writes into a folder."""
     folder = folder_of(planned)
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
     save(folder)
-    (folder / COMPLETE).touch()
+    write_text_atomically(folder / COMPLETE, json.dumps(file_digests(folder, ("*",))))
     return folder
+
+
+def is_kept(planned: PlannedCell) -> bool:
+    """Whether the fitted method of a cell lies on disk as it was written; what is damaged is named in a warning."""
+    folder = folder_of(planned)
+    try:
+        digests = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        damaged = damaged_files(folder, digests)
+    except (OSError, ValueError, AttributeError):
+        return False
+    if damaged:
+        _log.warning("Damaged in %s: %s. %s is fitted anew.", folder, ", ".join(damaged), planned.name)
+    return not damaged
 
 
 def obtain_fitted(planned: PlannedCell, backbone: Backbone, step: Step) -> tuple[Method, bool]:
@@ -39,7 +61,7 @@ def obtain_fitted(planned: PlannedCell, backbone: Backbone, step: Step) -> tuple
     """
     folder = folder_of(planned)
     context = planned.context(backbone, step)
-    present = (folder / COMPLETE).exists()
+    present = is_kept(planned)
     if not present:
         backbone.reset()
         fresh = planned.method.new()

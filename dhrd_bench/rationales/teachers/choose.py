@@ -6,8 +6,8 @@ from dhrd_bench.errors import UserError, did_you_mean
 from dhrd_bench.rationales.teachers.teacher import Teacher, TeacherSettings
 
 
-def make_teacher(name: str, settings: TeacherSettings) -> Teacher:
-    """Return the teacher called `name`.
+def make_teacher(name: str, settings: TeacherSettings, *, dry_run: bool = False) -> Teacher:
+    """Return the teacher called `name`; with `dry_run` one that will be asked nothing and needs no key.
 
     Raises
     ------
@@ -20,7 +20,7 @@ def make_teacher(name: str, settings: TeacherSettings) -> Teacher:
     if kind == "openai":
         from dhrd_bench.rationales.teachers.openai import OpenAITeacher
 
-        return OpenAITeacher(model, settings)
+        return OpenAITeacher(model, settings, dry_run=dry_run)
     if kind == "local":
         from dhrd_bench.rationales.teachers.local import LocalTeacher
 

@@ -35,13 +35,15 @@ class OpenAITeacher:
     The client's own repetition is off: ours counts every request against the budget and makes all
     threads wait when the endpoint asks one of them to.
 
+    With `dry_run` nothing will be sent, and no key is needed.
+
     Raises
     ------
     UserError
         If the client is not installed, or there is no key for an endpoint that needs one.
     """
 
-    def __init__(self, model: str, settings: TeacherSettings) -> None:
+    def __init__(self, model: str, settings: TeacherSettings, *, dry_run: bool = False) -> None:
         try:
             import openai
         except ImportError:
@@ -56,7 +58,7 @@ class OpenAITeacher:
                 f"Put the key into the environment as {settings.key_env}; it is read from nowhere else.",
             )
         self._key = os.environ.get(settings.key_env, "")
-        if not self._key and url is None:
+        if not self._key and url is None and not dry_run:
             raise UserError(f"No key in the environment variable {settings.key_env}.", "Set it, or name --base-url.")
         self.name = f"openai:{model}"
         self.stopped: str | None = None

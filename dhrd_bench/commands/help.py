@@ -1,0 +1,116 @@
+"""What the command line says of itself: panels, examples, and the names that a shell completes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+RUN, OWN, LOOK = "Run and report", "Your own", "Look"
+COMMAND_PANELS = {
+    "run": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "results": RUN,
+    "new": OWN, "check": OWN, "rationales": OWN,
+    "list": LOOK, "doctor": LOOK,
+}  # fmt: skip
+
+PANELS = {
+    "Which cells": ("methods", "suite", "prompt", "tasks", "backbone", "budget", "seeds", "config"),
+    "Data and plug-ins": ("data_dir", "rationales", "allow_missing_rationales", "include"),
+    "Way of running": ("dry_run", "throughput", "isolation", "cell_timeout", "force"),
+    "Load": ("scenarios", "rounds", "block", "queries", "p99_bound"),
+    "Statistics": (
+        "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",
+    ),
+    "Output": ("results", "format_", "output", "as_json"),
+}  # fmt: skip
+"""Options by the panel that they stand in, whichever command they belong to."""
+
+# No built-in method is named in the harness: a user's own stands for all of them.
+EXAMPLES = {
+    "run": (
+        "dhrd-bench run --methods my-method,another --tasks rte --dry-run",
+        "dhrd-bench run --methods 'my-method[alpha=0.5]' --budget laptop --seeds 5",
+        "dhrd-bench run --methods another --suite superglue7 --data-dir SuperGLUE",
+        "dhrd-bench run --methods my-method --suite tickets --include plugins",
+    ),
+    "report": (
+        "dhrd-bench report --suite mini7",
+        "dhrd-bench report --results my-results --format html --output board.html",
+        "dhrd-bench report --methods my-method,another --margin 2",
+    ),
+    "new": (
+        "dhrd-bench new method my-method",
+        "dhrd-bench new suite tickets --from tickets.csv --text message --label urgency",
+        "dhrd-bench new suite moods --from train.parquet --test test.parquet \\\n"
+        "      --text premise --text hypothesis --label mood --id key",
+    ),
+    "check": (
+        "dhrd-bench check my-method --include plugins",
+        "dhrd-bench check --all",
+    ),
+}
+
+
+class _Command(TyperCommand):
+    """A command whose options are in the panels of `PANELS`, unless they name one themselves."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        panel_of = {option: panel for panel, options in PANELS.items() for option in options}
+        for parameter in self.params:
+            if getattr(parameter, "rich_help_panel", "") is None and parameter.param_type_name == "option":
+                parameter.rich_help_panel = panel_of.get(parameter.name or "")  # type: ignore[attr-defined]
+
+
+def dress(app: typer.Typer) -> None:
+    """Put the commands of `app` into panels, their options, too, and examples below their help."""
+    for command in app.registered_commands:
+        name = str(command.name or getattr(command.callback, "__name__", ""))
+        command.cls = _Command
+        command.rich_help_panel = COMMAND_PANELS.get(name)
+        command.epilog = _epilog(EXAMPLES[name]) if name in EXAMPLES else None
+    for group in app.registered_groups:
+        group.rich_help_panel = COMMAND_PANELS.get(str(group.name))
+
+
+def _epilog(examples: Iterable[str]) -> str:
+    lines = [f"  {example}".replace("[", "\\[") for example in examples]  # a bracket alone would be markup
+    return "\n".join(["[bold]Examples[/bold]", *lines])
+
+
+# ---------------------------------------------------------------- completion
+
+
+def completed(kind: str) -> Callable[[typer.Context, str], list[str]]:
+    """Return what completes names of `kind`, a registry's name; of a list with commas, its last name."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        from dhrd_bench import plugins, registry
+
+        with suppress(Exception):  # a folder half typed, a broken plug-in: there is nobody to tell it to
+            for folder in ctx.params.get("include") or ():
+                plugins.include(Path(folder))
+        before, comma, last = incomplete.rpartition(",")
+        with suppress(Exception):
+            return [f"{before}{comma}{name}" for name in getattr(registry, kind).names() if name.startswith(last)]
+        return []
+
+    return complete
+
+
+def kinds_to_list() -> list[str]:
+    """Return what the list command can list."""
+    from dhrd_bench.commands.listing import KINDS
+
+    return list(KINDS)
+
+
+def kinds_to_make() -> list[str]:
+    """Return what the new command can make."""
+    from dhrd_bench.commands.new import KINDS
+
+    return list(KINDS)
