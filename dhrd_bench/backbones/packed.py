@@ -7,7 +7,6 @@ sequence do not depend on its neighbours.
 
 from __future__ import annotations
 
-import copy
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from dhrd_bench.backbones.blocks import run_blocks
 from dhrd_bench.backbones.slots import Slots
 
 PACKED = "dhrd_packed"
@@ -86,7 +86,7 @@ def packed_forward(
     Parameters
     ----------
     trunk
-        The decoder without LM head (``model.model``).
+        The decoder without LM head.
     states
         ``(T,)`` token ids if `start` is 0, else ``(T, d)`` hidden states after block ``start - 1``.
     lengths
@@ -104,13 +104,14 @@ def packed_forward(
     Tensor
         ``(T, d)`` hidden states.
     """
-    part = trunk if start == 0 and stop is None else _part(trunk, start, stop)
-    positions = torch.cat([_positions(length, branches) for length in lengths]).to(states.device)[None]
-    segments = [(len(list(run)), length) for length, run in groupby(lengths)]
-    inputs = {"input_ids": states[None]} if start == 0 else {"inputs_embeds": states[None]}
-    output = part(**inputs, position_ids=positions, use_cache=False, segments=segments, branches=branches, slots=slots)
-    hidden: Tensor = output.last_hidden_state[0]
-    return hidden
+    options: dict[str, Any] = {
+        "position_ids": torch.cat([_positions(length, branches) for length in lengths]).to(states.device)[None],
+        "segments": [(len(list(run)), length) for length, run in groupby(lengths)],
+        "branches": branches,
+        "slots": slots,
+        "use_cache": False,
+    }
+    return run_blocks(trunk, states[None], start, stop, **options)[0]
 
 
 def step_forward(trunk: Any, tokens: Tensor, slots: Slots) -> Tensor:
@@ -136,13 +137,3 @@ def _positions(length: int, branches: tuple[int, ...]) -> Tensor:
     """Return each token's place in its own sequence; a branch counts on from the stem."""
     stem = length - sum(branches)
     return torch.cat([torch.arange(stem), *(torch.arange(stem, stem + size) for size in branches)])
-
-
-def _part(trunk: Any, start: int, stop: int | None) -> Any:
-    """Return a view of `trunk` with some of its blocks; parameters are shared, nothing is copied."""
-    view = copy.copy(trunk)
-    view._modules = dict(trunk._modules)
-    view.layers = nn.ModuleList(list(trunk.layers)[start:stop])
-    if stop is not None:
-        view.norm = nn.Identity()
-    return view

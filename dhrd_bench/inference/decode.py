@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.backbones.packed import step_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Decoding
 from dhrd_bench.inference.engine import Continuation, Stop
@@ -78,8 +77,7 @@ class _Decoder:
             tokens = self._advance(logits)
             logits = None
             if self.rows:
-                hidden = step_forward(self.backbone.model.model, tokens, self.slots)
-                logits = self._logits(hidden)
+                logits = self.backbone.logits(self.backbone.step(tokens, self.slots))
         self._report(0)
         return self.results
 
@@ -99,10 +97,7 @@ class _Decoder:
                     row = i * self.samples + sample
                     self.rows.append(row)
                     self.streams[row] = np.random.default_rng([self.seeds[i], sample])
-        return self._logits(torch.cat(lasts))
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        return torch.nn.functional.linear(hidden, self.backbone.head_weight)
+        return self.backbone.logits(torch.cat(lasts))
 
     def _advance(self, logits: Tensor) -> Tensor:
         """Choose a token for each active row, let go of the rows that are done; return the others' tokens."""

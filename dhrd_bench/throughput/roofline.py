@@ -41,6 +41,6 @@ def model_flops(backbone: Backbone, tokens_in: int, tokens_out: int) -> float:
     Two a weight and token over the blocks, and over the LM head for each generated token; attention
     scores, which are small at these lengths, are left out.
     """
-    blocks = sum(parameter.numel() for parameter in backbone.model.model.layers.parameters())
+    blocks = sum(parameter.numel() for parameter in backbone.blocks.parameters())
     head = backbone.head_weight.numel()
     return float(2 * (blocks * (tokens_in + tokens_out) + head * tokens_out))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import get_cosine_schedule_with_warmup
 
-from dhrd_bench.backbones import Backbone, backbone_of
+from dhrd_bench.backbones import backbone_of
 from dhrd_bench.contracts import Context, LabeledExample, TaskData
 from dhrd_bench.modeling.batches import packs
 from dhrd_bench.modeling.encode import Encoder, Row
@@ -115,7 +113,7 @@ class Trainer:
         loss_sum = 0.0
         for pack in packs([len(row.ids) for row in rows], self.budget.micro_tokens):
             chosen = [rows[i] for i in pack]
-            with _autocast(self.backbone):
+            with self.backbone.autocast():
                 hidden = self.hidden(chosen)
                 loss = self._loss(hidden, chosen, totals)
             if loss.requires_grad:
@@ -164,7 +162,7 @@ class Trainer:
     def _lm(self, hidden: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
         positions = torch.tensor([position for position, _ in pairs], device=hidden.device)
         targets = torch.tensor([token for _, token in pairs], device=hidden.device)
-        return lm_loss_sum(hidden[positions], self.backbone.head_weight, targets)
+        return lm_loss_sum(hidden[positions], self.backbone, targets)
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[Row]) -> DevScores:
@@ -173,7 +171,7 @@ class Trainer:
         scores = DevScores()
         for pack in packs([len(row.ids) for row in rows], self.budget.micro_tokens):
             chosen = [rows[i] for i in pack]
-            with _autocast(self.backbone):
+            with self.backbone.autocast():
                 hidden = self.hidden(chosen)
             offsets = _offsets(chosen)
             for offset, row in zip(offsets, chosen, strict=True):
@@ -206,12 +204,6 @@ def _offsets(rows: Sequence[Row]) -> list[int]:
         offsets.append(start)
         start += len(row.ids)
     return offsets
-
-
-def _autocast(backbone: Backbone) -> AbstractContextManager[Any]:
-    if backbone.dtype == torch.float32:
-        return nullcontext()
-    return torch.autocast(backbone.device.type, dtype=backbone.dtype)
 
 
 def _adamw(parameters: list[nn.Parameter], learning_rate: float, decay: float) -> torch.optim.AdamW:
