@@ -40,6 +40,7 @@ SHAPE: dict[str, Any] = {
     "eos_token_id": 1,
     "bos_token_id": None,
 }
+MIXED = ["sliding_attention", "full_attention"] * 2
 WIDE = 1024
 """A window that nothing here leaves."""
 
@@ -50,9 +51,10 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "qwen3-moe": Qwen3MoeConfig(**SHAPE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
     "mistral": MistralConfig(**SHAPE, head_dim=8, sliding_window=None),
     "gemma2": Gemma2Config(
-        **SHAPE, head_dim=8, sliding_window=WIDE, final_logit_softcapping=0.8, attn_logit_softcapping=None
+        **SHAPE, head_dim=8, layer_types=["full_attention"] * 4,
+        final_logit_softcapping=0.8, attn_logit_softcapping=None,
     ),
-    "gemma3": Gemma3TextConfig(**SHAPE, head_dim=8, sliding_window=WIDE, layer_types=["sliding_attention", "full_attention"] * 2),
+    "gemma3": Gemma3TextConfig(**SHAPE, head_dim=8, sliding_window=WIDE, layer_types=MIXED),
     "phi3": Phi3Config(**SHAPE, sliding_window=None),
     "phi": PhiConfig(**SHAPE),
     "smollm3": SmolLM3Config(**SHAPE),
@@ -65,7 +67,7 @@ CONFIGS: dict[str, PreTrainedConfig] = {
         **SHAPE, logits_scaling=8.0, embedding_multiplier=12.0, residual_multiplier=0.3, attention_multiplier=0.1
     ),
     "cohere": CohereConfig(**SHAPE, logit_scale=0.25),
-}
+}  # fmt: skip
 """Within their window, where they have one, and without caps on attention scores."""
 
 WINDOWED: dict[str, PreTrainedConfig] = {
@@ -73,13 +75,13 @@ WINDOWED: dict[str, PreTrainedConfig] = {
     "phi3": Phi3Config(**SHAPE, sliding_window=6),
     "qwen2": Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=6, max_window_layers=2),
     "gemma2": Gemma2Config(**SHAPE, head_dim=8, sliding_window=6, attn_logit_softcapping=0.1),
-    "gemma3": Gemma3TextConfig(**SHAPE, head_dim=8, sliding_window=6, layer_types=["sliding_attention", "full_attention"] * 2),
+    "gemma3": Gemma3TextConfig(**SHAPE, head_dim=8, sliding_window=6, layer_types=MIXED),
 }
 """Windows that are left soon, and caps on attention scores that matter."""
 
 
 def make_model(config: PreTrainedConfig) -> Any:
-    """Return a model with random weights, all of them: fresh biases are 0 and fresh norms 1, which would hide faults."""
+    """Return a model all of whose weights are random: fresh biases are 0 and fresh norms 1, which hides faults."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()

@@ -67,9 +67,8 @@ def find_difference(backbone: Backbone) -> str:
     """Return what is computed here otherwise than by transformers, in words; an empty text if nothing is."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = backbone.model.get_input_embeddings().weight.shape[0]
-    stem, *ends, more = torch.randint(vocabulary, (STEM + sum(ENDS) + MORE,), generator=generator).split(
-        [STEM, *ENDS, MORE]
-    )
+    tokens = torch.randint(vocabulary, (STEM + sum(ENDS) + MORE,), generator=generator)
+    stem, *ends, more = torch.split(tokens, [STEM, *ENDS, MORE])
     sequences = [each.to(backbone.device) for each in (*(torch.cat([stem, end]) for end in ends), more)]
     difference = _compare(backbone, sequences, "")
     if difference:
@@ -81,12 +80,12 @@ def find_difference(backbone: Backbone) -> str:
 @torch.no_grad()
 def _compare(backbone: Backbone, sequences: list[Tensor], where: str) -> str:
     expected = _native(backbone.model, sequences)
-    middle = max(1, backbone.depth // 2)
-    for words, way in (
-        ("", _whole),
-        (f" when it is run in two parts, from block {middle} on", _split),
-        (" of alternative ends", _branched),
-        (" of text continued token by token", _continued),
+    rounding = TOLERANCE[backbone.dtype]
+    for words, way, tolerance in (
+        ("", _whole, rounding),
+        (f" when it is run in two parts, from block {_middle(backbone)} on", _split, TOLERANCE[torch.float32]),
+        (" of alternative ends", _branched, rounding),
+        (" of text continued token by token", _continued, rounding),
     ):
         try:
             pairs = way(backbone, sequences, expected)
@@ -94,12 +93,11 @@ def _compare(backbone: Backbone, sequences: list[Tensor], where: str) -> str:
             raise
         except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             return f"it cannot be run on packed sequences ({type(error).__name__}: {_first_line(error)})"
-        worst = max(_distance(found, right) for found, right in pairs)
-        tolerance = TOLERANCE[backbone.dtype]
+        worst = max((_distance(found, right) for found, right in pairs), default=0.0)
         if not worst <= tolerance:  # NaN counts as a difference
             return (
-                f"its log-probabilities{words}{where} are not those of transformers (off by {worst:.2g} of their "
-                f"spread; up to {tolerance:g} would be rounding in {backbone.card.dtype})"
+                f"its log-probabilities{words}{where} are not those of transformers (they differ by {worst:.1%} of "
+                f"their spread, and {tolerance:.1%} may be rounding in {backbone.card.dtype})"
             )
     return ""
 
@@ -122,12 +120,17 @@ def _whole(backbone: Backbone, sequences: list[Tensor], expected: list[Tensor]) 
     return _by_sequence(backbone.logits(hidden), expected)
 
 
+def _middle(backbone: Backbone) -> int:
+    return max(1, backbone.depth // 2)
+
+
 def _split(backbone: Backbone, sequences: list[Tensor], expected: list[Tensor]) -> Pairs:
-    lengths, middle = [len(ids) for ids in sequences], max(1, backbone.depth // 2)
+    """Compare two parts with the whole, which has been compared: nothing is rounded otherwise, in any dtype."""
+    ids, lengths, middle = torch.cat(sequences), [len(each) for each in sequences], _middle(backbone)
     if middle == backbone.depth:
-        return _whole(backbone, sequences, expected)
-    lower = backbone.hidden(torch.cat(sequences), lengths, 0, middle)
-    return _by_sequence(backbone.logits(backbone.hidden(lower, lengths, middle)), expected)
+        return []
+    upper = backbone.hidden(backbone.hidden(ids, lengths, 0, middle), lengths, middle)
+    return [(backbone.logits(upper), backbone.logits(backbone.hidden(ids, lengths)))]
 
 
 def _branched(backbone: Backbone, sequences: list[Tensor], expected: list[Tensor]) -> Pairs:
@@ -147,7 +150,7 @@ def _continued(backbone: Backbone, sequences: list[Tensor], expected: list[Tenso
 
 
 def _by_sequence(found: Tensor, expected: list[Tensor]) -> Pairs:
-    return list(zip(found.split([len(logits) for logits in expected]), expected, strict=True))
+    return list(zip(torch.split(found, [len(logits) for logits in expected]), expected, strict=True))
 
 
 def _distance(found: Tensor, right: Tensor) -> float:

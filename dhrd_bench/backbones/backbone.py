@@ -143,10 +143,9 @@ class Backbone:
         return not any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters())
 
     def top(self, count: int) -> list[nn.Module]:
-        """Return the last `count` blocks and the final norm, which has vectors only, in whatever order it stands."""
-        blocks = self.blocks
-        norms = [each for each in self.trunk.children() if (own := list(each.parameters())) and all(p.ndim == 1 for p in own)]
-        return [*list(blocks)[len(blocks) - count :], *norms]
+        """Return the last `count` blocks and the final norm: what else has vectors only, whatever it is called."""
+        norms = [each for each in self.trunk.children() if all(values.ndim == 1 for values in each.parameters())]
+        return [*list(self.blocks)[self.depth - count :], *norms]
 
     def load_weights(self, weights: Mapping[str, Tensor], owner: object) -> None:
         """Put `weights` of `owner` in place of the original ones, and all others back to the original.

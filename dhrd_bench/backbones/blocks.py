@@ -45,7 +45,7 @@ class _Noted(nn.Module):
         return self.states
 
 
-class _Output(BaseModelOutputWithPast):
+class _Output(BaseModelOutputWithPast):  # type: ignore[misc]
     """A decoder's states; what else some model asks of its decoder (router logits, cross-attentions) is None."""
 
     def __getattr__(self, name: str) -> None:
@@ -100,8 +100,9 @@ def run_blocks(trunk: Any, states: Tensor, start: int, stop: int | None, **optio
         return whole
     name, all_blocks = find_blocks(trunk)
     blocks = list(all_blocks)
-    last = None if stop is None else _Noted(blocks[stop - 1])
-    if last is not None:
+    last: _Noted | None = None
+    if stop is not None:
+        last = _Noted(blocks[stop - 1])
         blocks[stop - 1 :] = [last, *(_Pass() for _ in blocks[stop:])]
     if start > 0:
         # Each block keeps its place in the list: some models look up by it what kind of block it is.
@@ -111,7 +112,8 @@ def run_blocks(trunk: Any, states: Tensor, start: int, stop: int | None, **optio
     view._modules = dict(trunk._modules)
     setattr(view, name, nn.ModuleList(blocks))
     output = view(**{"inputs_embeds" if start > 0 else "input_ids": states}, **options)
-    found: Tensor = output.last_hidden_state if last is None else last.states
+    found: Tensor | None = output.last_hidden_state if last is None else last.states
+    assert found is not None
     return found
 
 

@@ -82,7 +82,7 @@ def _from_folder(card: BackboneCard, place: str, revision: str) -> Backbone:
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
         model = AutoModelForCausalLM.from_pretrained(
-            place, dtype=DTYPES[card.dtype], attn_implementation="sdpa", use_safetensors=True, **options
+            place, dtype=DTYPES[card.dtype], attn_implementation="eager", use_safetensors=True, **options
         ).to(card.device)
     except (OSError, ValueError) as error:
         raise UserError(
