@@ -274,10 +274,6 @@ class LanguageModel(Protocol):
     def depth(self) -> int:
         """Number of transformer blocks."""
 
-    @property
-    def head_weight(self) -> torch.Tensor:
-        """The LM head's weight, ``(V, d)``."""
-
     def encode(self, text: str) -> list[int]:
         """Return the token ids of `text`, without special tokens."""
 
@@ -296,6 +292,9 @@ class LanguageModel(Protocol):
         start, stop
             Blocks to run; with `stop` None the final norm is applied, too.
         """
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the next-token logits ``(..., V)`` of states ``(..., d)`` after the final norm."""
 
 
 # ---------------------------------------------------------------- methods

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from dhrd_bench.backbones.blocks import find_blocks, logits_of
 from dhrd_bench.backbones.layout import Layout, has_varlen
 from dhrd_bench.backbones.norms import fuse_norms
-from dhrd_bench.backbones.packed import PACKED, packed_forward
+from dhrd_bench.backbones.packed import PACKED, packed_forward, step_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import BackboneCard, Context
+from dhrd_bench.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,6 +44,11 @@ class Backbone:
         What peft has put around the model while adapters are trained; `reset` takes it off.
     engine
         The engine that inference runs on, made when it is first needed (`dhrd_bench.inference.engine`).
+
+    Raises
+    ------
+    UserError
+        If `model` is not built as the decoders are that can be run here.
     """
 
     def __init__(self, card: BackboneCard, model: Any, tokenizer: Any, revision: str) -> None:
@@ -58,7 +65,14 @@ class Backbone:
         self.adapted: Any = None
         model.requires_grad_(False)
         model.eval()
-        model.set_attn_implementation(PACKED)
+        self.trunk = model.get_decoder()
+        try:
+            find_blocks(self.trunk)
+            model.set_attn_implementation(PACKED)
+            if self.trunk.config._attn_implementation != PACKED:
+                raise LookupError("it does not let its attention be replaced")
+        except (LookupError, ValueError) as error:
+            raise unfit(card, model, str(error)) from error
         if self.device.type == "cuda":
             fuse_norms(model)
 
@@ -75,14 +89,19 @@ class Backbone:
     @property
     def width(self) -> int:
         """Size of a hidden state."""
-        return int(self.model.config.hidden_size)
+        return int(self.trunk.config.hidden_size)
 
     @property
     def depth(self) -> int:
         """Number of transformer blocks."""
-        return len(self.model.model.layers)
+        return len(self.blocks)
 
-    @cached_property
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks."""
+        return find_blocks(self.trunk)[1]
+
+    @property
     def one_call(self) -> bool:
         """Whether attention takes sequences of all lengths at once: on a recent CUDA card, in half precision.
 
@@ -127,13 +146,40 @@ class Backbone:
         self, states: Tensor, layout: Layout, start: int = 0, stop: int | None = None, slots: Slots | None = None
     ) -> Tensor:
         """Run blocks `start` to `stop` over sequences that lie as `layout` says; see `packed_forward`."""
-        return packed_forward(self.model.model, states, layout, start, stop, slots)
+        return packed_forward(self.trunk, states, layout, start, stop, slots)
+
+    def step(self, tokens: Tensor, slots: Slots, width: int) -> Tensor:
+        """Continue the first sequences in `slots` by one token each; see `step_forward`."""
+        return step_forward(self.trunk, tokens, slots, width)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the next-token logits ``(..., V)`` of states ``(..., d)`` after the final norm.
+
+        The model's own code makes them: some models scale them, cap them or add a bias.
+        """
+        with self.autocast():
+            logits = logits_of(self.model, hidden.reshape(-1, hidden.shape[-1]))
+        return logits.reshape(*hidden.shape[:-1], -1)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute in the compute dtype, though parameters being trained are float32."""
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, dtype=self.dtype)
 
     @property
     def head_weight(self) -> Tensor:
-        """The LM head's weight, ``(V, d)``."""
+        """The LM head's weight, ``(V, d)``; it does not make logits by itself, see `logits`."""
         weight: Tensor = self.model.get_output_embeddings().weight
         return weight
+
+    @property
+    def head_frozen(self) -> bool:
+        """Whether nothing of the LM head is being trained."""
+        return not any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters())
+
+    def top(self, count: int) -> list[nn.Module]:
+        """Return the last `count` blocks and the final norm: what else has vectors only, whatever it is called."""
+        norms = [each for each in self.trunk.children() if all(values.ndim == 1 for values in each.parameters())]
+        return [*list(self.blocks)[self.depth - count :], *norms]
 
     def load_weights(self, weights: Mapping[str, Tensor], owner: object) -> None:
         """Put `weights` of `owner` in place of the original ones, and all others back to the original.
@@ -192,6 +238,14 @@ def backbone_of(context: Context) -> Backbone:
         kind = type(context.backbone).__name__
         raise TypeError(f"the harness trains and runs a Backbone (dhrd_bench.backbones.load), and this is a {kind}")
     return context.backbone
+
+
+def unfit(card: BackboneCard, model: Any, reason: str) -> UserError:
+    """Return what to tell about a model that cannot be run here, and why."""
+    return UserError(
+        f"Backbone {card.name!r} ({type(model).__name__}) cannot be used: {reason}.",
+        "Take a decoder LM like those of `dhrd-bench list backbones`.",
+    )
 
 
 def _pad_id(tokenizer: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dhrd_bench.backbones.agreement import check_agreement
 from dhrd_bench.backbones.backbone import DTYPES, Backbone
 from dhrd_bench.backbones.device import fast_bfloat16
 from dhrd_bench.backbones.gguf import converted
@@ -24,7 +25,8 @@ def load(card: BackboneCard) -> Backbone:
     Raises
     ------
     UserError
-        If it is not on this machine and cannot be fetched; the message says how to get it.
+        If it is not on this machine and cannot be fetched; the message says how to get it. Or if its outputs here are
+        not those of transformers.
     """
     card = settle(card)
     key = card.model_dump_json()
@@ -53,7 +55,13 @@ def settle(card: BackboneCard) -> BackboneCard:
 
 
 def load_fresh(card: BackboneCard) -> Backbone:
-    """Load the backbone of a settled `card` into an object that no one else has; see `load`."""
+    """Load the backbone of a settled `card` into an object that no one else has, and see that it is run right."""
+    backbone = _from_its_place(card)
+    check_agreement(backbone)
+    return backbone
+
+
+def _from_its_place(card: BackboneCard) -> Backbone:
     from transformers import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -75,7 +83,7 @@ def _from_folder(card: BackboneCard, place: str, revision: str) -> Backbone:
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
         model = AutoModelForCausalLM.from_pretrained(
-            place, dtype=DTYPES[card.dtype], attn_implementation="sdpa", use_safetensors=True, **options
+            place, dtype=DTYPES[card.dtype], attn_implementation="eager", use_safetensors=True, **options
         ).to(card.device)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(

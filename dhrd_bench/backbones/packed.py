@@ -7,13 +7,13 @@ sequence do not depend on its neighbours.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from dhrd_bench.backbones.attention import Scoring, attend
+from dhrd_bench.backbones.blocks import run_blocks
 from dhrd_bench.backbones.layout import Layout
 from dhrd_bench.backbones.slots import Slots
 
@@ -63,7 +63,7 @@ def packed_forward(
     Parameters
     ----------
     trunk
-        The decoder without LM head (``model.model``).
+        The decoder without LM head.
     states
         ``(T,)`` token ids if `start` is 0, else ``(T, d)`` hidden states after block ``start - 1``.
     layout
@@ -78,11 +78,8 @@ def packed_forward(
     Tensor
         ``(T, d)`` hidden states.
     """
-    part = trunk if start == 0 and stop is None else _part(trunk, start, stop)
-    inputs = {"input_ids": states[None]} if start == 0 else {"inputs_embeds": states[None]}
-    output = part(**inputs, position_ids=layout.positions[None], use_cache=False, layout=layout, slots=slots)
-    hidden: Tensor = output.last_hidden_state[0]
-    return hidden
+    options: dict[str, Any] = {"position_ids": layout.positions[None], "layout": layout, "slots": slots}
+    return run_blocks(trunk, states[None], start, stop, use_cache=False, **options)[0]
 
 
 def step_forward(trunk: Any, tokens: Tensor, slots: Slots, width: int) -> Tensor:
@@ -104,13 +101,3 @@ def step_forward(trunk: Any, tokens: Tensor, slots: Slots, width: int) -> Tensor
     output = trunk(input_ids=tokens[None], position_ids=positions[None], use_cache=False, slots=slots)
     hidden: Tensor = output.last_hidden_state[0]
     return hidden
-
-
-def _part(trunk: Any, start: int, stop: int | None) -> Any:
-    """Return a view of `trunk` with some of its blocks; parameters are shared, nothing is copied."""
-    view = copy.copy(trunk)
-    view._modules = dict(trunk._modules)
-    view.layers = nn.ModuleList(list(trunk.layers)[start:stop])
-    if stop is not None:
-        view.norm = nn.Identity()
-    return view

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.graphs import Graphs
-from dhrd_bench.backbones.packed import step_forward
 from dhrd_bench.backbones.sizes import sizes_of
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Decoding
@@ -106,7 +105,7 @@ class _Decoder:
                     row = i * self.samples + sample
                     self.rows.append(row)
                     self.streams[row] = np.random.default_rng([self.seeds[i], sample])
-        return self._logits(torch.cat(lasts))
+        return self.backbone.logits(torch.cat(lasts))
 
     def _step(self, tokens: Tensor) -> Tensor:
         """Return the logits after one more token of each active row, ``(active, V)``; they hold until the next step."""
@@ -122,10 +121,7 @@ class _Decoder:
         return logits[:active]
 
     def _compute(self, rows: int, width: int) -> Tensor:
-        return self._logits(step_forward(self.backbone.model.model, self.tokens[:rows], self.slots, width))
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        return torch.nn.functional.linear(hidden, self.backbone.head_weight)
+        return self.backbone.logits(self.backbone.step(self.tokens[:rows], self.slots, width))
 
     def _advance(self, logits: Tensor) -> Tensor:
         """Choose a token for each active row, let go of the rows that are done; return the others' tokens."""

@@ -56,7 +56,7 @@ class Transformers(Engine):
             lengths = [len(prompts[i]) + len(tail) for i in pack]
             hidden = self.backbone.hidden(ids, lengths, branches=branches)
             ends = [states[-len(tail) - 1 :] for states in torch.split(hidden, lengths)]
-            yield pack, _log_likelihoods(torch.stack(ends), self.backbone.head_weight, answers)
+            yield pack, _log_likelihoods(self.backbone.logits(torch.stack(ends)), answers)
 
     def continuations(
         self,
@@ -71,17 +71,15 @@ class Transformers(Engine):
         return decode(self.backbone, prompts, decoding, stop, seeds, samples, finished)
 
 
-def _log_likelihoods(states: Tensor, head: Tensor, answers: Sequence[list[int]]) -> list[list[float]]:
+def _log_likelihoods(logits: Tensor, answers: Sequence[list[int]]) -> list[list[float]]:
     """Return the log-probability of each answer, ``(n, K)``.
 
     Parameters
     ----------
-    states
-        ``(n, 1 + B, d)``: each input's last state and those of its branches, one after the other.
-    head
-        ``(V, d)`` LM head.
+    logits
+        ``(n, 1 + B, V)`` of each input's last token and those of its branches, one after the other.
     answers
-        Tokens of each answer; each but its last has a state in its branch.
+        Tokens of each answer; each but its last has its place in its branch.
     """
     positions, tokens, owners = [], [], []
     start = 1
@@ -90,9 +88,9 @@ def _log_likelihoods(states: Tensor, head: Tensor, answers: Sequence[list[int]])
         tokens += answer
         owners += [number] * len(answer)
         start += len(answer) - 1
-    log_probabilities = torch.log_softmax((states @ head.T).float(), dim=-1)[:, positions, tokens]
-    totals = log_probabilities.new_zeros(len(states), len(answers))
+    log_probabilities = torch.log_softmax(logits.float(), dim=-1)[:, positions, tokens]
+    totals = log_probabilities.new_zeros(len(logits), len(answers))
     table: list[list[float]] = totals.index_add_(
-        1, torch.tensor(owners, device=states.device), log_probabilities
+        1, torch.tensor(owners, device=logits.device), log_probabilities
     ).tolist()
     return table

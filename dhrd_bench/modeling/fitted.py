@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, TaskCard
@@ -90,5 +91,7 @@ def merge_lora(backbone: Backbone, adapters: dict[str, Tensor], scale: float) ->
         name = key.removesuffix(".lora_A")
         weight = parameters[f"{name}.weight"]
         delta = scale * (adapters[f"{name}.lora_B"].to(weight.device) @ adapters[key].to(weight.device))
+        if isinstance(backbone.model.get_submodule(name), Conv1D):  # GPT-2's linear layer: its weight is transposed
+            delta = delta.T
         merged[f"{name}.weight"] = (weight.float() + delta.float()).to(backbone.dtype)
     return merged

@@ -32,8 +32,8 @@ def peak_flops(device: str, dtype: torch.dtype, width: int, inner: int, repeats:
 
 def peak_of(backbone: Backbone) -> float:
     """Return FLOP/s that this machine reaches on the backbone's largest product."""
-    config = backbone.model.config
-    return peak_flops(str(backbone.device), backbone.dtype, backbone.width, int(config.intermediate_size))
+    inner = getattr(backbone.trunk.config, "intermediate_size", None) or 4 * backbone.width  # GPT-2 leaves it open
+    return peak_flops(str(backbone.device), backbone.dtype, backbone.width, int(inner))
 
 
 def model_flops(backbone: Backbone, tokens_in: int, tokens_out: int) -> float:
@@ -42,6 +42,6 @@ def model_flops(backbone: Backbone, tokens_in: int, tokens_out: int) -> float:
     Two a weight and token over the blocks, and over the LM head for each generated token; attention
     scores, which are small at these lengths, are left out.
     """
-    blocks = sum(parameter.numel() for parameter in backbone.model.model.layers.parameters())
+    blocks = sum(parameter.numel() for parameter in backbone.blocks.parameters())
     head = backbone.head_weight.numel()
     return float(2 * (blocks * (tokens_in + tokens_out) + head * tokens_out))

@@ -8,30 +8,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dhrd_bench.backbones import Backbone
+
 CHUNK = 512
 """Positions whose logits exist at a time: 512 x 128k x 4 bytes is 256 MB for a Llama vocabulary."""
 
 
-class _FrozenLinearCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy of ``hidden @ weight.T`` for a weight that is not trained.
+class _FrozenHeadCrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy of the logits of an LM head that is not trained.
 
     The gradient with respect to `hidden` is formed while the logits exist, chunk by chunk, so that
     no logits are kept for the backward pass.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, backbone: Backbone, targets: Tensor) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(hidden)
         for start in range(0, len(hidden), CHUNK):
-            piece, target = hidden[start : start + CHUNK], targets[start : start + CHUNK]
-            log_probabilities = torch.log_softmax((piece @ weight.T).float(), dim=-1)
+            target = targets[start : start + CHUNK]
+            with torch.enable_grad():
+                piece = hidden[start : start + CHUNK].detach().requires_grad_()
+                logits = backbone.logits(piece)
+            log_probabilities = torch.log_softmax(logits.detach().float(), dim=-1)
             counted, place = (target >= 0)[:, None], target.clamp(min=0)[:, None]
             total -= (log_probabilities.gather(1, place) * counted).sum()
-            probabilities = log_probabilities.exp_()
-            probabilities.scatter_add_(1, place, torch.full_like(place, -1.0, dtype=probabilities.dtype))
-            probabilities *= counted
-            gradient[start : start + CHUNK] = probabilities.to(weight.dtype) @ weight
+            # What cross-entropy is by the logits is written down, and saves a copy of them; autograd does the head.
+            by_logits = log_probabilities.exp_()
+            by_logits.scatter_add_(1, place, torch.full_like(place, -1.0, dtype=by_logits.dtype))
+            by_logits *= counted
+            (gradient[start : start + CHUNK],) = torch.autograd.grad(logits, piece, by_logits.to(logits.dtype))
         ctx.save_for_backward(gradient)
         return total
 
@@ -41,15 +47,15 @@ class _FrozenLinearCrossEntropy(torch.autograd.Function):
         return gradient * grad_outputs[0].to(gradient.dtype), None, None
 
 
-def lm_loss_sum(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def lm_loss_sum(hidden: Tensor, backbone: Backbone, targets: Tensor) -> Tensor:
     """Return the summed next-token cross-entropy.
 
     Parameters
     ----------
     hidden
         ``(n, d)`` states from which the targets are predicted.
-    weight
-        ``(V, d)`` LM head.
+    backbone
+        Makes logits of them.
     targets
         ``(n,)`` token ids.
 
@@ -58,9 +64,8 @@ def lm_loss_sum(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     Tensor
         A float32 scalar, in nats.
     """
-    if weight.requires_grad or not torch.is_grad_enabled():
-        pieces = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
-        losses = [F.cross_entropy(F.linear(h, weight.to(h.dtype)).float(), t, reduction="sum") for h, t in pieces]
-        return torch.stack(losses).sum()
-    loss: Tensor = _FrozenLinearCrossEntropy.apply(hidden.to(weight.dtype), weight, targets)  # type: ignore[no-untyped-call]
-    return loss
+    if torch.is_grad_enabled() and backbone.head_frozen:
+        loss: Tensor = _FrozenHeadCrossEntropy.apply(hidden, backbone, targets)  # type: ignore[no-untyped-call]
+        return loss
+    pieces = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
+    return torch.stack([F.cross_entropy(backbone.logits(h).float(), t, reduction="sum") for h, t in pieces]).sum()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import get_cosine_schedule_with_warmup
 
-from dhrd_bench.backbones import Backbone, backbone_of
+from dhrd_bench.backbones import backbone_of
 from dhrd_bench.backbones.device import deterministic
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.sizes import sizes_of
@@ -150,7 +149,7 @@ class Trainer:
     def _pass(self, pack: Pack) -> Tensor:
         """Run a pack forward and backward; return its share of the loss."""
         with deterministic(self.backbone.device):
-            with _autocast(self.backbone):
+            with self.backbone.autocast():
                 loss = self._loss(self._run(pack), pack)
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -168,7 +167,7 @@ class Trainer:
 
     def _pack(self, rows: Sequence[Row], scales: Mapping[str, float]) -> Pack:
         frozen = self.tuning.frozen_blocks
-        with _autocast(self.backbone):
+        with self.backbone.autocast():
             states = input_states(self.backbone, rows, frozen, self.pack_tokens) if frozen else None
         return Pack.of(rows, self.backbone, scales, states)
 
@@ -197,7 +196,7 @@ class Trainer:
         return logits
 
     def _lm(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return lm_loss_sum(hidden, self.backbone.head_weight, targets)
+        return lm_loss_sum(hidden, self.backbone, targets)
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[Row]) -> DevScores:
@@ -211,7 +210,7 @@ class Trainer:
         sums: list[tuple[str, int, Tensor]] = []
         for chosen in self._packs([_completion(row) for row in rows]):
             pack = self._pack(chosen, scored)
-            with _autocast(self.backbone):
+            with self.backbone.autocast():
                 hidden = self._run(pack)
             if len(pack.pooled):
                 logits = self.logits(hidden[pack.pooled])
@@ -242,12 +241,6 @@ class Trainer:
 def _completion(row: Row) -> Row:
     """Return `row` with the LM targets after the input only."""
     return row if row.lm is None else replace(row, lm=(max(row.lm[0], row.input_length), row.lm[1]))
-
-
-def _autocast(backbone: Backbone) -> AbstractContextManager[Any]:
-    if backbone.dtype == torch.float32:
-        return nullcontext()
-    return torch.autocast(backbone.device.type, dtype=backbone.dtype)
 
 
 def _adamw(parameters: list[nn.Parameter], budget: Budget, device: torch.device) -> torch.optim.AdamW:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget
+from dhrd_bench.errors import UserError
 from dhrd_bench.training.dropout import Dropout
 
 
@@ -46,8 +47,8 @@ class Tuning:
             return named
         top = min(int(self.mode.removeprefix("top:")), backbone.depth)
         self.frozen_blocks = backbone.depth - top
-        tuned = {f"model.layers.{index}." for index in range(self.frozen_blocks, backbone.depth)} | {"model.norm."}
-        return [(name, parameter) for name, parameter in named if any(name.startswith(prefix) for prefix in tuned)]
+        tuned = {parameter for module in backbone.top(top) for parameter in module.parameters()}
+        return [(name, parameter) for name, parameter in named if parameter in tuned]
 
     def train(self, on: bool) -> None:
         """Switch dropout on or off."""
@@ -82,6 +83,7 @@ class Tuning:
 def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
+    _check_targets(backbone, budget)
     config = LoraConfig(
         r=budget.lora.r,
         lora_alpha=budget.lora.alpha,
@@ -98,3 +100,16 @@ def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
             if hasattr(module, "lora_dropout"):
                 module.lora_dropout["default"] = Dropout(budget.lora.dropout)
     return adapted
+
+
+def _check_targets(backbone: Backbone, budget: Budget) -> None:
+    """Refuse targets that the backbone has not: the others alone would be another, weaker adapter."""
+    present = {name.rpartition(".")[2] for name, _ in backbone.model.named_modules()}
+    missing = [target for target in budget.lora.targets if target.rpartition(".")[2] not in present]
+    if missing:
+        layers = {n.rpartition(".")[2]: m for block in backbone.blocks for n, m in block.named_modules()}
+        matrices = [name for name, layer in layers.items() if getattr(layer, "weight", torch.empty(0)).ndim == 2]
+        raise UserError(
+            f"LoRA is to adapt {', '.join(missing)}, and backbone {backbone.card.name!r} has no such layers.",
+            f"Its layers are {', '.join(matrices)}: name some as the budget's lora.targets, or take another tuning.",
+        )
