@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dhrd_bench.backbones.packed import PACKED, packed_forward
 from dhrd_bench.backbones.slots import Slots
+from dhrd_bench.backbones.tokens import Tokens
 from dhrd_bench.contracts import BackboneCard, Context
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -33,6 +34,8 @@ class Backbone:
         A Hugging Face causal LM in eval mode, all weights frozen.
     tokenizer
         Its tokenizer; `pad_id` is never the end-of-text token.
+    tokens
+        The tokenizer as texts go through it.
     revision
         Hub commit, or a fingerprint of the local weights.
     engine
@@ -43,6 +46,7 @@ class Backbone:
         self.card = card
         self.model = model
         self.tokenizer = tokenizer
+        self.tokens = Tokens(tokenizer)
         self.revision = revision
         self.pad_id = _pad_id(tokenizer)
         self.eos_id = int(tokenizer.eos_token_id)
@@ -74,9 +78,17 @@ class Backbone:
         """Number of transformer blocks."""
         return len(self.model.model.layers)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of `text`, without special tokens."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+    def encode(self, text: str, prefix: str = "", suffix: str = "") -> list[int]:
+        """Return the token ids of `text`; see `Tokens.encode`."""
+        return self.tokens.encode(text, prefix, suffix)
+
+    def encode_parts(self, parts: Sequence[str], prefix: str = "", suffix: str = "") -> list[list[int]]:
+        """Return the token ids of each of `parts` of a text; see `Tokens.encode_parts`."""
+        return self.tokens.encode_parts(parts, prefix, suffix)
+
+    def begun(self, ids: list[int]) -> list[int]:
+        """Return `ids` behind what begins a sequence; see `Tokens.begun`."""
+        return self.tokens.begun(ids)
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of `ids`, without special tokens."""
