@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 INPUT = "<<input>>"
@@ -84,15 +84,31 @@ class Tokens:
         return [*((token, 0) for token in self._ids(prefix)), *inner, *((token, end) for token in self._ids(suffix))]
 
     def _with_places(self, text: str, *, control: bool = True) -> list[tuple[int, int]]:
-        found = self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=not control, return_offsets_mapping=True
-        )
-        return [(i, max(0, end - 1)) for i, (_, end) in zip(found["input_ids"], found["offset_mapping"], strict=True)]
+        placed: list[tuple[int, int]] = []
+        start = 0
+        for piece in [text] if control else self._apart(text):
+            found = self.tokenizer(
+                piece, add_special_tokens=False, split_special_tokens=not control, return_offsets_mapping=True
+            )
+            ends = (max(0, end - 1) for _, end in found["offset_mapping"])
+            placed += zip(found["input_ids"], (start + end for end in ends), strict=True)
+            start += len(piece)
+        return placed
 
     def _ids(self, text: str, *, control: bool = True) -> list[int]:
-        if not text:
-            return []
-        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not control))
+        return [
+            token
+            for piece in ([text] if control else self._apart(text))
+            for token in self.tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=not control)
+        ]
+
+    def _apart(self, text: str) -> list[str]:
+        """Return `text`, in pieces where names of special tokens are words to the tokenizer's model itself."""
+        whole = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        if self._names is None or not self._controls(whole):
+            return [text]
+        cuts = [0, *(name.start() + 1 for name in self._names.finditer(text)), len(text)]
+        return [text[first:last] for first, last in pairwise(cuts)]
 
     def _controls(self, ids: Sequence[int]) -> int:
         return sum(token in self._control for token in ids)
