@@ -34,18 +34,48 @@ class Card(BaseModel):
 # ---------------------------------------------------------------- data
 
 
+Cut = Literal["start", "end"]
+"""From which end a text is cut."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One input text in three parts, of which only `passage` may be truncated."""
+    """One input text in three parts, of which only `passage` may be truncated.
+
+    Attributes
+    ----------
+    before, passage, after
+        The parts.
+    context
+        Where spans are marked: the stretches of `text` around them, first and last place and the end they are cut
+        from, in order. Where there are some they may be truncated instead of the whole passage.
+    """
 
     before: str
     passage: str
     after: str
+    context: tuple[tuple[int, int, Cut], ...] = ()
 
     @property
     def text(self) -> str:
         """The whole, untruncated input."""
         return self.before + self.passage + self.after
+
+    @property
+    def pieces(self) -> list[tuple[str, Cut | None]]:
+        """The text in pieces, each with the end that it may be cut from; the first and the last may not.
+
+        White space goes with what follows it: of "Text: ..." without the dots nothing is left behind the colon.
+        """
+        text, done = self.text, 0
+        start = len(self.before)
+        found: list[tuple[str, Cut | None]] = []
+        for first, last, cut in self.context or ((start, start + len(self.passage), "end"),):
+            if first < last:
+                kept = text[done:first].rstrip()
+                found += [(kept, None), (text[done + len(kept) : last], cut)]
+                done = last
+        return [*found, (text[done:], None)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +304,18 @@ class LanguageModel(Protocol):
     def depth(self) -> int:
         """Number of transformer blocks."""
 
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of `text`, without special tokens."""
+    def encode(self, text: str, prefix: str = "", suffix: str = "") -> list[int]:
+        """Return the token ids of `text` between `prefix` and `suffix`.
+
+        No special token is added, and none is taken from `text`, where its name is text; in a prefix or suffix, as of
+        a chat turn, it is the token.
+        """
+
+    def encode_parts(self, parts: Sequence[str], prefix: str = "", suffix: str = "") -> list[list[int]]:
+        """Return the token ids of each of `parts`, two at least; joined they are those of `encode` of the whole."""
+
+    def begun(self, ids: list[int]) -> list[int]:
+        """Return `ids` behind the tokens that the tokenizer puts before a text, if they do not begin with them."""
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of `ids`, without special tokens."""

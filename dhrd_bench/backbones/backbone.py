@@ -14,6 +14,7 @@ from dhrd_bench.backbones.layout import Layout, has_varlen
 from dhrd_bench.backbones.norms import fuse_norms
 from dhrd_bench.backbones.packed import PACKED, packed_forward, step_forward
 from dhrd_bench.backbones.slots import Slots
+from dhrd_bench.backbones.tokens import Tokens
 from dhrd_bench.contracts import BackboneCard, Context
 from dhrd_bench.errors import UserError
 
@@ -38,6 +39,8 @@ class Backbone:
         A Hugging Face causal LM in eval mode, all weights frozen.
     tokenizer
         Its tokenizer; `pad_id` is never the end-of-text token.
+    tokens
+        The tokenizer as texts go through it.
     revision
         Hub commit, or a fingerprint of the local weights.
     adapted
@@ -55,6 +58,7 @@ class Backbone:
         self.card = card
         self.model = model
         self.tokenizer = tokenizer
+        self.tokens = Tokens(tokenizer)
         self.revision = revision
         self.pad_id = _pad_id(tokenizer)
         self.eos_id = int(tokenizer.eos_token_id)
@@ -115,9 +119,17 @@ class Backbone:
         """Return how sequences of these lengths lie end to end, for `run`."""
         return Layout.of(lengths, self.device, branches, one_call=self.one_call)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of `text`, without special tokens."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+    def encode(self, text: str, prefix: str = "", suffix: str = "") -> list[int]:
+        """Return the token ids of `text`; see `Tokens.encode`."""
+        return self.tokens.encode(text, prefix, suffix)
+
+    def encode_parts(self, parts: Sequence[str], prefix: str = "", suffix: str = "") -> list[list[int]]:
+        """Return the token ids of each of `parts` of a text; see `Tokens.encode_parts`."""
+        return self.tokens.encode_parts(parts, prefix, suffix)
+
+    def begun(self, ids: list[int]) -> list[int]:
+        """Return `ids` behind what begins a sequence; see `Tokens.begun`."""
+        return self.tokens.begun(ids)
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of `ids`, without special tokens."""

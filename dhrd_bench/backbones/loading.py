@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from dhrd_bench.backbones.agreement import check_agreement
 from dhrd_bench.backbones.backbone import DTYPES, Backbone
 from dhrd_bench.backbones.device import fast_bfloat16
 from dhrd_bench.backbones.gguf import converted
-from dhrd_bench.backbones.location import how_to_get, locate
-from dhrd_bench.backbones.random_weights import random_model
+from dhrd_bench.backbones.location import Location, how_to_get, locate
+from dhrd_bench.backbones.random_weights import byte_tokenizer, random_model
+from dhrd_bench.backbones.tokens import Tokens
 from dhrd_bench.contracts import BackboneCard
 from dhrd_bench.errors import UserError
 
@@ -69,17 +71,38 @@ def _from_its_place(card: BackboneCard) -> Backbone:
     if card.random:
         model, tokenizer = random_model(card.random)
         return Backbone(card, model.to(card.device, DTYPES[card.dtype]), tokenizer, location.revision)
+    return _from_folder(card, location)
+
+
+@lru_cache(maxsize=4)
+def load_tokens(card: BackboneCard, location: Location) -> Tokens | None:
+    """Return how the backbone of `card` makes tokens, without its weights; None if it cannot be had.
+
+    What is wrong then, `load` will say.
+    """
+    from transformers import AutoTokenizer
+
+    if card.random:
+        return Tokens(byte_tokenizer())
+    try:
+        place, options = _arguments(card, location)
+        return Tokens(AutoTokenizer.from_pretrained(place, **options))
+    except (OSError, ValueError, UserError):
+        return None
+
+
+def _arguments(card: BackboneCard, location: Location) -> tuple[str, dict[str, Any]]:
+    """Return the folder or hub id to load from, and the options of loading."""
     place = str(converted(Path(location.place))) if location.kind == "package" else location.place
-    return _from_folder(card, place, location.revision)
+    options: dict[str, Any] = {"trust_remote_code": card.trust_remote_code}
+    return place, options if Path(place).is_dir() else options | {"revision": location.revision}
 
 
-def _from_folder(card: BackboneCard, place: str, revision: str) -> Backbone:
+def _from_folder(card: BackboneCard, location: Location) -> Backbone:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    options: dict[str, Any] = {"trust_remote_code": card.trust_remote_code}
-    if not Path(place).is_dir():
-        options["revision"] = revision
+    place, options = _arguments(card, location)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
         model = AutoModelForCausalLM.from_pretrained(
@@ -89,7 +112,7 @@ def _from_folder(card: BackboneCard, place: str, revision: str) -> Backbone:
         raise UserError(
             f"Backbone {card.name!r} could not be loaded: {_first_line(error)}.", how_to_get(card)
         ) from error
-    return Backbone(card, model, tokenizer, revision)
+    return Backbone(card, model, tokenizer, location.revision)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,19 +9,26 @@ import torch
 from dhrd_bench.contracts import Random
 
 
-def random_model(shape: Random) -> tuple[Any, Any]:
-    """Return a Llama-style LM in float32 with weights from ``shape.seed``, and a tokenizer whose tokens are bytes."""
+def byte_tokenizer() -> Any:
+    """Return a tokenizer whose tokens are bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", *alphabet])}
     raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<eos>")  # noqa: S106
+    return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<eos>")  # noqa: S106
+
+
+def random_model(shape: Random) -> tuple[Any, Any]:
+    """Return a Llama-style LM in float32 with weights from ``shape.seed``, and its tokenizer."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = byte_tokenizer()
     config = LlamaConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=len(tokenizer),
         hidden_size=shape.hidden_size,
         intermediate_size=2 * shape.hidden_size,
         num_hidden_layers=shape.layers,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import jinja2
 from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from dhrd_bench.contracts import Prompt
+from dhrd_bench.contracts import Cut, Prompt
 from dhrd_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def mark_words(text: str, index: int | str, words: str) -> str:
     Releases are sloppy here (another case, punctuation stuck to the word, an index off by one): of the
     places where the letters agree the nearest to `index` is marked, and `index` itself if there is none.
     """
+    return mark(text, *_place_of(text, index, words))
+
+
+def _place_of(text: str, index: int | str, words: str) -> tuple[int, int]:
     places = list(_WORD.finditer(text))
     count = max(len(words.split()), 1)
 
@@ -55,11 +60,32 @@ def mark_words(text: str, index: int | str, words: str) -> str:
     inner = re.search(r"\w.*\w|\w", text[start:end], re.DOTALL)
     if inner:
         start, end = start + inner.start(), start + inner.end()
-    return mark(text, start, end)
+    return start, end
 
 
-_environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-_environment.filters.update(mark=mark, mark_words=mark_words)
+_EDGES = ("\x00text\x00", "\x00mark\x00", "\x00/mark\x00", "\x00/text\x00")
+_OUTLINE = re.compile("|".join(_EDGES))
+
+
+def _outlined(text: str, start: int | str, end: int | str) -> str:
+    """Mark as `mark` does, and show where text and mark begin and end."""
+    first, last = int(start), int(end)
+    marked = mark(text[first:last], 0, last - first)
+    return "".join((_EDGES[0], text[:first], _EDGES[1], marked, _EDGES[2], text[last:], _EDGES[3]))
+
+
+def _outlined_words(text: str, index: int | str, words: str) -> str:
+    return _outlined(text, *_place_of(text, index, words))
+
+
+def _environment_with(**filters: Any) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters.update(filters)
+    return environment
+
+
+_environment = _environment_with(mark=mark, mark_words=mark_words)
+_outlining = _environment_with(mark=_outlined, mark_words=_outlined_words)
 
 
 @cache
@@ -89,6 +115,10 @@ class Renderer:
         self._text = compiled(card.text)
         self._let = {name: compiled(template) for name, template in card.let.items()}
         self._candidates = [compiled(template) for template in card.candidates]
+        # Twice the work, and only for templates that mark something.
+        marks = any("mark" in template for template in (card.text, *card.let.values()))
+        self._outline = _outlining.from_string(card.text) if marks else None
+        self._outline_let = {name: _outlining.from_string(template) for name, template in card.let.items()}
         self.instruction = compiled(card.instruction).render(answers=answers, reason=card.reason, answer=card.answer)
         digest = hashlib.sha256(card.model_dump_json().encode()).hexdigest()[:8]
         self.version = f"{card.version}+{digest}"
@@ -109,14 +139,50 @@ class Renderer:
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise UserError(f"{place}: the prompt cannot be made: {error}.", "Mend the row or the template.") from error
 
-    def _one(self, variables: dict[str, Any], place: str) -> Prompt:
-        if self._let:
-            variables |= {name: template.render(variables) for name, template in self._let.items()}
+    def _one(self, fields: dict[str, Any], place: str) -> Prompt:
+        variables = fields | {name: template.render(fields) for name, template in self._let.items()}
         name = self._card.truncate
         if name is None:
-            return Prompt(self._text.render(variables), "", "")
+            return self._with_context(Prompt(self._text.render(variables), "", ""), fields)
         parts = self._text.render({**variables, name: _SENTINEL}).split(_SENTINEL)
         if len(parts) != 2:
             hint = f"Write it once as {{{{ {name} }}}}; put filters into 'let'."
             raise UserError(f"{place}: the text must hold the truncatable {name!r} once, unchanged.", hint)
-        return Prompt(parts[0], str(variables[name]), parts[1])
+        return self._with_context(Prompt(parts[0], str(variables[name]), parts[1]), fields)
+
+    def _with_context(self, prompt: Prompt, fields: dict[str, Any]) -> Prompt:
+        """Return `prompt` with what stands around the spans marked in it, so that it is cut there and they stay.
+
+        Without a passage that may be cut it is the rest of each marked text; of a passage all but the marks.
+        """
+        if self._outline is None:
+            return prompt
+        outlined = {name: template.render(fields) for name, template in self._outline_let.items()}
+        rendered = self._outline.render(fields | outlined)
+        if _OUTLINE.sub("", rendered) != prompt.text:  # a filter behind the mark has changed the text
+            return prompt
+        stretches: list[tuple[int, int, Cut]] = []
+        if self._card.truncate is None:
+            for first, start, end, last in _marked(rendered):
+                stretches += [(first, start, "start"), (end, last, "end")]
+        else:
+            begin, stop = len(prompt.before), len(prompt.before) + len(prompt.passage)
+            cut: Cut = "start"
+            for _, start, end, _ in _marked(rendered):
+                if begin <= start and end <= stop:
+                    stretches.append((begin, start, cut))
+                    begin, cut = end, "end"
+            if stretches:
+                stretches.append((begin, stop, cut))
+        return replace(prompt, context=tuple(stretches))
+
+
+def _marked(rendered: str) -> Iterator[tuple[int, int, int, int]]:
+    """Yield where each marked text of an outlined one begins, its mark begins and ends, and it ends, without edges."""
+    places: list[int] = []
+    removed = 0
+    for edge in _OUTLINE.finditer(rendered):
+        places.append(edge.start() - removed)
+        removed += len(edge[0])
+    for number in range(0, len(places), 4):
+        yield places[number], places[number + 1], places[number + 2], places[number + 3]

@@ -75,11 +75,12 @@ def identity_parts(
     backbone: BackboneIdentity,
     budget: Budget,
     seed: int,
+    tokens: str | None = None,
 ) -> IdentityParts:
     """Return what a cell's identity is a digest of.
 
     The parts hold what can change the outcome and nothing else: a budget's name is not among them, nor
-    the decoding settings of a method that generates nothing.
+    the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`.
     """
     card = loaded.card
     rows = {
@@ -104,6 +105,7 @@ def identity_parts(
         backbone=backbone,
         budget=relevant_budget(budget, generates=generates),
         answers=ANSWERS_VERSION if generates else None,
+        tokens=tokens,
         seed=seed,
     )
     return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)

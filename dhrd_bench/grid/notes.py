@@ -52,4 +52,4 @@ def _examples(data: TaskData, test: TestSplit) -> Iterable[Example]:
 
 
 def _uncut_words(example: Example) -> int:
-    return len(example.prompt.before.split()) + len(example.prompt.after.split())
+    return sum(len(text.split()) for text, cut in example.prompt.pieces if cut is None)

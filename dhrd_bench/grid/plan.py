@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dhrd_bench import plugins, registry
 from dhrd_bench.backbones.backbone import Backbone
-from dhrd_bench.backbones.loading import settle
+from dhrd_bench.backbones.loading import load_tokens, settle
 from dhrd_bench.backbones.location import locate
 from dhrd_bench.backbones.lookup import resolve
 from dhrd_bench.cards import Reference, canonical
@@ -20,6 +20,7 @@ from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import MethodSpec, digest, identity_parts
 from dhrd_bench.grid.notes import length_notes, rationale_notes
+from dhrd_bench.grid.texts import CellTexts
 from dhrd_bench.request import RunRequest, SuiteSettings, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
 from dhrd_bench.results.store import check_names, find
@@ -117,10 +118,13 @@ def make_plan(request: RunRequest) -> Plan:
     )  # fmt: skip
     suite_identity = SuiteIdentity(name=suite.name, version=suite.version)
     suite_name = str(canonical(suite.name, SuiteSettings(prompt=prompt), SuiteSettings()))
+    location = locate(backbone)
+    tokens = load_tokens(backbone, location)
     backbone_identity = BackboneIdentity(
-        revision=locate(backbone).revision,
+        revision=location.revision,
         dtype=backbone.dtype,
         engine=None if backbone.engine == "transformers" else backbone.engine,
+        start=tokens and tokens.start_name,
     )
     cells: list[PlannedCell] = []
     for task in tasks:
@@ -131,16 +135,21 @@ def make_plan(request: RunRequest) -> Plan:
             complete = complete.model_copy(update={"data_dir": request.data_dir or Path(os.environ["DHRD_DATA_DIR"])})
         for seed in seeds:
             data, test = split(loaded, budget, seed)
-            odd = [*loaded.notes, *length_notes(data, test, budget)]
+            texts = CellTexts(tokens, data, test, budget.max_length) if tokens else None
+            long = length_notes(data, test, budget)
             for spec in specs:
                 cell = Cell(
                     suite=suite_name, task=task, method=spec.name, backbone=backbone_name.recorded,
                     budget=budget_name, seed=seed,
                 )  # fmt: skip
                 check_names(cell)
-                parts = identity_parts(suite_identity, loaded, data, test, spec, backbone_identity, budget, seed)
+                parts = identity_parts(
+                    suite_identity, loaded, data, test, spec, backbone_identity, budget, seed,
+                    texts.version(spec.card) if texts else None,
+                )  # fmt: skip
                 key = digest(parts.hashed())
                 record = None if request.force else find(results, cell, key)
+                odd = [*loaded.notes, *((texts.notes(spec.card) if texts else None) or long)]
                 notes = (*odd, *rationale_notes(spec.name, spec.card, data))
                 cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record, notes))
     return Plan(results, complete, suite, backbone, budget, tuple(cells))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from dhrd_bench.backbones import backbone_of
+from dhrd_bench.backbones.tokens import INPUT, chat_around
 from dhrd_bench.contracts import (
     UNPARSABLE,
     Context,
@@ -18,8 +19,9 @@ from dhrd_bench.contracts import (
     derive_seed,
 )
 from dhrd_bench.inference.answers import parse_answer, vote
-from dhrd_bench.inference.engine import Continuation, Stop
+from dhrd_bench.inference.engine import Continuation, Engine, Stop
 from dhrd_bench.inference.engines import engine_of
+from dhrd_bench.inference.score import answers_apart
 from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.modeling.fitted import Fitted
 
@@ -77,7 +79,8 @@ def generate(
     -------
     Predictions
         Labels (`UNPARSABLE` where no answer could be read), texts, token counts. Scores are the
-        log-probabilities of the answer words' first tokens right behind the answer marker. Where an
+        log-probabilities of the answer words' first tokens right behind the answer marker; of the whole words,
+        read once more as `score_labels` does, where first tokens do not tell all words apart. Where an
         answer was read without the marker's own tokens it has 0 and the others -1; where none was, all
         have the same. With several samples they are the shares of the votes.
     """
@@ -100,6 +103,8 @@ def generate(
 
     seeds = [derive_seed(str(context.stream("decode")), str(prompt)) for prompt in prompts]
     results = engine_of(backbone).continuations(prompts, settings, stop, seeds, samples, finished)
+    if samples == 1 and not stop.watch:
+        _score_whole_words(results, prompts, answers_apart(encoder), engine_of(backbone))
     texts = [lead + backbone.decode(result.ids) for result in results]
     labels = [read(text, card) for text in texts]
     scores = [_scores(*pair, len(card.answers)) for pair in zip(results, labels, strict=True)]
@@ -129,11 +134,7 @@ def chat_turn(backbone: LanguageModel, request: str) -> tuple[str, str]:
     turn = f"\n\n{request}" if request else ""
     if not getattr(backbone.tokenizer, "chat_template", None):
         return "", turn
-    place = "<<input>>"
-    messages = [{"role": "user", "content": place + turn}]
-    text = backbone.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    before, _, after = str(text).partition(place)
-    return before, after
+    return chat_around(backbone.tokenizer, [{"role": "user", "content": INPUT + turn}])
 
 
 def _settings(budget: Decoding, name: DecodingName, samples: int) -> Decoding:
@@ -146,12 +147,27 @@ def _settings(budget: Decoding, name: DecodingName, samples: int) -> Decoding:
 
 
 def _stop(encoder: Encoder, room: int, *, answering: bool) -> Stop:
-    """Stop `room` tokens after the longest answer's length; `answering` if the marker has been given already."""
+    """Stop `room` tokens after the longest answer's length; `answering` if the marker has been given already.
+
+    The answers' first tokens are watched if they tell all answers apart, else nothing is.
+    """
     answers = [encoder.answer_word(label) for label in range(len(encoder.card.answers))]
     after = max(len(answer) for answer in answers) + room
     # An LM that was not trained on the marker often puts an empty line before it.
     markers = [[]] if answering else [encoder.answer_marker(), encoder.backbone.encode("\n" + encoder.card.answer)]
-    return Stop(tuple(tuple(marker) for marker in markers), after, tuple(answer[0] for answer in answers))
+    first = tuple(answer[0] for answer in answers)
+    return Stop(tuple(map(tuple, markers)), after, first if len(set(first)) == len(first) else ())
+
+
+def _score_whole_words(
+    results: Sequence[Continuation], prompts: Sequence[list[int]], answers: Sequence[list[int]], engine: Engine
+) -> None:
+    """Note the log-probability of each whole answer behind the marker, where one was written or given."""
+    places = [place for place, result in enumerate(results) if result.marker_end is not None]
+    read = [prompts[place] + results[place].ids[: results[place].marker_end] for place in places]
+    for found, table in engine.log_likelihoods(read, answers):
+        for number, row in zip(found, table, strict=True):
+            results[places[number]].after_marker = row
 
 
 def _scores(result: Continuation, label: int, classes: int) -> list[float]:

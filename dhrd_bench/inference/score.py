@@ -42,7 +42,7 @@ def score_labels(
     """
     backbone = backbone_of(context)
     encoder = fitted.activate(backbone, context.budget)
-    answers = _answers(encoder)
+    answers = answers_apart(encoder)
     tail = sum(len(answer) - 1 for answer in answers)  # tokens read beside the prompt: all but each answer's last
     marker = encoder.answer_marker()
     prompts = [encoder.input(example, prefix, suffix) + marker for example in examples]
@@ -63,7 +63,7 @@ def score_labels(
     )
 
 
-def _answers(encoder: Encoder) -> list[list[int]]:
+def answers_apart(encoder: Encoder) -> list[list[int]]:
     """Return each class's answer in tokens, so that none is the beginning of another."""
     answers = [encoder.answer_word(label) for label in range(len(encoder.card.answers))]
     nested = any(a != b and b[: len(a)] == a for a in answers for b in answers)

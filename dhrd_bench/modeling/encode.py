@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dhrd_bench.contracts import Budget, Example, LanguageModel, TaskCard
+from dhrd_bench.contracts import Budget, Cut, Example, LanguageModel, TaskCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +54,24 @@ class Encoder:
     def input(self, example: Example, prefix: str = "", suffix: str = "") -> list[int]:
         """Return the tokens of x: at most ``budget.max_length``, cut from the end of the passage only.
 
-        A question that is longer than the limit by itself is kept whole. `prefix` and `suffix` are put
-        around x (a task prefix, an instruction) and count towards the limit.
+        Where spans are marked, it is cut at the far ends of what stands around them (`Prompt.context`). A question
+        that is longer than the limit by itself is kept whole. `prefix` and `suffix` are put around x (a task prefix,
+        an instruction) and count towards the limit, as does the beginning of text where the tokenizer has one.
         """
-        prompt = example.prompt
-        ids = self.backbone.encode(prefix + prompt.text + suffix)
-        if len(ids) <= self.budget.max_length or not prompt.passage:
+        prompt, backbone = example.prompt, self.backbone
+        ids = backbone.begun(backbone.encode(prompt.text, prefix, suffix))
+        pieces = prompt.pieces
+        if len(ids) <= self.budget.max_length or len(pieces) == 1:
             return ids
         self.truncated.add(example.id)
-        before = self.backbone.encode(prefix + prompt.before)
-        after = self.backbone.encode(prompt.after + suffix)
-        room = max(0, self.budget.max_length - len(before) - len(after))
-        return before + self.backbone.encode(prompt.passage)[:room] + after
+        parts = backbone.encode_parts([text for text, _ in pieces], prefix, suffix)
+        cuts = [cut for _, cut in pieces]
+        kept = [token for part, cut in zip(parts, cuts, strict=True) if cut is None for token in part]
+        room = self.budget.max_length - len(backbone.begun(kept))
+        lengths = _shares([len(part) if cut else 0 for part, cut in zip(parts, cuts, strict=True)], room)
+        left = map(_cut, parts, cuts, lengths)
+        # Of a passage that begins with a number its space may be all that is left: a token of its own.
+        return backbone.begun([token for part in left if backbone.decode(part).strip() for token in part])
 
     def reasoning(self, rationale: str | None) -> list[int]:
         """Return the tokens of the reason marker and the rationale; none at all if there is no rationale."""
@@ -89,3 +95,20 @@ class Encoder:
     def answer_word(self, label: int) -> list[int]:
         """Return the tokens of the answer word of class `label`."""
         return self.backbone.encode(" " + self.card.answers[label])
+
+
+def _shares(lengths: list[int], room: int) -> list[int]:
+    """Return how many tokens each of these parts keeps: the longest are cut to about one length."""
+    shares = [0] * len(lengths)
+    left = max(0, room)
+    for rank, place in enumerate(sorted(range(len(lengths)), key=lengths.__getitem__)):
+        shares[place] = min(lengths[place], left // (len(lengths) - rank))
+        left -= shares[place]
+    return shares
+
+
+def _cut(part: list[int], cut: Cut | None, length: int) -> list[int]:
+    """Return `length` tokens of `part`, cut from the end that `cut` names; all of them if it names none."""
+    if cut is None:
+        return part
+    return part[:length] if cut == "end" else part[len(part) - length :]

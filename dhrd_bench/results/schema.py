@@ -150,11 +150,12 @@ class MethodIdentity(_Part):
 
 
 class BackboneIdentity(_Part):
-    """Which weights, in which dtype; the engine if it is not the reference."""
+    """Which weights, in which dtype; the engine if it is not the reference; what the tokenizer puts before a text."""
 
     revision: str
     dtype: str
     engine: str | None = None
+    start: str | None = None
 
 
 class IdentityParts(_Part):
@@ -171,6 +172,9 @@ class IdentityParts(_Part):
     answers
         Version of the grammar by which its answers are read from text; None where none is read, and in
         records from before the grammar was written down.
+    tokens
+        Version of how tokens are made of what is not plain: inputs that are cut, texts that hold the name of a special
+        token, answers that begin alike. None where the cell has none of it, and in records from before.
     version, data_version, method_version
         Cells of one table share the first, those of one of its tasks the second, those of one of its
         methods the third. They are not part of the identity themselves.
@@ -185,6 +189,7 @@ class IdentityParts(_Part):
     backbone: BackboneIdentity
     budget: dict[str, Any]
     answers: str | None = None
+    tokens: str | None = None
     seed: int
     version: str = ""
     data_version: str = ""
@@ -193,10 +198,11 @@ class IdentityParts(_Part):
     def hashed(self) -> dict[str, Any]:
         """Return what the identity is a digest of."""
         parts = self.model_dump(mode="json", exclude={"version", "data_version", "method_version"})
-        if self.backbone.engine is None:  # the reference goes without saying
-            del parts["backbone"]["engine"]
-        if self.answers is None:
-            del parts["answers"]
+        # What goes without saying, as the reference engine, is left out.
+        for holder, names in ((parts["backbone"], ("engine", "start")), (parts, ("answers", "tokens"))):
+            for name in names:
+                if holder[name] is None:
+                    del holder[name]
         return parts
 
 

@@ -52,7 +52,8 @@ class Tuning:
 
     def train(self, on: bool) -> None:
         """Switch dropout on or off."""
-        self.backbone.model.train(on)
+        if self.backbone.model.training != on:
+            self.backbone.model.train(on)
 
     def result(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the backbone weights that changed, in the compute dtype, and the adapters behind them.

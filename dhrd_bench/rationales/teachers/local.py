@@ -78,10 +78,10 @@ class LocalTeacher:
 
 
 def _encode(backbone: Backbone, ask: Ask) -> list[int]:
+    from dhrd_bench.backbones.tokens import INPUT, chat_around
+
     if not getattr(backbone.tokenizer, "chat_template", None):
-        return backbone.encode("\n\n".join(part for part in (ask.system, ask.user) if part) + "\n\n")
+        return backbone.begun(backbone.encode("\n\n".join(part for part in (ask.system, ask.user) if part) + "\n\n"))
     system = [{"role": "system", "content": ask.system}] if ask.system else []
-    text = backbone.tokenizer.apply_chat_template(
-        [*system, {"role": "user", "content": ask.user}], add_generation_prompt=True, tokenize=False
-    )
-    return backbone.encode(text)
+    before, after = chat_around(backbone.tokenizer, [*system, {"role": "user", "content": INPUT}])
+    return backbone.begun(backbone.encode(ask.user, before, after))
