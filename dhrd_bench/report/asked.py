@@ -7,8 +7,8 @@ from typing import Any
 
 from dhrd_bench.report.board import Board
 from dhrd_bench.stats.agreement import agreements
+from dhrd_bench.stats.beliefs import hierarchical
 from dhrd_bench.stats.calibration import calibrations
-from dhrd_bench.stats.hierarchy import hierarchical
 from dhrd_bench.stats.pooling import PooledGain, pooled_gains
 from dhrd_bench.stats.probabilities import probabilities
 from dhrd_bench.stats.slices import slices
@@ -19,14 +19,15 @@ def asked(board: Board) -> dict[str, Any]:
     analysis = board.analysis
     selection, suite, resamples, seed = analysis.selection, analysis.suite, analysis.resamples, analysis.seed
     grid, baseline = selection.grid, selection.baseline
-    ranked = baseline is not None and baseline in grid.methods
     given = [] if board.table is None else probabilities(board.table, selection)
-    return {
-        "hierarchical": hierarchical(suite, grid.methods.index(baseline), analysis.margin, seed) if ranked else [],
+    found: dict[str, Any] = {"hierarchical": [], "slices": []}
+    if baseline is not None and baseline in grid.methods:
+        found["hierarchical"] = hierarchical(suite, grid.methods.index(baseline), analysis.margin, seed)
+        found["slices"] = slices(grid, baseline, resamples, seed)
+    return found | {
         "calibration": calibrations(given, grid.methods, baseline, resamples, seed) if given else [],
         "no_calibration": {task.task.name: task.left_out for task in given if task.left_out},
         "seed_agreement": agreements(grid, resamples, seed),
-        "slices": slices(grid, baseline, resamples, seed) if ranked else [],
     }
 
 

@@ -41,11 +41,15 @@ class Agreement:
 
 @dataclass(frozen=True)
 class _Part:
-    """Agreement and kappa of one task, as measured; their variances by source."""
+    """Agreement and kappa of one task ``(2,)``: as measured, their variances by source, and of the latter the square.
+
+    `examples`, `seeds` and `square` are what V_e, (B - I)+ / S and B / S are to a score (docs/statistics.md).
+    """
 
     value: Floats
     examples: Floats
     seeds: Floats
+    square: Floats
     clusters: int
     runs: int
 
@@ -87,20 +91,31 @@ def _counts(task: TaskGrid, answers: Ints) -> Floats:
 
 def _part(task: TaskGrid, method: int, resamples: int, seed: int) -> _Part:
     answers, clusters = task.predictions[method], task.n_clusters
-    table, runs = _counts(task, answers), len(answers)
-    draws = np.concatenate(
-        [agree(weights.astype(float) @ table) for weights in cluster_weights(task.name, clusters, resamples, seed)],
-        axis=1,
-    )
-    # Where a draw has one class only there is no kappa; it tells nothing of how kappa varies.
-    centred = draws - np.nanmean(draws, axis=1, keepdims=True) if np.isfinite(draws).any(axis=1).all() else draws
-    examples = np.mean(np.nan_to_num(centred) ** 2, axis=1) * clusters / max(clusters - 1, 1)
-    examples = np.maximum(examples, 1 / (len(task.labels) * clusters))  # as if a row had gone the other way
-    seeds = np.zeros(2)
-    if runs > 2:  # the jackknife: seeds drawn with replacement would agree with themselves
-        without = np.stack([agree(_counts(task, np.delete(answers, s, axis=0)).sum(axis=0)) for s in range(runs)])
-        seeds = np.nan_to_num((runs - 1) * without.var(axis=0))
-    return _Part(agree(table.sum(axis=0)), examples, seeds, clusters, runs)
+    runs = len(answers)
+    # All seeds, and all but each: seeds drawn with replacement would agree with themselves.
+    without = [np.delete(answers, s, axis=0) for s in range(runs)] if runs > 2 else []
+    tables = [_counts(task, some) for some in (answers, *without)]
+    values = np.stack([agree(table.sum(axis=0)) for table in tables], axis=1)
+    weights = [one.astype(float) for one in cluster_weights(task.name, clusters, resamples, seed)]
+    draws = np.stack([agree(np.concatenate([one @ table for one in weights])) for table in tables], axis=1)
+    widened = clusters / max(clusters - 1, 1)
+    # As if a row had gone the other way, at least.
+    examples = np.maximum(_variance(draws[:, 0]) * widened, 1 / (len(task.labels) * clusters))
+    square = interaction = np.zeros(2)
+    if runs > 2:
+        square = np.nan_to_num((runs - 1) * values[:, 1:].var(axis=1))
+        apart = draws[:, 1:] - draws[:, 1:].mean(axis=1, keepdims=True)
+        interaction = (runs - 1) * _variance(apart).mean(axis=1)
+    return _Part(values[:, 0], examples, np.maximum(square - interaction, 0.0), square, clusters, runs)
+
+
+def _variance(draws: Floats) -> Floats:
+    """Return the variance over the last axis, of draws that have a kappa: one of a single class has none."""
+    known = np.isfinite(draws)
+    count = np.maximum(known.sum(axis=-1, keepdims=True), 1)
+    centred = np.where(known, draws, 0.0)
+    centred = np.where(known, centred - centred.sum(axis=-1, keepdims=True) / count, 0.0)
+    return np.asarray((centred**2).sum(axis=-1) / count[..., 0])
 
 
 def _together(method: str, task: str | None, parts: Sequence[_Part]) -> Agreement:
@@ -111,7 +126,7 @@ def _together(method: str, task: str | None, parts: Sequence[_Part]) -> Agreemen
     )
     spread = np.sum(
         [
-            part.examples**2 / max(part.clusters - 1, 1) + part.seeds**2 / max(part.runs - 1, 1)
+            part.examples**2 / max(part.clusters - 1, 1) + part.square**2 / max(part.runs - 1, 1)
             for part in parts
         ],
         axis=0,

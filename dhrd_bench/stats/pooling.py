@@ -148,6 +148,8 @@ def _covariance(one: list[tuple[Scored, Floats]], other: list[tuple[Scored, Floa
     """Return what the test examples do to both gains; the draws are the same where the examples are."""
     total = 0.0
     for (task, pull), (same, like) in zip(one, other, strict=True):
-        if np.array_equal(task.task.labels, same.task.labels) and np.array_equal(task.task.clusters, same.task.clusters):
+        if np.array_equal(task.task.labels, same.task.labels) and np.array_equal(
+            task.task.clusters, same.task.clusters
+        ):
             total += float(np.mean(pull * like)) * task.task.n_clusters / (task.task.n_clusters - 1)
     return total

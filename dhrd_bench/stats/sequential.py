@@ -15,13 +15,14 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.stats.design import Floats
 from dhrd_bench.stats.intervals import Estimate, quantile
 from dhrd_bench.stats.significance import ALPHA
 
+_PATHS = 100_000  # of simulated seeds
 _NODES = 120  # of Gauss and Legendre's quadrature; more change no boundary in its tenth digit
 
 
@@ -66,13 +67,13 @@ def boundary(look: int, looks: Sequence[int], alpha: float = ALPHA) -> float:
         If `looks` do not rise, `look` is none of them, or `alpha` is no level.
     """
     planned = tuple(looks)
-    if not planned or planned[0] < 1 or any(after <= now for now, after in zip(planned, planned[1:], strict=False)):
+    if not planned or planned[0] < 1 or sorted(set(planned)) != [*planned]:
         raise UserError(f"Looks at {_named(planned)} seeds do not rise.", "Name numbers of seeds as 2, 3, 5, 10.")
     if not 0 < alpha < 1:
         raise UserError(f"A level of {alpha:g} cannot be used.", "Name one between 0 and 1, as 0.05.")
     if look not in planned:
         raise UserError(f"No look at {look} seeds was planned.", f"Looks are at {_named(planned)} seeds.")
-    return _levels(planned, alpha)[planned.index(look)]
+    return _levels(planned, _within(planned, alpha))[planned.index(look)]
 
 
 def decide(p: float, look: int, looks: Sequence[int], alpha: float = ALPHA) -> Decision:
@@ -94,6 +95,29 @@ def repeated(figure: Estimate, look: int, looks: Sequence[int], alpha: float = A
         return Estimate(figure.value)
     half = quantile(figure.df, 1 - boundary(look, looks, alpha)) * figure.se
     return Estimate(figure.value, figure.value - half, figure.value + half, figure.se, figure.df)
+
+
+@cache
+def _within(looks: tuple[int, ...], alpha: float) -> float:
+    """Return what to spend in place of `alpha`, so that t-tests of normal seeds find no more than that."""
+    if len(looks) == 1:
+        return alpha
+    rng, counts = np.random.default_rng(0), [look for look in looks if look > 1]
+    seeds = rng.standard_normal((_PATHS, looks[-1]))
+    sums, squares = np.cumsum(seeds, axis=1), np.cumsum(seeds**2, axis=1)
+    found = []
+    for n in counts:
+        mean = sums[:, n - 1] / n
+        spread = (squares[:, n - 1] - n * mean**2) / (n - 1)
+        found.append(2 * stdtr(n - 1, -np.abs(mean) / np.sqrt(spread / n)))
+    least = alpha - np.sqrt(alpha * (1 - alpha) / _PATHS)  # less the error of the simulation
+    low, high = 0.5 * alpha, alpha
+    for _ in range(12):
+        middle = (low + high) / 2
+        levels = _levels(looks, middle)[len(looks) - len(counts) :]
+        stopped = np.any([p <= level for p, level in zip(found, levels, strict=True)], axis=0) if counts else False
+        low, high = (low, middle) if np.mean(stopped) > least else (middle, high)
+    return low
 
 
 @cache

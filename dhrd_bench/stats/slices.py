@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -57,8 +57,8 @@ def slices(grid: Grid, baseline: str, resamples: int, seed: int, column: Column 
         for name, part in sliced(task, column(task)).items()
         for entry in _compare(grid, task, name, part, pairs, resamples, seed)
     ]
-    tests = corrected([p for *_, p, _ in found], [least for *_, least in found], "holm")
-    return [Slice(*rest, test) for (*rest, _, _), test in zip(found, tests, strict=True)]
+    tests = corrected([entry.test.p for entry in found], [entry.test.attainable for entry in found], "holm")
+    return [replace(entry, test=test) for entry, test in zip(found, tests, strict=True)]
 
 
 def sliced(task: TaskGrid, names: Sequence[str]) -> dict[str, TaskGrid]:
@@ -79,13 +79,10 @@ def sliced(task: TaskGrid, names: Sequence[str]) -> dict[str, TaskGrid]:
     return parts
 
 
-Entry = tuple[str, str, str, int, Estimate, Estimate, float, float]
-"""The fields of a `Slice`, with its p and the least that could have been in place of its test."""
-
-
 def _compare(
     grid: Grid, task: TaskGrid, name: str, part: TaskGrid, pairs: Sequence[tuple[int, int]], resamples: int, seed: int
-) -> list[Entry]:
+) -> list[Slice]:
+    """Compare on one slice; the tests are not yet corrected."""
     suite = SuiteScores(grid.methods, [Scored.of(resample(part, resamples, seed))])
     flips = sign_flips({part.name: pair_differences(part, pairs)}, resamples, seed)[part.name] if pairs else []
     entries = []
@@ -93,6 +90,8 @@ def _compare(
         difference = suite.difference(method, base)
         crossed = crossed_p(difference) if len(part.seeds) > 1 else None
         p = max(flip.p, crossed or 0.0)
-        about = (grid.methods[method], task.name, name, len(part.labels), suite.score(method), difference)
-        entries.append((*about, p, flip.attainable))
+        test = Test(p, flip.attainable, p, decidable=True)
+        entries.append(
+            Slice(grid.methods[method], task.name, name, len(part.labels), suite.score(method), difference, test)
+        )
     return entries
