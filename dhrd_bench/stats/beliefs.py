@@ -99,8 +99,9 @@ def evidence_of(suite: SuiteScores, method: int, base: int) -> Evidence | None:
         part = task.part(unit[method] - unit[base])
         if part is None:
             return None
-        examples = part.examples * part.clusters / max(part.clusters - 1, 1) - part.interaction / part.seeds
+        whole = max(part.examples * part.clusters / max(part.clusters - 1, 1), part.floor)
+        examples = max(whole - part.interaction / part.seeds, 0.0)
         square = max(part.square, part.interaction, part.floor)
         value = float((task.point[method] - task.point[base]).mean())
-        rows.append((value, max(examples, part.floor), square, float(part.seeds)))
+        rows.append((value, examples, square, float(part.seeds)))
     return Evidence(*np.array(rows).T)

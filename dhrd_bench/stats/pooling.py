@@ -67,14 +67,9 @@ class PooledGain:
 
 
 def pool(values: Sequence[float], variances: Sequence[float], shared: float = 0.0) -> Pooled:
-    """Pool two or more independent estimates.
+    """Pool two or more estimates.
 
-    Parameters
-    ----------
-    variances
-        Of the estimates, the shared part included.
-    shared
-        Covariance of any two estimates.
+    `variances` include the part that is `shared`, the covariance of any two estimates.
     """
     y, count = np.array(values, dtype=float), len(values)
     total = np.array(variances, dtype=float)
@@ -120,7 +115,7 @@ def pooled_gains(boards: Sequence[Analysis]) -> list[PooledGain]:
             joint = float(np.mean([_covariance(*pair) for pair in itertools.combinations(pulls, 2)]))
             pooled = pool(
                 [gain.value for gain in known.values()],
-                [gain.se**2 for gain in known.values() if gain.se is not None],
+                [(gain.se or 0.0) ** 2 for gain in known.values()],
                 max(joint, 0.0),
             )
             found.append(PooledGain(suite, budget, method, baseline, tasks, known, pooled))

@@ -56,19 +56,19 @@ def boundary(look: int, looks: Sequence[int], alpha: float = ALPHA) -> float:
     look
         Number of seeds now.
     looks
-        Numbers of seeds at which one looks, rising; the last is the most that will be run. Those up to
-        now may be what they turned out to be, but the last is fixed beforehand.
+        Numbers of seeds at which one looks, rising from 2; the last is the most that will be run, and is
+        fixed beforehand.
     alpha
         Chance of finding a difference of equals at any of the looks.
 
     Raises
     ------
     UserError
-        If `looks` do not rise, `look` is none of them, or `alpha` is no level.
+        If `looks` do not rise from 2, `look` is none of them, or `alpha` is no level.
     """
     planned = tuple(looks)
-    if not planned or planned[0] < 1 or sorted(set(planned)) != [*planned]:
-        raise UserError(f"Looks at {_named(planned)} seeds do not rise.", "Name numbers of seeds as 2, 3, 5, 10.")
+    if min(planned, default=0) < 2 or sorted(set(planned)) != [*planned]:
+        raise UserError(f"Looks at {_named(planned)} seeds cannot be.", "Name rising numbers from 2, as 2, 3, 5, 10.")
     if not 0 < alpha < 1:
         raise UserError(f"A level of {alpha:g} cannot be used.", "Name one between 0 and 1, as 0.05.")
     if look not in planned:
@@ -77,20 +77,13 @@ def boundary(look: int, looks: Sequence[int], alpha: float = ALPHA) -> float:
 
 
 def decide(p: float, look: int, looks: Sequence[int], alpha: float = ALPHA) -> Decision:
-    """Decide after `look` seeds by the two-sided `p` of all of them; see `boundary`.
-
-    A study with several primary contrasts gives each its share of `alpha`.
-    """
+    """Decide after `look` seeds by the two-sided `p` of all of them, as `boundary` allows."""
     level = boundary(look, looks, alpha)
     return Decision("stop" if p <= level else "go on" if look < looks[-1] else "give up", level)
 
 
 def repeated(figure: Estimate, look: int, looks: Sequence[int], alpha: float = ALPHA) -> Estimate:
-    """Return the repeated confidence interval (Jennison and Turnbull 1989): those of all looks hold together.
-
-    An ordinary interval read when a boundary was crossed holds less often than it says. None of the ends
-    if the figure has no standard error.
-    """
+    """Return the repeated confidence interval (Jennison and Turnbull 1989): those of all looks hold together."""
     if figure.se is None or figure.df is None:
         return Estimate(figure.value)
     half = quantile(figure.df, 1 - boundary(look, looks, alpha)) * figure.se
@@ -102,22 +95,21 @@ def _within(looks: tuple[int, ...], alpha: float) -> float:
     """Return what to spend in place of `alpha`, so that t-tests of normal seeds find no more than that."""
     if len(looks) == 1:
         return alpha
-    rng, counts = np.random.default_rng(0), [look for look in looks if look > 1]
-    seeds = rng.standard_normal((_PATHS, looks[-1]))
-    sums, squares = np.cumsum(seeds, axis=1), np.cumsum(seeds**2, axis=1)
-    found = []
-    for n in counts:
-        mean = sums[:, n - 1] / n
-        spread = (squares[:, n - 1] - n * mean**2) / (n - 1)
-        found.append(2 * stdtr(n - 1, -np.abs(mean) / np.sqrt(spread / n)))
-    least = alpha - np.sqrt(alpha * (1 - alpha) / _PATHS)  # less the error of the simulation
+    seeds = np.random.default_rng(0).standard_normal((_PATHS, looks[-1]))
+    p = [_t_test(seeds[:, :look]) for look in looks]
+    most = alpha - float(np.sqrt(alpha * (1 - alpha) / _PATHS))  # less the error of the simulation
     low, high = 0.5 * alpha, alpha
     for _ in range(12):
         middle = (low + high) / 2
-        levels = _levels(looks, middle)[len(looks) - len(counts) :]
-        stopped = np.any([p <= level for p, level in zip(found, levels, strict=True)], axis=0) if counts else False
-        low, high = (low, middle) if np.mean(stopped) > least else (middle, high)
+        stopped = np.any([at <= level for at, level in zip(p, _levels(looks, middle), strict=True)], axis=0)
+        low, high = (low, middle) if stopped.mean() > most else (middle, high)
     return low
+
+
+def _t_test(seeds: Floats) -> Floats:
+    """Return the p of every row of `seeds`."""
+    ratio = np.abs(seeds.mean(axis=1)) / seeds.std(axis=1, ddof=1) * np.sqrt(seeds.shape[1])
+    return np.asarray(2 * stdtr(seeds.shape[1] - 1, -ratio))
 
 
 @cache
