@@ -186,9 +186,10 @@ def test_probabilities_that_are_true_have_no_calibration_error_to_speak_of():
 
 
 @pytest.mark.slow
-def test_intervals_of_differences_hold():
-    for (what, _), entry in run(200, ["calibration"]).items():
-        assert entry.band()[1] >= 95 or entry.rate >= 92, what
+def test_intervals_of_differences_hold_as_those_of_scores_do():
+    # The mark of a score's interval that is too short is a band below 93; with five seeds these hold in 92.5-94.5 %.
+    for (what, _), entry in run(300, ["calibration"]).items():
+        assert entry.band()[1] >= 93, what
 
 
 # ---------------------------------------------------------------- in the report
