@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dhrd_bench.report.costs import accuracy_and_throughput
 from dhrd_bench.report.figures import many
@@ -12,6 +12,7 @@ from dhrd_bench.report.layout import Section, Table
 from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
 from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
 from dhrd_bench.report.timed import TimedMethod, timed_table
+from dhrd_bench.results.table import LongTable
 from dhrd_bench.stats.analysis import Analysis
 
 
@@ -29,6 +30,8 @@ class Board:
         A paper's figures, and its claims beside ours; None and none if no paper was asked about.
     badges
         What the rationales that the methods were trained on are.
+    table
+        The records that the analysis is of, for what they say of single rows.
     """
 
     analysis: Analysis
@@ -36,6 +39,7 @@ class Board:
     published: PublishedFigures | None = None
     claims: tuple[Comparison, ...] = ()
     badges: tuple[str, ...] = ()
+    table: LongTable | None = field(default=None, repr=False)
 
     def section(self) -> Section:
         """Lay the board out."""

@@ -1,4 +1,4 @@
-"""Every figure of a report as JSON and as a tidy CSV."""
+"""Every figure of a report as JSON and as a tidy CSV; the JSON also has what no table shows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dhrd_bench.report.asked import asked, pooled
 from dhrd_bench.report.board import Board
 from dhrd_bench.report.figures import shown
 from dhrd_bench.stats.analysis import Line, Versus
@@ -28,6 +29,7 @@ def as_json(boards: Sequence[Board], command: str, notes: Sequence[str], problem
     document = {
         "command": command,
         "leaderboards": [_board(board) for board in boards],
+        "pooled_over_backbones": _plain(pooled(boards)),
         "notes": list(notes),
         "problems": list(problems),
     }
@@ -57,6 +59,7 @@ def _board(board: Board) -> dict[str, Any]:
         "critical_difference": _plain(analysis.critical),
         "timed": [_plain(timed.figures()) for timed in board.timed],
         "claims": [_plain(comparison) for comparison in board.claims],
+        **_plain(asked(board)),
         "notes": list(analysis.notes),
     }
 

@@ -187,4 +187,5 @@ def _board(table: LongTable, choice: Choice, analysis: Analysis, published: Publ
         published=published,
         claims=tuple(compare(analysis, published)) if published else (),
         badges=badges(table.folder, cells[of_group]) if table.folder else (),
+        table=table,
     )

@@ -15,6 +15,7 @@ from dhrd_bench.results.store import Problem
 from dhrd_bench.results.timed import ThroughputRecord
 
 Codes = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float64]
 CELL = ["suite", "backbone", "budget", "method", "task", "seed"]
 
 
@@ -33,7 +34,8 @@ class LongTable:
         in it and of a method in it must share),
         ``score``, ``metrics`` (dict), ``unparsable``, ``role``, ``inference``, ``uses_rationales``,
         ``qps``, ``examples``, ``seconds``, ``laps``, ``tokens_in``, ``tokens_out``, ``train``
-        (dict), ``data`` (dict), ``environment`` (dict), ``finished``.
+        (dict), ``data`` (dict), ``environment`` (dict), ``finished``; ``scores``, the rows' class scores
+        ``(n, K)`` in their order, None where there are none or the rows' differ in number.
     tasks
         `TaskInfo` by (suite, task).
     timed
@@ -90,6 +92,7 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "data": record.data.model_dump() if record.data else {},
                 "environment": record.environment.model_dump(exclude_none=True),
                 "finished": record.finished,
+                "scores": _matrix(record.rows.score) if record.rows else None,
             }
         )
         if record.status == "ok" and record.rows is not None:
@@ -107,6 +110,12 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
         "prediction": _joined([rows.prediction for rows in finished]),
     }
     return LongTable(rows=pd.DataFrame(columns), cells=frame, tasks=tasks)
+
+
+def _matrix(scores: list[list[float]] | None) -> Scores | None:
+    if not scores or len({len(row) for row in scores}) > 1:
+        return None
+    return np.array(scores, dtype=float)
 
 
 def _named(columns: Sequence[list[str]]) -> pd.Categorical:
