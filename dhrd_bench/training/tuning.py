@@ -26,6 +26,7 @@ class Tuning:
         self.backbone = backbone
         self.mode = budget.tuning
         self.frozen_blocks = 0
+        self._on: bool | None = None
         self._peft: Any = None
         if self.mode == "lora":
             self._peft = _inject_lora(backbone, budget, seed)
@@ -52,8 +53,9 @@ class Tuning:
 
     def train(self, on: bool) -> None:
         """Switch dropout on or off."""
-        if self.backbone.model.training != on:
+        if self._on is not on:  # there are a thousand modules to tell
             self.backbone.model.train(on)
+            self._on = on
 
     def result(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the backbone weights that changed, in the compute dtype, and the adapters behind them.
