@@ -50,7 +50,7 @@ SMALL = Shape(
         "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
         "num_attention_heads": 9, "num_key_value_heads": 3,
     },
-    examples=4096, steps=40, rounds=3,
+    examples=4096, steps=40, rounds=2,
 )  # fmt: skip
 LARGE = Shape(
     "Llama-3.1-8B shape",

@@ -23,7 +23,7 @@ REFILL = 8
 REPORT = 8
 """Finished prompts between two reports; each report is a lap of the harness's clock."""
 
-FEWEST, STRETCH = 16, 512
+FEWEST, STRETCH = 16, 1024
 """Of recorded steps: the fewest rows, and by what the places that attention looks at grow."""
 
 
@@ -138,7 +138,7 @@ class _Decoder:
             for column in (self.rows, places):
                 column[slot] = column[-1]
                 column.pop()
-        return tokens[places]
+        return tokens if len(places) == len(chosen) else tokens[places]
 
     def _done(self, row: int) -> None:
         prompt = row // self.samples
