@@ -198,7 +198,7 @@ def _line(tested: TestedGrid, method: int, speed: Speed, compared: int, margin: 
         tasks=tuple(
             TaskLine(
                 task,
-                len(tested.grid.tasks[t].seeds),
+                int(tested.grid.tasks[t].present[method].sum()),
                 suite.score(method, [t]),
                 None if against is None else _versus(tested, method, against, t, compared, margin),
             )
@@ -254,7 +254,7 @@ def _versus(
     suite = tested.suite
     tasks = suite.every if task is None else [task]
     difference = suite.difference(method, base, tasks)
-    uncorrected = tested.test(method, base, task)
+    uncorrected = tested.test(method, task)
     # What passes Holm's or Benjamini and Hochberg's first step passes: the test of a difference that is alone.
     alpha = ALPHA / (compared * (1 if task is None else len(tested.selection.grid.tasks)))
     return Versus(
@@ -273,10 +273,10 @@ def _needed(tested: TestedGrid, method: int, base: int, tasks: Sequence[int], ma
     """Return what it takes to find or exclude a difference of `margin` % of the baseline's score."""
     suite, unit = tested.suite, np.eye(len(tested.suite.methods))
     spread = suite.variance({t: (unit[method] - unit[base]) / len(tasks) for t in tasks})
-    points = margin / 100 * suite.mean(base, tasks)
+    points = margin / 100 * suite.mean(base, tasks, method)
     if spread is None or points <= 0:
         return None
-    return needed(points, spread, min(len(tested.grid.tasks[t].seeds) for t in tasks))
+    return needed(points, spread, min(int(tested.grid.tasks[t].shared([method, base]).sum()) for t in tasks))
 
 
 def _cautions(selection: Selection, lines: Sequence[Line], margin: float | None) -> list[str]:
