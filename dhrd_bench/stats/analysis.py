@@ -171,7 +171,8 @@ def analyse_selection(
 def _line(tested: TestedGrid, method: int, speed: Speed, compared: int, margin: float | None) -> Line:
     suite, name = tested.suite, tested.grid.methods[method]
     selection = tested.selection
-    cells = selection.cells[(selection.cells["method"] == name) & selection.cells["task"].isin(suite.names)]
+    own = (selection.cells["method"] == name) & selection.cells["task"].isin(suite.names)
+    cells = selection.cells.loc[own, ["inference", "role", "unparsable"]]
     inference = str(cells["inference"].iloc[0])
     base, reference = selection.baseline, selection.reference
     against = None if tested.base == method else tested.base
@@ -227,9 +228,8 @@ def _contradictions(suite: SuiteScores) -> Iterator[str]:
 
 
 def _costs(tested: TestedGrid, method: int, versus: Versus | None) -> dict[str, Cost]:
-    means = tested.costs[tested.grid.methods[method]]
-    base_means = tested.costs[tested.grid.methods[tested.base]] if tested.base is not None else {}
-    return {name: cost(means[name], base_means.get(name), versus.difference if versus else None) for name in COSTS}
+    means, base_means = tested.costs(method)
+    return {name: cost(means[name], base_means[name], versus.difference if versus else None) for name in COSTS}
 
 
 def _equivalence(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from dhrd_bench.results.schema import TaskInfo
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.integer[Any]]
+"""Whole numbers of any width: a full table has ten million predictions."""
 
 ABSENT = -2
 """The prediction of every row of a cell that a method does not have."""
@@ -53,7 +56,7 @@ class TaskGrid:
     info: TaskInfo
     seeds: tuple[int, ...]
     labels: Ints
-    predictions: Ints
+    predictions: Codes
     clusters: Ints
     groups: Ints
     given: dict[str, Floats] = field(default_factory=dict)

@@ -67,8 +67,10 @@ def compare(suite: SuiteScores) -> Pairwise:
 
 
 def _parts(task: Scored) -> tuple[Floats, list[Floats]]:
-    """Return a task's ``(M, M)`` differences, and the columns of `Part` for them: of the number of seeds only,
-    if the metric cannot be resampled."""
+    """Return a task's ``(M, M)`` differences, and the columns of `Part` for them.
+
+    Of these there is only the number of seeds if the metric cannot be resampled.
+    """
     shared = (task.present[:, None] & task.present[None]).astype(float)
     seeds = shared.sum(axis=-1)
     runs, fewer = np.where(task.present, task.point, 0.0), np.maximum(seeds - 1, 1)
@@ -179,16 +181,15 @@ class _Linear:
         table = cluster_counts(task)
         self.own = table.own.T.reshape(*table.shape, -1, task.n_clusters)
         size = np.int16 if len(task.labels) < 1 << 15 else np.int32
-        self.signed = np.empty((*self.own.shape[:3], len(signs)), dtype=size)
+        sums = np.empty((table.own.shape[1], len(signs)), dtype=size)
         for start in range(0, len(signs), _CHUNK):
             some = slice(start, start + _CHUNK)
-            self.signed[..., some] = self.own @ signs[some].T.astype(np.float32)
-        one = np.zeros((1, 1, self.own.shape[2]))
+            sums[:, some] = table.own.T @ signs[some].T.astype(np.float32)
+        self.signed = sums.reshape(*self.own.shape[:3], -1)
+        one = np.zeros((1, 1, table.width))
         self.slopes = gradient(table, task.info.metrics, one, table.shared.astype(float).sum(0))[0][0, 0]
 
-    def means(
-        self, values: npt.NDArray[np.float32 | np.int16 | np.int32], methods: Ints, shared: Flags
-    ) -> Floats:
+    def means(self, values: npt.NDArray[np.float32 | np.int16 | np.int32], methods: Ints, shared: Flags) -> Floats:
         """Return ``(m, X)`` means over the `shared` seeds of ``(M, S, F, X)`` `values`, in points."""
         sums = values[np.ix_(methods, np.flatnonzero(shared))].sum(axis=1, dtype=float)
         return np.asarray(np.einsum("f,mfx->mx", self.slopes / shared.sum(), sums))

@@ -57,7 +57,7 @@ def front(scores: Floats, qps: Floats) -> npt.NDArray[np.bool_]:
     on = faster | ((pace == fastest) & (score == np.take_along_axis(score, first, axis=0)))
     found = np.empty_like(on)
     np.put_along_axis(found, order, on, axis=0)
-    return found
+    return np.asarray(found)
 
 
 def points(suite: SuiteScores, speed: Speed, seed: int) -> tuple[Point, ...]:
@@ -116,7 +116,9 @@ def score_deviations(suite: SuiteScores, at: Sequence[int], rng: np.random.Gener
     noise = np.sqrt(short.max(axis=1, initial=0.0) / 2)
     deviations = deviations + noise[:, None] * rng.standard_normal((len(at), resamples))
     df = compare(suite).df
-    lowest = math.inf if df is None else df[np.ix_(methods, methods)][~np.eye(len(at), dtype=bool)].min(initial=math.inf)
+    lowest = (
+        math.inf if df is None else df[np.ix_(methods, methods)][~np.eye(len(at), dtype=bool)].min(initial=math.inf)
+    )
     return np.asarray(deviations * _heavy(float(lowest), resamples, rng))
 
 

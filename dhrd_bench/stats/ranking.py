@@ -12,6 +12,7 @@ from dhrd_bench.stats.design import Flags, Floats, Ints
 from dhrd_bench.stats.intervals import Estimate, percentile
 from dhrd_bench.stats.suite import Scored, SuiteScores
 
+
 def rank_intervals(better: Flags) -> list[tuple[int, int]]:
     """Return for each method the best and worst rank that the tests leave open.
 

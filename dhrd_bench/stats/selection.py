@@ -85,7 +85,7 @@ def select(
     notes += [
         f"{method}: {_listed(extra)} left out, as {yardstick} has no such cell."
         for method in coverage.ranked
-        if (extra := coverage.extra(method))
+        if (extra := coverage.beyond(method))
     ]
     partial: dict[str, Grid] = {}
     for method in coverage.lacking:
@@ -146,7 +146,7 @@ class Coverage:
         missing = {task: seeds - self.seeds[method].get(task, set()) for task, seeds in sorted(self.yardstick.items())}
         return {task: seeds for task, seeds in missing.items() if seeds}
 
-    def extra(self, method: str) -> dict[str, set[int]]:
+    def beyond(self, method: str) -> dict[str, set[int]]:
         """Return by task, in order of name, the seeds of `method` that the yardstick lacks."""
         more = {task: seeds - self.yardstick.get(task, set()) for task, seeds in sorted(self.seeds[method].items())}
         return {task: seeds for task, seeds in more.items() if seeds}

@@ -131,7 +131,7 @@ class Speed:
             share = sums / np.maximum(total, np.finfo(float).tiny)
             weight += share * share.T / np.maximum(shared, 1)
         runs_vary = cross / np.maximum(df, 1) * weight
-        alone = np.flatnonzero(np.diag(df) == 0)
+        alone = np.flatnonzero(np.diag(df) == 0).tolist()
         for m in alone:  # single runs: all that is known is how their laps vary
             own = self._moments([methods[m]], self._shared([methods[m]], tasks))
             runs_vary[m, m] = own.laps.sum()

@@ -16,6 +16,7 @@ from dhrd_bench.stats.ranking import rank_intervals, tied_sets
 from dhrd_bench.stats.significance import SUITE, Flips, Test, corrected, crossed_p, pair_differences, sign_flips
 from dhrd_bench.stats.suite import SuiteScores
 
+
 @dataclass(frozen=True)
 class Uncorrected:
     """An uncorrected test: its p and where it comes from."""
@@ -49,11 +50,25 @@ class TestedGrid:
         self.corrected: dict[tuple[int, int | None], Test] = {}
 
     @cached_property
-    def costs(self) -> dict[str, dict[str, float | None]]:
-        """Each method's mean costs on the cells of the grid."""
+    def _train(self) -> dict[tuple[str, str, int], dict[str, object]]:
+        """What the record of each cell says that its training cost."""
         cells = self.selection.cells
-        within = {(task.name, seed) for task in self.grid.tasks for seed in task.seeds}
-        return mean_costs(cells[[key in within for key in zip(cells["task"], cells["seed"], strict=True)]])
+        keys = zip(cells["method"], cells["task"], cells["seed"], strict=True)
+        return dict(zip(keys, cells["train"], strict=True))
+
+    def costs(self, method: int) -> tuple[dict[str, float | None], dict[str, float | None]]:
+        """Return the mean costs of `method`, and of the baseline on the same cells; of none if there is none."""
+        names = (self.grid.methods[method], None if self.base is None else self.grid.methods[self.base])
+        at = [
+            (task.name, seed)
+            for task in self.grid.tasks
+            for seed, have in zip(
+                task.seeds, task.shared([method] if self.base is None else [method, self.base]), strict=True
+            )
+            if have
+        ]
+        own, base = ([self._train[name, *cell] for cell in at] if name else [] for name in names)
+        return mean_costs(own), mean_costs(base)
 
     def compared(self) -> list[int]:
         """Return the methods that are tested against the baseline."""
