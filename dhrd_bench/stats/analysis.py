@@ -64,12 +64,23 @@ class Versus:
 
 @dataclass(frozen=True)
 class TaskLine:
-    """One method on one task; `versus` is None for the baseline itself and without one."""
+    """One method on one task.
+
+    Attributes
+    ----------
+    seeds
+        How many it has.
+    versus
+        None for the baseline itself and without one.
+    collapsed
+        The seeds at which it gave (nearly) one answer to every row, which it does not at others.
+    """
 
     task: str
     seeds: int
     score: Estimate
     versus: Versus | None
+    collapsed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +172,7 @@ def analyse_selection(
     lines = [_line(tested, method, speed, compared, margin) for tested in grids for method in tested.shown]
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
     main = grids[0].suite
-    notes = [*selection.notes, *_contradictions(main), *_cautions(selection, lines, margin)]
+    notes = [*selection.notes, *_contradictions(main), *_collapses(lines), *_cautions(selection, lines, margin)]
     placed = points(main, speed, seed)
     placed = tuple(placed[main.methods.index(line.method)] for line in lines if line.ranked)
     critical = critical_difference(main)
@@ -202,6 +213,7 @@ def _line(tested: TestedGrid, method: int, speed: Speed, compared: int, margin: 
                 int(tested.grid.tasks[t].present[method].sum()),
                 suite.score(method, [t]),
                 None if against is None else _versus(tested, method, against, t, compared, margin),
+                tested.collapsed(method, t),
             )
             for t, task in enumerate(suite.names)
         ),
@@ -225,6 +237,23 @@ def _contradictions(suite: SuiteScores) -> Iterator[str]:
                 f"{suite.methods[m]} on {task.name}, seed {task.seeds[s]}: its record says {recorded[m, s]:.1f}, its "
                 f"rows say {scored.point[m, s]:.1f}; the rows count."
             )
+
+
+def _collapses(lines: Sequence[Line]) -> Iterator[str]:
+    """Yield a sentence on the cells that gave a single answer, if there are any."""
+    cells = [
+        f"{line.method} on {task.task} ({'seed' if len(task.collapsed) == 1 else 'seeds'} "
+        f"{', '.join(map(str, task.collapsed))})"
+        for line in lines
+        for task in line.tasks
+        if task.collapsed
+    ]
+    if cells:
+        yield (
+            f"Collapsed to (nearly) one answer, unlike other seeds of the same method: {'; '.join(cells)}. Intervals "
+            "and tests take seeds for draws about a mean; with seeds that may collapse they do not hold, nor do those "
+            "of what is compared with such a method."
+        )
 
 
 def _costs(tested: TestedGrid, method: int, versus: Versus | None) -> dict[str, Cost]:

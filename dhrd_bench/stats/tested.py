@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from dhrd_bench.stats.collapse import collapsed
 from dhrd_bench.stats.cost import mean_costs
 from dhrd_bench.stats.counts import known
 from dhrd_bench.stats.design import Flags, Grid, Selection
@@ -69,6 +70,14 @@ class TestedGrid:
         ]
         own, base = ([self._train[name, *cell] for cell in at] if name else [] for name in names)
         return mean_costs(own), mean_costs(base)
+
+    def collapsed(self, method: int, task: int) -> tuple[int, ...]:
+        """Return the seeds of a task at which `method` collapsed to a single answer."""
+        return tuple(np.array(self.grid.tasks[task].seeds)[self._collapsed[task][method]].tolist())
+
+    @cached_property
+    def _collapsed(self) -> list[Flags]:
+        return [collapsed(task) for task in self.grid.tasks]
 
     def compared(self) -> list[int]:
         """Return the methods that are tested against the baseline."""
