@@ -198,4 +198,4 @@ def _collapsed(analysis: Analysis) -> list[str]:
     """Return what the mark means, if there is one."""
     if not any(task.collapsed for line in analysis.lines for task in line.tasks):
         return []
-    return [f"{COLLAPSED} some of its seeds collapsed to one answer; the notes name them. Its intervals do not hold."]
+    return [f"{COLLAPSED} some of its seeds collapsed to one answer; the notes name them. Its intervals may not hold."]

@@ -251,7 +251,7 @@ def _collapses(lines: Sequence[Line]) -> Iterator[str]:
     if cells:
         yield (
             f"Collapsed to (nearly) one answer, unlike other seeds of the same method: {'; '.join(cells)}. Intervals "
-            "and tests take seeds for draws about a mean; with seeds that may collapse they do not hold, nor do those "
+            "and tests take seeds for draws about a mean; where a collapse moves the score they may not hold, nor those "
             "of what is compared with such a method."
         )
 
