@@ -51,6 +51,7 @@ def test_a_cell_that_cannot_be_used_is_left_out_and_named(update, said):
     assert alpha.present.tolist() == [[True, True], [False, True], [True, True]]
     better = next(line for line in found.lines if line.method == "better")
     assert better.tasks[0].seeds == 1
+    assert any(note.startswith("One seed of better on alpha: ") for note in found.notes)
 
 
 @pytest.mark.parametrize("value", [math.nan, None])

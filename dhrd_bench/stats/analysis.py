@@ -10,7 +10,7 @@ import numpy as np
 
 from dhrd_bench.stats.cost import COSTS, Cost, cost
 from dhrd_bench.stats.counts import known
-from dhrd_bench.stats.design import Grid, Selection
+from dhrd_bench.stats.design import Selection
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point, points
@@ -220,11 +220,6 @@ def _line(tested: TestedGrid, method: int, speed: Speed, compared: int, margin: 
     )
 
 
-def _single(grid: Grid) -> bool:
-    """Return whether every task has a single seed."""
-    return all(len(task.seeds) == 1 for task in grid.tasks)
-
-
 def _contradictions(suite: SuiteScores) -> Iterator[str]:
     """Yield a sentence for every cell whose recorded metrics are not those of its rows."""
     for scored in suite.tasks:
@@ -251,8 +246,8 @@ def _collapses(lines: Sequence[Line]) -> Iterator[str]:
     if cells:
         yield (
             f"Collapsed to (nearly) one answer, unlike other seeds of the same method: {'; '.join(cells)}. Intervals "
-            "and tests take seeds for draws about a mean; where a collapse moves the score they may not hold, nor those "
-            "of what is compared with such a method."
+            "and tests take seeds for draws about a mean; where a collapse moves the score they may not hold, nor may "
+            "those of what is compared with such a method."
         )
 
 
@@ -266,13 +261,14 @@ def _equivalence(
 ) -> dict[str, Equivalence]:
     suite, selection = tested.suite, tested.selection
     claims: dict[str, Equivalence | None] = {}
-    if _single(tested.grid):
-        return {}  # that two trained models are alike says little of two methods
-    for other in dict.fromkeys((selection.baseline, selection.reference)):
-        if other in suite.methods and other != suite.methods[method]:
-            gain = suite.gain(method, suite.methods.index(other))
-            claims[f"score as {other}"] = None if gain is None else relative_gain_within(gain, margin)
-    if to_baseline is not None:
+    for name in dict.fromkeys((selection.baseline, selection.reference)):
+        other = suite.methods.index(name) if name in suite.methods else method
+        # That two trained models are alike says little of two methods: it takes two seeds that both have.
+        if other == method or all(task.shared([method, other]).sum() < 2 for task in tested.grid.tasks):
+            continue
+        gain = suite.gain(method, other)
+        claims[f"score as {name}"] = None if gain is None else relative_gain_within(gain, margin)
+    if to_baseline is not None and f"score as {selection.baseline}" in claims:
         claims[f"QPS as {selection.baseline}"] = ratio_within(to_baseline, margin)
     return {claim: test for claim, test in claims.items() if test is not None}
 
@@ -313,12 +309,18 @@ def _cautions(selection: Selection, lines: Sequence[Line], margin: float | None)
     counts = {task.name: len(task.seeds) for task in selection.grid.tasks}
     single = sorted(name for name, count in counts.items() if count == 1)
     few = sorted(name for name, count in counts.items() if count == 2)
+    fewer = [(f"{line.method} on {task.task}", task.seeds) for line in lines for task in line.tasks
+             if task.seeds < counts[task.task]]  # fmt: skip
+    few += sorted(where for where, count in fewer if count == 2)
+    once = sorted(where for where, count in fewer if count == 1)
     if single:
         where = "" if len(single) == len(counts) else f" on {', '.join(single)}"
         notes.append(
             f"One seed{where}: intervals and tests cover the choice of test examples only; they speak of these "
             "trained models, not of the methods."
         )
+    if once:
+        notes.append(f"One seed of {', '.join(once)}: there intervals and tests cover the test examples only.")
     if margin is not None and len(single) == len(counts):
         notes.append("No test of equivalence: with one seed it would speak of two trained models and two runs only.")
     if few:
