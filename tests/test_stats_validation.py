@@ -13,7 +13,8 @@ from dhrd_bench.stats.design import Grid
 from dhrd_bench.stats.intervals import Part, student, variance
 from dhrd_bench.stats.simulate import SUPERGLUE, Shape, Skill, simulate, truth
 from dhrd_bench.stats.suite import SuiteScores
-from dhrd_bench.stats.validate import BEGIN, END, SCENARIOS, Entry, outside, run, tables
+from dhrd_bench.stats.trials import EQUALS, RUNS, SCENARIOS, STARS, SUITE_STARS, Equals, Power, Runs, Scenario, Timed
+from dhrd_bench.stats.validate import BEGIN, END, Entry, outside, run, tables
 
 SMALL = tuple(shape for shape in SUPERGLUE if shape.rows < 120)
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -22,7 +23,7 @@ BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 @pytest.fixture(scope="module")
 def entries():
     chosen = [BY_NAME[name] for name in ("typical", "seeds differ much", "near-constant classifier")]
-    chosen = [validate.Scenario(s.name, s.rates, s.better, s.seed_sd, (3,)) for s in chosen]
+    chosen = [Scenario(s.name, s.rates, s.better, s.seed_sd, (3,)) for s in chosen]
     return run(120, chosen, SMALL)
 
 
@@ -48,15 +49,15 @@ def test_no_more_than_nominal_false_alarms(entries):
 
 @pytest.fixture(scope="module")
 def alarms():
-    chosen = [validate.Equals(equals.name, equals.seed_sds, (2, 3)) for equals in validate.EQUALS]
+    chosen = [Equals(equals.name, equals.seed_sds, (2, 3)) for equals in EQUALS]
     return run(60, chosen, SMALL)
 
 
 def test_tables_of_equal_methods_rarely_hold_a_star_with_two_or_three_seeds(alarms):
     """Equal and unequal seed variances; 5 % in 60 reaches 13 % (Monte-Carlo), in 360 8 %."""
-    for figure in (validate.STARS, validate.SUITE_STARS):
+    for figure in (STARS, SUITE_STARS):
         found = {key: entry for key, entry in alarms.items() if key[2] == figure}
-        assert len(found) == 2 * len(validate.EQUALS)
+        assert len(found) == 2 * len(EQUALS)
         assert all(entry.rate <= 13 for entry in found.values()), found
         for seeds in (2, 3):
             at = [entry for key, entry in found.items() if key[1] == seeds]
@@ -80,7 +81,7 @@ def test_a_flipped_answer_does_not_narrow_the_interval_of_equals():
 
 def test_the_plain_bootstrap_fails_where_scores_are_nearly_perfect():
     perfect = BY_NAME["nearly perfect scores"]
-    found = run(60, (validate.Scenario(perfect.name, perfect.rates, perfect.better, 0.1, (3,)),), SUPERGLUE[2:3])
+    found = run(60, (Scenario(perfect.name, perfect.rates, perfect.better, 0.1, (3,)),), SUPERGLUE[2:3])
     assert pooled(found, "score", "percentile") < 80
     assert pooled(found, "score", "t") > 90
     assert pooled(found, "gain", "t") > 90
@@ -99,7 +100,7 @@ def test_the_tables_name_every_grid_and_mark_what_lies_outside(entries):
 def test_the_command_writes_between_its_marks(tmp_path, monkeypatch, capsys):
     page = tmp_path / "statistics.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    monkeypatch.setattr(validate, "run", lambda grids, workers: run(2, (BY_NAME["one seed"],), SMALL[:1]))
+    monkeypatch.setattr(validate, "run", lambda grids, workers, state: run(2, (BY_NAME["one seed"],), SMALL[:1]))
     assert validate.main(["--grids", "2", "--write", str(page)]) == 0
     written = page.read_text()
     assert written.startswith("before\n")
@@ -145,7 +146,7 @@ def test_the_page_holds_the_tables_of_a_full_run_or_says_first_that_it_does_not(
     assert ("1000 grids an entry" in table) != (warning in page and "\n100 grids an entry" in table)
     for scenario in SCENARIOS:
         assert f"| {scenario.name} |" in table
-    for equals in validate.EQUALS:
+    for equals in EQUALS:
         assert f"| {equals.name} |" in table
     coverage = table.partition("**Type-I")[0]
     assert "↓ |" not in coverage  # no interval is too short
