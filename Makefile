@@ -35,7 +35,7 @@ bench: .venv-bench/.ready
 	touch $@
 
 validate-stats: $(READY)
-	$(BIN)/python -m dhrd_bench.stats.validate --write docs/statistics.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m dhrd_bench.stats.validate --state build/validation.jsonl --write docs/statistics.md
 
 leaderboard: $(READY)
 	$(BIN)/dhrd-bench report --suite superglue7 --format markdown --output $(RESULTS)/LEADERBOARD.md

@@ -36,7 +36,7 @@ class Claim:
     target, at_least
         What is to be reached; `at_least` tells whether more is better.
     style
-        How it is written: ``ratio``, ``share`` or ``seconds``.
+        How it is written: ``ratio``, ``share``, ``seconds`` or ``memory``.
     """
 
     what: str

@@ -58,7 +58,9 @@ def written(rates: list[float], unit: str) -> str:
 
 def styled(value: float, style: str) -> str:
     """Return a figure of a claim as text."""
-    return {"ratio": f"{value:.2f}x", "share": f"{value:.0%}", "seconds": f"{value:.2f} s"}[style]
+    return {
+        "ratio": f"{value:.2f}x", "share": f"{value:.0%}", "seconds": f"{value:.2f} s", "memory": f"{value:.2f} GiB",
+    }[style]  # fmt: skip
 
 
 def machines(rows: Mapping[str, Mapping[str, Any]]) -> str:

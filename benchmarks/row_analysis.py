@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,57 @@ def analysis(quick: bool) -> Row:
             f"{max(0.0, 2.0 - rest):.1f} s of the target for an analysis of however fast a resampling."
         )
     return row
+
+
+def scale(quick: bool) -> Row:
+    """`report` on the records of three hundred methods, as a whole process, with the memory it takes."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    import fakes
+
+    count, seeds = (30, 2) if quick else (300, 5)
+    methods = [*fakes.THREE, *(fakes.FakeMethod(f"method-{i}", 0.6 + 0.3 * (0.618 * i % 1)) for i in range(count - 3))]
+    cells = len(methods) * len(fakes.FULL) * seeds
+    small = fakes.table(fakes.FULL, fakes.THREE, (0,))
+    grid = select(small, groups(small)[0]).grid
+    row = Row(
+        f"report on {cells:,} records",
+        "scipy.stats.bootstrap cell by cell, as in the row before, timed on one cell of each task",
+        f"{count} methods x {len(fakes.FULL)} tasks of SuperGLUE's sizes x {seeds} seeds, {RESAMPLES:,} resamples; "
+        "ours also reads the records, tests, ranks and compares all methods and writes Markdown",
+        "cells/s",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for method in methods:  # one at a time: all of them at once are larger than what is measured
+            fakes.write(Path(folder), fakes.records(fakes.FULL, [method], range(seeds)))
+        command = [str(DHRD), "report", "--results", folder, "--format", "markdown", "--output", f"{folder}/page.md"]
+        used: list[tuple[float, float, float]] = []
+
+        def ours(number: int) -> Work:
+            used.append(consumed(command))
+            return Work(cells, used[-1][0])
+
+        def peer(number: int) -> Work:
+            seconds = timed(lambda: [cell_error(task, 0, 0) for task in grid.tasks])
+            return Work(len(grid.tasks), seconds)
+
+        row.compare(ours, peer, 1 if quick else 3)
+    seconds, processor, memory = (list(figures) for figures in zip(*used, strict=True))
+    row.claims.append(claim("whole process", seconds, 60.0, at_least=False, style="seconds"))
+    row.claims.append(claim("processor time", processor, 120.0, at_least=False, style="seconds"))
+    row.claims.append(claim("peak memory", memory, 2.0, at_least=False, style="memory"))
+    return row
+
+
+def consumed(command: list[str]) -> tuple[float, float, float]:
+    """Run a program to its end; return its seconds, those of its processors, and its peak memory in GiB."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, kilobytes / 2**20
 
 
 def cell_error(task: TaskGrid, method: int, seed: int) -> float:

@@ -27,6 +27,7 @@ ROWS = {
     "cot-decoding": "row_inference:cot_decoding",
     "reuse": "row_reuse:reuse",
     "analysis": "row_analysis:analysis",
+    "scale": "row_analysis:scale",
     "start": "row_analysis:start",
 }
 HERE = Path(__file__).parent

@@ -48,7 +48,10 @@ def test_a_cell_that_cannot_be_used_is_left_out_and_named(update, said):
     found = analysed(changed(update))
     assert any(note.startswith("better on alpha, seed 0, left out") and said in note for note in found.notes)
     alpha = next(task for task in found.selection.grid.tasks if task.name == "alpha")
-    assert alpha.seeds == (1,)
+    assert alpha.present.tolist() == [[True, True], [False, True], [True, True]]
+    better = next(line for line in found.lines if line.method == "better")
+    assert better.tasks[0].seeds == 1
+    assert any(note.startswith("One seed of better on alpha: ") for note in found.notes)
 
 
 @pytest.mark.parametrize("value", [math.nan, None])

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from dhrd_bench.results.table import long_table
 from dhrd_bench.stats.analysis import analyse_selection
-from dhrd_bench.stats.design import Group
+from dhrd_bench.stats.design import Grid, Group
+from dhrd_bench.stats.pairwise import SuiteFlips, compare, shown_better
 from dhrd_bench.stats.selection import select
+from dhrd_bench.stats.significance import SUITE, crossed_p, holm, pair_differences, sign_flips
+from dhrd_bench.stats.suite import SuiteScores
 
 TASKS = (
     fakes.FakeTask("alpha", 24, ("f1_macro", "accuracy"), classes=3),
@@ -114,7 +117,114 @@ def test_a_copy_of_a_method_changes_the_others_by_the_correction_only(levels, se
                 if versus:
                     del versus["detectable"]  # after the correction, too
         assert same(ours, theirs)
-    assert same(after["r"].score, after["copy"].score)
+    assert same(dataclasses.asdict(after["r"].score), dataclasses.asdict(after["copy"].score))
+
+
+def comparison(line):
+    """Return what is said of a method and of its comparison with the baseline, but for what all methods decide."""
+    body = figures(line)
+    for key in ("rank", "tied", "ranked"):  # joint statements
+        del body[key]
+    for versus in (body["versus"], *(task["versus"] for task in body["tasks"])):
+        if versus:
+            versus.pop("detectable")  # of the corrected test
+            for key in ("adjusted", "decidable"):
+                if versus["test"]:
+                    del versus["test"][key]
+    return body
+
+
+def exactly(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(exactly(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(exactly(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, float) and isinstance(other, float):
+        return one == pytest.approx(other, rel=1e-12, abs=1e-12)
+    return one == other
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    accuracies,
+    st.integers(2, 4),
+    st.lists(st.tuples(st.sampled_from([task.name for task in TASKS]), st.integers(0, 3)), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_a_method_with_fewer_seeds_changes_no_figure_of_the_others(levels, seeds, gone, with_baseline):
+    made = made_records(levels, seeds)
+    if not with_baseline:
+        made = [r.model_copy(update={"method": r.method.model_copy(update={"role": "method"})}) for r in made]
+    late = fakes.records(TASKS, [fakes.FakeMethod("late", 0.77)], range(seeds))
+    late = [record for record in late if (record.cell.task, record.cell.seed) not in gone]
+    before = {line.method: line for line in analysed(made).lines}
+    after = {line.method: line for line in analysed([*made, *late]).lines}
+    for name, line in before.items():
+        assert exactly(comparison(line), comparison(after[name]))
+
+
+@settings(max_examples=15, deadline=None)
+@given(accuracies, st.integers(0, 2), st.sampled_from(TASKS))
+def test_a_method_with_fewer_seeds_is_compared_as_if_no_other_had_more(levels, seed, task):
+    made = made_records(levels[:2] + levels[-1:], 3)
+    short = [r for r in made if (r.cell.method, r.cell.task, r.cell.seed) != ("r", task.name, seed)]
+    bare = [r for r in short if (r.cell.task, r.cell.seed) != (task.name, seed)]
+    ours = next(line for line in analysed(short).lines if line.method == "r")
+    theirs = next(line for line in analysed(bare).lines if line.method == "r")
+    assert exactly(comparison(ours), comparison(theirs))
+
+
+def test_pairs_of_methods_are_tested_on_the_seeds_that_both_have():
+    """The test of all pairs at once is that of each pair by itself, whatever each of them lacks."""
+    rng = np.random.default_rng(0)
+    methods = [fakes.FakeMethod("base", 0.7, role="baseline")]
+    methods += [fakes.FakeMethod(f"m{i}", 0.55 + 0.08 * i) for i in range(5)]
+    made = [
+        record
+        for record in fakes.records((*TASKS, fakes.FakeTask("beta", 40)), methods, range(4))
+        if record.cell.method == "base" or record.cell.seed < 2 or rng.random() < 0.5
+    ]
+    suite = SuiteScores.of(select(long_table(made), Group("fake", "tiny", "smoke")).grid, 300, 0)
+    tasks = [scored.task for scored in suite.tasks]
+    assert len({tuple(task.present.ravel()) for task in tasks}) == 3
+    pairs = np.stack(np.triu_indices(6, 1), axis=1)
+    found, flips = compare(suite), SuiteFlips(tasks, 300, 0).p(pairs)
+    p = []
+    for (i, j), flipped in zip(pairs, flips, strict=True):
+        alone = SuiteScores.of(Grid(("i", "j"), tuple(bare(task, (i, j)) for task in tasks)), 300, 0)
+        difference = alone.difference(0, 1)
+        assert (found.value[i, j], found.se[i, j], found.df[i, j]) == pytest.approx(
+            (difference.value, difference.se, difference.df), rel=1e-9
+        )
+        parts = {task.name: pair_differences(bare(task, (i, j)), [(0, 1)]) for task in tasks}
+        assert flipped == pytest.approx(sign_flips(parts, 300, 0)[SUITE][0].p, rel=1e-9)
+        p.append(max(flipped, crossed_p(difference)))
+    expected = holm(np.array(p)) <= 0.05
+    better = shown_better(suite, 300, 0)
+    assert [bool(better[i, j] or better[j, i]) for i, j in pairs] == expected.tolist()
+    assert 0 < expected.sum() < len(pairs)
+    assert all(found.value[i, j] > 0 for i, j in zip(*np.nonzero(better), strict=True))
+
+
+def bare(task, methods):
+    """Return the task with two methods, as if no other seeds than those they share had been run."""
+    taken, shared = task.take(methods), task.shared(list(methods))
+    seeds = tuple(np.array(task.seeds)[shared].tolist())
+    return dataclasses.replace(taken, seeds=seeds, predictions=taken.predictions[:, shared], given={})
+
+
+def test_methods_that_share_no_seed_are_not_told_apart():
+    methods = [fakes.FakeMethod("base", 0.7, role="baseline"), fakes.FakeMethod("x", 1.0), fakes.FakeMethod("y", 0.3)]
+    made = [
+        record
+        for record in fakes.records(TASKS, methods, range(4))
+        if record.cell.method == "base" or (record.cell.seed < 2) == (record.cell.method == "x")
+    ]
+    found = {line.method: line for line in analysed(made).lines}
+    assert found["x"].score.value == 100
+    assert set(found["x"].tied) & set(found["y"].tied)
+    assert found["x"].versus.test.p < 1
+    assert found["x"].rank == (1, 2) or found["x"].rank == (1, 3)
 
 
 def test_the_seed_decides_everything():

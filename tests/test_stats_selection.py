@@ -58,10 +58,16 @@ def test_groups_are_told_apart_and_found_by_name():
         groups(long_table([]))
 
 
-def test_a_missing_seed_is_left_out_for_all_and_said():
+def test_a_missing_seed_is_left_out_for_its_method_only_and_said():
     found = chosen(without(fakes.records(), method="better", task="beta", seed=1))
-    assert [task.seeds for task in found.grid.tasks] == [(0, 1, 2), (0, 2), (0, 1, 2)]
-    assert found.notes == ("beta: seeds 1 left out, as not all methods have them (better).",)
+    assert [task.seeds for task in found.grid.tasks] == [(0, 1, 2)] * 3
+    beta = found.grid.tasks[1]
+    assert beta.present.tolist() == [[True] * 3, [True, False, True], [True] * 3]
+    assert beta.shared([0, 1]).tolist() == [True, False, True]
+    assert beta.shared([0, 2]).tolist() == [True] * 3
+    assert len(found.notes) == 1
+    assert found.notes[0].startswith("No result of better for beta (seeds 1): ")
+    assert "the seeds that both have" in found.notes[0]
 
 
 def test_a_failed_cell_is_named_with_its_error():
@@ -91,7 +97,7 @@ def test_a_method_with_few_seeds_does_not_take_them_from_the_others():
 def test_extra_tasks_of_a_method_are_said():
     found = chosen(without(fakes.records(), method="base", task="beta"))
     assert [task.name for task in found.grid.tasks] == ["alpha", "gamma"]
-    assert any("better: beta left out" in note for note in found.notes)
+    assert any("better: beta (seeds 0, 1, 2) left out" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,8 @@ def test_extra_tasks_of_a_method_are_said():
 def test_versions_are_never_mixed(part, where, kept):
     found = chosen(change(fakes.records(), at_version(**{part: "new"}), **where))
     beta = next(task for task in found.grid.tasks if task.name == "beta")
-    assert beta.seeds == kept
+    better = beta.present[found.grid.methods.index("better")]
+    assert tuple(seed for seed, there in zip(beta.seeds, better, strict=True) if there) == kept
     assert any("another version" in note for note in found.notes)
 
 

@@ -134,6 +134,8 @@ def _method_rows(line: Line, critical: CriticalDifference | None) -> Iterator[Cs
     for task in line.tasks:
         at = method | {"task": task.task}
         yield at | {"figure": "score"} | _estimate(task.score)
+        if task.collapsed:
+            yield at | {"figure": "collapsed_seeds", "value": len(task.collapsed)}
         yield from _versus(at, task.versus)
 
 

@@ -11,6 +11,7 @@ from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.significance import ALPHA
 
 MINUS = "−"
+COLLAPSED = "†"
 NONE = "–"
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from dhrd_bench.report.figures import (
+    COLLAPSED,
     NONE,
     estimate_cell,
     many,
@@ -68,6 +71,7 @@ def _main_caption(analysis: Analysis, base: str | None, reference: str | None, w
             f"{many(compared, 'method')}. Detectable: smallest true difference in points found with 80 % power after "
             f"that correction; {NONE} where no possible one is."
         )
+    caption += _collapsed(analysis)
     caption.append("Tied: methods that share a letter were not shown to differ (Holm over all pairs).")
     if reference:
         caption.append(f"QPS: examples per second; ratio to {reference}.{single_run(analysis)}")
@@ -89,7 +93,10 @@ def scores_by_task(analysis: Analysis) -> Table:
     for line in analysis.lines:
         by_task = {task.task: task for task in line.tasks}
         cells = [
-            estimate_cell(by_task[name].score, strong=by_task[name].score.value == best[name])
+            _marked(
+                estimate_cell(by_task[name].score, strong=by_task[name].score.value == best[name]),
+                bool(by_task[name].collapsed),
+            )
             if name in by_task
             else TableCell(NONE)
             for name in names
@@ -103,7 +110,10 @@ def scores_by_task(analysis: Analysis) -> Table:
         "Score by task",
         (Column("Method", "left"), *(Column(name) for name in names)),
         tuple(rows),
-        (f"Scored by {'; '.join(metrics)}: mean over metrics and seeds, with its 95 % interval.",),
+        (
+            f"Scored by {'; '.join(metrics)}: mean over metrics and seeds, with its 95 % interval.",
+            *_collapsed(analysis),
+        ),
     )
 
 
@@ -173,5 +183,19 @@ def _rank(line: Line) -> str:
 def _score(line: Line, tasks: int) -> TableCell:
     """Return the score, bracketed where it is over fewer tasks or seeds and not to be compared."""
     if line.rank is None:
-        return TableCell(f"({number(line.score.value)})", f"{len(line.tasks)} of {many(tasks, 'task')}")
-    return estimate_cell(line.score, strong=line.rank[0] == 1)
+        cell = TableCell(f"({number(line.score.value)})", f"{len(line.tasks)} of {many(tasks, 'task')}")
+    else:
+        cell = estimate_cell(line.score, strong=line.rank[0] == 1)
+    return _marked(cell, any(task.collapsed for task in line.tasks))
+
+
+def _marked(cell: TableCell, collapsed: bool) -> TableCell:
+    """Return a score with the mark of one to which seeds have gone that collapsed."""
+    return dataclasses.replace(cell, main=cell.main + COLLAPSED) if collapsed else cell
+
+
+def _collapsed(analysis: Analysis) -> list[str]:
+    """Return what the mark means, if there is one."""
+    if not any(task.collapsed for line in analysis.lines for task in line.tasks):
+        return []
+    return [f"{COLLAPSED} some of its seeds collapsed to one answer; the notes name them. Its intervals may not hold."]

@@ -10,7 +10,7 @@ import numpy as np
 
 from dhrd_bench.stats.cost import COSTS, Cost, cost
 from dhrd_bench.stats.counts import known
-from dhrd_bench.stats.design import Grid, Selection
+from dhrd_bench.stats.design import Selection
 from dhrd_bench.stats.equivalence import Equivalence, ratio_within, relative_gain_within
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point, points
@@ -64,12 +64,23 @@ class Versus:
 
 @dataclass(frozen=True)
 class TaskLine:
-    """One method on one task; `versus` is None for the baseline itself and without one."""
+    """One method on one task.
+
+    Attributes
+    ----------
+    seeds
+        How many it has.
+    versus
+        None for the baseline itself and without one.
+    collapsed
+        The seeds at which it gave (nearly) one answer to every row, which it does not at others.
+    """
 
     task: str
     seeds: int
     score: Estimate
     versus: Versus | None
+    collapsed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +172,7 @@ def analyse_selection(
     lines = [_line(tested, method, speed, compared, margin) for tested in grids for method in tested.shown]
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
     main = grids[0].suite
-    notes = [*selection.notes, *_contradictions(main), *_cautions(selection, lines, margin)]
+    notes = [*selection.notes, *_contradictions(main), *_collapses(lines), *_cautions(selection, lines, margin)]
     placed = points(main, speed, seed)
     placed = tuple(placed[main.methods.index(line.method)] for line in lines if line.ranked)
     critical = critical_difference(main)
@@ -171,7 +182,8 @@ def analyse_selection(
 def _line(tested: TestedGrid, method: int, speed: Speed, compared: int, margin: float | None) -> Line:
     suite, name = tested.suite, tested.grid.methods[method]
     selection = tested.selection
-    cells = selection.cells[(selection.cells["method"] == name) & selection.cells["task"].isin(suite.names)]
+    own = (selection.cells["method"] == name) & selection.cells["task"].isin(suite.names)
+    cells = selection.cells.loc[own, ["inference", "role", "unparsable"]]
     inference = str(cells["inference"].iloc[0])
     base, reference = selection.baseline, selection.reference
     against = None if tested.base == method else tested.base
@@ -198,18 +210,14 @@ def _line(tested: TestedGrid, method: int, speed: Speed, compared: int, margin: 
         tasks=tuple(
             TaskLine(
                 task,
-                len(tested.grid.tasks[t].seeds),
+                int(tested.grid.tasks[t].present[method].sum()),
                 suite.score(method, [t]),
                 None if against is None else _versus(tested, method, against, t, compared, margin),
+                tested.collapsed(method, t),
             )
             for t, task in enumerate(suite.names)
         ),
     )
-
-
-def _single(grid: Grid) -> bool:
-    """Return whether every task has a single seed."""
-    return all(len(task.seeds) == 1 for task in grid.tasks)
 
 
 def _contradictions(suite: SuiteScores) -> Iterator[str]:
@@ -226,10 +234,26 @@ def _contradictions(suite: SuiteScores) -> Iterator[str]:
             )
 
 
+def _collapses(lines: Sequence[Line]) -> Iterator[str]:
+    """Yield a sentence on the cells that gave a single answer, if there are any."""
+    cells = [
+        f"{line.method} on {task.task} ({'seed' if len(task.collapsed) == 1 else 'seeds'} "
+        f"{', '.join(map(str, task.collapsed))})"
+        for line in lines
+        for task in line.tasks
+        if task.collapsed
+    ]
+    if cells:
+        yield (
+            f"Collapsed to (nearly) one answer, unlike other seeds of the same method: {'; '.join(cells)}. Intervals "
+            "and tests take seeds for draws about a mean; where a collapse moves the score they may not hold, nor may "
+            "those of what is compared with such a method."
+        )
+
+
 def _costs(tested: TestedGrid, method: int, versus: Versus | None) -> dict[str, Cost]:
-    means = tested.costs[tested.grid.methods[method]]
-    base_means = tested.costs[tested.grid.methods[tested.base]] if tested.base is not None else {}
-    return {name: cost(means[name], base_means.get(name), versus.difference if versus else None) for name in COSTS}
+    means, base_means = tested.costs(method)
+    return {name: cost(means[name], base_means[name], versus.difference if versus else None) for name in COSTS}
 
 
 def _equivalence(
@@ -237,13 +261,14 @@ def _equivalence(
 ) -> dict[str, Equivalence]:
     suite, selection = tested.suite, tested.selection
     claims: dict[str, Equivalence | None] = {}
-    if _single(tested.grid):
-        return {}  # that two trained models are alike says little of two methods
-    for other in dict.fromkeys((selection.baseline, selection.reference)):
-        if other in suite.methods and other != suite.methods[method]:
-            gain = suite.gain(method, suite.methods.index(other))
-            claims[f"score as {other}"] = None if gain is None else relative_gain_within(gain, margin)
-    if to_baseline is not None:
+    for name in dict.fromkeys((selection.baseline, selection.reference)):
+        other = suite.methods.index(name) if name in suite.methods else method
+        # That two trained models are alike says little of two methods: it takes two seeds that both have.
+        if other == method or all(task.shared([method, other]).sum() < 2 for task in tested.grid.tasks):
+            continue
+        gain = suite.gain(method, other)
+        claims[f"score as {name}"] = None if gain is None else relative_gain_within(gain, margin)
+    if to_baseline is not None and f"score as {selection.baseline}" in claims:
         claims[f"QPS as {selection.baseline}"] = ratio_within(to_baseline, margin)
     return {claim: test for claim, test in claims.items() if test is not None}
 
@@ -254,7 +279,7 @@ def _versus(
     suite = tested.suite
     tasks = suite.every if task is None else [task]
     difference = suite.difference(method, base, tasks)
-    uncorrected = tested.test(method, base, task)
+    uncorrected = tested.test(method, task)
     # What passes Holm's or Benjamini and Hochberg's first step passes: the test of a difference that is alone.
     alpha = ALPHA / (compared * (1 if task is None else len(tested.selection.grid.tasks)))
     return Versus(
@@ -273,10 +298,10 @@ def _needed(tested: TestedGrid, method: int, base: int, tasks: Sequence[int], ma
     """Return what it takes to find or exclude a difference of `margin` % of the baseline's score."""
     suite, unit = tested.suite, np.eye(len(tested.suite.methods))
     spread = suite.variance({t: (unit[method] - unit[base]) / len(tasks) for t in tasks})
-    points = margin / 100 * suite.mean(base, tasks)
+    points = margin / 100 * suite.mean(base, tasks, method)
     if spread is None or points <= 0:
         return None
-    return needed(points, spread, min(len(tested.grid.tasks[t].seeds) for t in tasks))
+    return needed(points, spread, min(int(tested.grid.tasks[t].shared([method, base]).sum()) for t in tasks))
 
 
 def _cautions(selection: Selection, lines: Sequence[Line], margin: float | None) -> list[str]:
@@ -284,12 +309,18 @@ def _cautions(selection: Selection, lines: Sequence[Line], margin: float | None)
     counts = {task.name: len(task.seeds) for task in selection.grid.tasks}
     single = sorted(name for name, count in counts.items() if count == 1)
     few = sorted(name for name, count in counts.items() if count == 2)
+    fewer = [(f"{line.method} on {task.task}", task.seeds) for line in lines for task in line.tasks
+             if task.seeds < counts[task.task]]  # fmt: skip
+    few += sorted(where for where, count in fewer if count == 2)
+    once = sorted(where for where, count in fewer if count == 1)
     if single:
         where = "" if len(single) == len(counts) else f" on {', '.join(single)}"
         notes.append(
             f"One seed{where}: intervals and tests cover the choice of test examples only; they speak of these "
             "trained models, not of the methods."
         )
+    if once:
+        notes.append(f"One seed of {', '.join(once)}: there intervals and tests cover the test examples only.")
     if margin is not None and len(single) == len(counts):
         notes.append("No test of equivalence: with one seed it would speak of two trained models and two runs only.")
     if few:

@@ -21,6 +21,7 @@ from dhrd_bench.stats.counts import ClusterCounts, Singles, cluster_counts, know
 from dhrd_bench.stats.design import Floats, TaskGrid
 
 _CHUNK = 1 << 20  # weights held at a time; part of the definition of the draws
+_HELD = 1 << 20  # counts scored at a time
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,20 @@ class Replicates:
     task
         What was resampled.
     point
-        ``(M, S)`` scores of the cells, 0-100.
+        ``(M, S)`` scores of the cells, 0-100; not a number where a method lacks a seed.
     draws
         ``(M, S, R)`` scores of the cells on the drawn clusters; None if a metric cannot be resampled.
     seeds
         ``(S, R)`` how often each seed was drawn; columns sum to S.
+    seed
+        Of all these draws.
     """
 
     task: TaskGrid
     point: Floats
     draws: Floats | None
     seeds: Floats
+    seed: int = 0
 
     def two_level(self) -> Floats | None:
         """Return ``(M, R)`` scores averaged over the drawn seeds."""
@@ -76,15 +80,17 @@ def resample(task: TaskGrid, resamples: int, seed: int = 0) -> Replicates:
     names = task.info.metrics
     seeds = seed_weights(task.name, len(task.seeds), resamples, seed)
     if not known(names):
-        return Replicates(task, np.mean([task.given[name] for name in names], axis=0), None, seeds)
+        return Replicates(task, np.mean([task.given[name] for name in names], axis=0), None, seeds, seed)
     table = cluster_counts(task)
     point = score(_weigh(table, np.ones((1, task.n_clusters), dtype=np.float32)), names)[0]
+    point[~task.present] = np.nan
     draws = np.empty((*point.shape, resamples))
-    start = 0
-    for weights in cluster_weights(task.name, task.n_clusters, resamples, seed):
-        draws[..., start : start + len(weights)] = np.moveaxis(score(_weigh(table, weights), names), 0, -1)
-        start += len(weights)
-    return Replicates(task, point, draws, seeds)
+    start, rows = 0, max(1, _HELD // table.own.shape[1])
+    for chunk in cluster_weights(task.name, task.n_clusters, resamples, seed):
+        for weights in np.split(chunk, range(rows, len(chunk), rows)):
+            draws[..., start : start + len(weights)] = np.moveaxis(score(_weigh(table, weights), names), 0, -1)
+            start += len(weights)
+    return Replicates(task, point, draws, seeds, seed)
 
 
 def _weigh(table: ClusterCounts, weights: Singles) -> Counts:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from dhrd_bench.stats.intervals import Estimate
 
@@ -33,12 +32,9 @@ class Cost:
     said: str = ""
 
 
-def mean_costs(cells: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Return each method's mean costs over `cells`."""
-    return {
-        str(method): {name: _mean([train.get(name) for train in own]) for name in COSTS}
-        for method, own in cells.groupby("method")["train"]
-    }
+def mean_costs(train: Sequence[Mapping[str, object]]) -> dict[str, float | None]:
+    """Return the means of what the records of some cells say that their training cost."""
+    return {name: _mean([of_cell.get(name) for of_cell in train]) for name in COSTS}
 
 
 def cost(mean: float | None, base_mean: float | None, gained: Estimate | None) -> Cost:

@@ -18,6 +18,10 @@ from dhrd_bench.stats.design import Floats, Ints, TaskGrid
 Singles = npt.NDArray[np.float32]
 
 
+LINEAR = frozenset({"accuracy", "exact_match"})
+"""Metrics that are means of something counted by cluster, over a number that no method changes."""
+
+
 def known(names: Iterable[str]) -> bool:
     """Return whether all of the metrics can be resampled."""
     return all(name in METRICS for name in names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,12 @@ from dhrd_bench.results.schema import TaskInfo
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.integer[Any]]
+"""Whole numbers of any width: a full table has ten million predictions."""
+
+ABSENT = -2
+"""The prediction of every row of a cell that a method does not have."""
 
 
 @dataclass(frozen=True, order=True)
@@ -34,11 +41,11 @@ class TaskGrid:
     name, info
         The task and its card's labels and metrics.
     seeds
-        ``(S,)`` seed numbers that every method has.
+        ``(S,)`` seed numbers; a method may lack some, see `present`.
     labels
         ``(n,)`` true class ids.
     predictions
-        ``(M, S, n)`` predicted class ids, -1 where no answer could be read.
+        ``(M, S, n)`` predicted class ids, -1 where no answer could be read, `ABSENT` in cells that are not there.
     clusters, groups
         ``(n,)`` codes from 0: examples that are resampled, and that are scored by exact match, together.
     given
@@ -49,7 +56,7 @@ class TaskGrid:
     info: TaskInfo
     seeds: tuple[int, ...]
     labels: Ints
-    predictions: Ints
+    predictions: Codes
     clusters: Ints
     groups: Ints
     given: dict[str, Floats] = field(default_factory=dict)
@@ -58,6 +65,15 @@ class TaskGrid:
     def classes(self) -> int:
         """Number of classes K."""
         return len(self.info.labels)
+
+    @cached_property
+    def present(self) -> Flags:
+        """``(M, S)``, which method has which seed."""
+        return np.asarray(self.predictions[..., 0] != ABSENT)
+
+    def shared(self, methods: Sequence[int] | Ints) -> Flags:
+        """Return ``(S,)``, the seeds that all of `methods` have: those on which they are compared."""
+        return np.asarray(self.present[methods].all(axis=0))
 
     @cached_property
     def n_clusters(self) -> int:
@@ -75,7 +91,7 @@ class TaskGrid:
 
 @dataclass(frozen=True)
 class Grid:
-    """Methods on tasks without a gap; `methods[i]` is row i of every task's arrays."""
+    """Methods on tasks, of which all have some seeds; `methods[i]` is row i of every task's arrays."""
 
     methods: tuple[str, ...]
     tasks: tuple[TaskGrid, ...]
@@ -90,7 +106,8 @@ class Selection:
     grid
         The methods that are ranked, on the tasks of the table.
     partial
-        For every method that lacks cells of the table: itself and the baseline on the cells both have.
+        For every method that lacks tasks of the table or most of their seeds: itself and the baseline on the cells
+        both have.
     cells
         The cells that were kept, failed ones left out.
     baseline, reference

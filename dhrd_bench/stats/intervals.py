@@ -106,18 +106,29 @@ def variance(parts: Sequence[Part]) -> Variance:
     it as no less than the interaction's part of `examples`, which it is expected to hold: S seeds that
     happen to agree have not shown that seeds do not matter, and would otherwise pass for many.
     """
-    examples = between = spread = mixed = 0.0
-    for part in parts:
-        share = max(part.examples * part.clusters / max(part.clusters - 1, 1), part.floor)
-        examples += share
-        spread += share**2 / max(part.clusters - 1, 1)
-        if part.seeds > 1:
-            between += max(part.square - part.interaction, 0.0) / part.seeds
-            within = min(part.interaction / part.seeds, share)
-            mixed += within
-            spread += max(part.square / part.seeds, within) ** 2 / (part.seeds - 1)
-    total = examples + between
-    return Variance(examples, mixed, between, max(total**2 / spread, 1.0) if spread > 0 else math.inf)
+    columns = [(p.seeds, p.clusters, p.examples, p.interaction, p.square, p.floor) for p in parts]
+    return Variance(*map(float, sources(*np.array(columns, dtype=float).T)))
+
+
+def sources(
+    seeds: Floats, clusters: Floats, examples: Floats, interaction: Floats, square: Floats, floor: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Do the sums of `variance`; the columns of `Part` have tasks as their first axis, and any further ones.
+
+    Returns
+    -------
+    tuple
+        The four figures of `Variance`.
+    """
+    share = np.maximum(examples * clusters / np.maximum(clusters - 1, 1), floor)
+    several = seeds > 1
+    between = np.maximum(square - interaction, 0.0) * several / np.maximum(seeds, 1)
+    within = np.minimum(interaction / np.maximum(seeds, 1), share) * several
+    whole = np.maximum(square / np.maximum(seeds, 1), within) * several
+    spread = (share**2 / np.maximum(clusters - 1, 1) + whole**2 / np.maximum(seeds - 1, 1)).sum(axis=0)
+    total = share.sum(axis=0) + between.sum(axis=0)
+    df = np.divide(total**2, spread, out=np.full_like(total, math.inf), where=spread > 0)
+    return share.sum(axis=0), within.sum(axis=0), between.sum(axis=0), np.maximum(df, 1.0)
 
 
 def covariance_of_differences(matrix: Floats) -> Floats:

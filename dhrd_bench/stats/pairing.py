@@ -1,12 +1,11 @@
-"""Rows of the long table, laid out as arrays without a gap."""
+"""Rows of the long table, laid out as arrays in which all methods answer the same examples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from functools import reduce
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -14,33 +13,40 @@ from scipy.sparse.csgraph import connected_components
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.table import LongTable
 from dhrd_bench.stats.counts import known
-from dhrd_bench.stats.design import Grid, Group, Ints, TaskGrid
+from dhrd_bench.stats.design import ABSENT, Grid, Group, Ints, TaskGrid
+
+CellKey = tuple[str, str, int]
+"""Method, task and seed."""
 
 
 class Pairing:
-    """The finished cells of one group."""
+    """The rows of the finished cells of one group.
+
+    A full table has some ten million rows, so columns are views of the table's, and what can be computed
+    task by task is not kept.
+    """
 
     def __init__(self, table: LongTable, group: Group) -> None:
-        def here(frame: pd.DataFrame) -> pd.DataFrame:
-            same = [frame[name] == getattr(group, name) for name in ("suite", "backbone", "budget")]
-            mask: npt.NDArray[np.bool_] = (same[0] & same[1] & same[2]).to_numpy(dtype=bool)
-            return frame.loc[mask]
-
-        rows, cells = here(table.rows), here(table.cells)
-        at = rows.groupby(["method", "task", "seed"], sort=False, observed=True).indices
-        self.at = {cell: np.asarray(rows_, dtype=np.int64) for cell, rows_ in at.items()}
+        rows = table.rows
+        here = [rows[name] == getattr(group, name) for name in ("suite", "backbone", "budget")]
+        mask = (here[0] & here[1] & here[2]).to_numpy(dtype=bool)
+        if not mask.all():
+            rows = rows.loc[mask]
+        self.at = _places(rows)
         self.infos = {task: info for (suite, task), info in table.tasks.items() if suite == group.suite}
+        cells = table.cells
         keys = zip(cells["method"], cells["task"], cells["seed"], strict=True)
-        self.metrics: dict[tuple[str, str, int], dict[str, float]] = dict(zip(keys, cells["metrics"], strict=True))
-        self.label = rows["label"].to_numpy(dtype=np.int64)
-        self.prediction = rows["prediction"].to_numpy(dtype=np.int64)
-        self.cluster, self.group = (pd.factorize(rows[name])[0] for name in ("cluster", "group"))
-        # An example that two cells label differently is not the same example.
-        names = pd.factorize(rows["example"], sort=True)[0]
-        self.key = names * (int(self.label.max(initial=0)) + 1) + self.label
+        same = (cells[["suite", "backbone", "budget"]] == [group.suite, group.backbone, group.budget]).all(axis=1)
+        self.metrics: dict[CellKey, dict[str, float]] = {
+            key: metrics for key, metrics, ours in zip(keys, cells["metrics"], same, strict=True) if ours
+        }
+        self.label, self.prediction = (rows[name].to_numpy(dtype=np.int64) for name in ("label", "prediction"))
+        self.example, self.cluster, self.group = (
+            rows[name].cat.codes.to_numpy() for name in ("example", "cluster", "group")
+        )
 
-    def grid(self, methods: Sequence[str], seeds: dict[str, set[int]], notes: list[str]) -> Grid:
-        """Return the `methods` on the tasks and seeds given; what falls out is added to `notes`.
+    def grid(self, cells: dict[str, dict[str, set[int]]], notes: list[str]) -> Grid:
+        """Return the methods on the tasks and seeds of `cells`; what falls out is added to `notes`.
 
         Raises
         ------
@@ -48,20 +54,32 @@ class Pairing:
             If nothing is left.
         """
         tasks = []
-        for task in sorted(seeds):
-            built = self._task(task, methods, sorted(seeds[task]), notes) if seeds[task] else None
+        for task in sorted(set().union(*cells.values())):
+            built = self._task(task, {method: seeds.get(task, set()) for method, seeds in cells.items()}, notes)
             if built is None:
-                notes.append(f"{task} left out: no seed or no example that all ranked methods have.")
+                notes.append(f"{task} left out: no example that all ranked methods have.")
             else:
                 tasks.append(built)
         if not tasks:
-            raise UserError("No task has a seed that all the methods share.", "Name fewer with --methods or --tasks.")
-        return Grid(tuple(methods), tuple(tasks))
+            raise UserError(
+                "No task has an example that all the methods share.", "Name fewer with --methods or --tasks."
+            )
+        return Grid(tuple(cells), tuple(tasks))
 
-    def _task(self, task: str, methods: Sequence[str], seeds: Sequence[int], notes: list[str]) -> TaskGrid | None:
-        cells = [(method, task, seed) for method in methods for seed in seeds]
-        keys = {cell: self.key[self.at[cell]] for cell in cells}
-        first = keys[cells[0]]
+    def rows_of(self, cell: CellKey) -> Ints:
+        """Return the positions of a cell's rows."""
+        return np.concatenate([np.arange(start, stop) for start, stop in self.at[cell]])
+
+    def _task(self, task: str, have: dict[str, set[int]], notes: list[str]) -> TaskGrid | None:
+        seeds = sorted(set().union(*have.values()))
+        cells = {
+            (m, s): (method, task, seed)
+            for m, (method, own) in enumerate(have.items())
+            for s, seed in enumerate(seeds)
+            if seed in own
+        }
+        keys = {at: self.keys(cell) for at, cell in cells.items()}
+        first = next(iter(keys.values()))
         whole = all(np.array_equal(first, other) for other in keys.values())
         if whole:
             common = np.unique(first)
@@ -72,29 +90,42 @@ class Pairing:
                 notes.append(f"{task}: {seen - len(common)} of {seen} examples left out, as not all cells have them.")
         if len(common) == 0:
             return None
-        rows = [self._rows(self.at[cell], keys[cell], common) for cell in cells]
-        clusters, groups = (pd.factorize(codes[rows[0]])[0] for codes in (self.cluster, self.group))
         info = self.infos[task]
-        shape = (len(methods), len(seeds))
-        return TaskGrid(
-            name=task,
-            info=info,
-            seeds=tuple(seeds),
-            labels=self.label[rows[0]],
-            predictions=self.prediction[np.stack(rows)].reshape(*shape, -1),
-            clusters=_nested(clusters, groups),
-            groups=groups,
-            given={
-                name: np.array([self.metrics[cell].get(name, np.nan) for cell in cells]).reshape(shape)
-                for name in info.metrics
-                if whole or not known(info.metrics)
-            },
-        )
+        predictions = np.full((len(have), len(seeds), len(common)), ABSENT, dtype=np.int32)
+        given = {
+            name: np.full(predictions.shape[:2], np.nan) for name in info.metrics if whole or not known(info.metrics)
+        }
+        rows = np.zeros(0, dtype=np.int64)
+        for at, cell in cells.items():
+            order = np.argsort(keys[at], kind="stable")
+            rows = self.rows_of(cell)[order[np.searchsorted(keys[at], common, sorter=order)]]
+            predictions[at] = self.prediction[rows]
+            for name, values in given.items():
+                values[at] = self.metrics[cell].get(name, np.nan)
+        clusters, groups = (pd.factorize(codes[rows])[0] for codes in (self.cluster, self.group))
+        clusters = _nested(clusters, groups)
+        return TaskGrid(task, info, tuple(seeds), self.label[rows], predictions, clusters, groups, given)
 
-    def _rows(self, at: Ints, keys: Ints, common: Ints) -> Ints:
-        """Return the rows of a cell in the order of the `common` keys."""
-        order = np.argsort(keys, kind="stable")
-        return at[order[np.searchsorted(keys, common, sorter=order)]]
+    def keys(self, cell: CellKey) -> Ints:
+        """Name a cell's rows by example and label: one that two cells label differently is not the same example."""
+        at = self.rows_of(cell)
+        return np.asarray(self.example[at].astype(np.int64) << 32 | self.label[at])
+
+
+def _places(rows: pd.DataFrame) -> dict[CellKey, list[tuple[int, int]]]:
+    """Return where each cell's rows begin and end; they mostly stand together."""
+    names = [rows[name].cat.categories for name in ("method", "task", "seed")]
+    codes = [rows[name].cat.codes.to_numpy() for name in ("method", "task", "seed")]
+    changed = np.zeros(len(rows), dtype=bool)
+    changed[:1] = True
+    for column in codes:
+        changed[1:] |= column[1:] != column[:-1]
+    edges = [*np.flatnonzero(changed).tolist(), len(rows)]
+    places: dict[CellKey, list[tuple[int, int]]] = {}
+    for start, stop in itertools.pairwise(edges):
+        method, task, seed = (name[column[start]] for name, column in zip(names, codes, strict=True))
+        places.setdefault((str(method), str(task), int(seed)), []).append((start, stop))
+    return places
 
 
 def _nested(clusters: Ints, groups: Ints) -> Ints:

@@ -9,7 +9,6 @@ docs/statistics.md has the formulas.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from dhrd_bench.contracts import derive_seed
 from dhrd_bench.stats.design import Floats
 from dhrd_bench.stats.intervals import Estimate, covariance_of_differences
+from dhrd_bench.stats.pairwise import compare
 from dhrd_bench.stats.speed import Speed
 from dhrd_bench.stats.suite import SuiteScores
 
@@ -45,11 +45,19 @@ class Point:
 
 def front(scores: Floats, qps: Floats) -> npt.NDArray[np.bool_]:
     """Return which methods are on the front; methods are the first axis, any other is draws."""
-    off = [
-        ((scores >= score) & (qps >= pace) & ((scores > score) | (qps > pace))).any(axis=0)
-        for score, pace in zip(scores, qps, strict=True)
-    ]
-    return ~np.array(off, dtype=bool)
+    # From the best score down, of equal ones the fastest first: what may keep a method off stands before it.
+    order = np.lexsort((-qps, -scores), axis=0)
+    score, pace = (np.take_along_axis(figures, order, axis=0) for figures in (scores, qps))
+    fastest = np.maximum.accumulate(pace, axis=0)
+    faster = np.ones_like(pace, dtype=bool)
+    faster[1:] = pace[1:] > fastest[:-1]
+    # As fast as the fastest so far is on the front only if it scores as high: as the first that was so fast.
+    rank = np.arange(len(scores)).reshape(-1, *[1] * (scores.ndim - 1))
+    first = np.maximum.accumulate(np.where(faster, rank, 0), axis=0)
+    on = faster | ((pace == fastest) & (score == np.take_along_axis(score, first, axis=0)))
+    found = np.empty_like(on)
+    np.put_along_axis(found, order, on, axis=0)
+    return np.asarray(found)
 
 
 def points(suite: SuiteScores, speed: Speed, seed: int) -> tuple[Point, ...]:
@@ -91,25 +99,27 @@ def score_deviations(suite: SuiteScores, at: Sequence[int], rng: np.random.Gener
     short, between = (np.zeros((len(at),) * 2) for _ in range(2))
     pair = np.eye(len(suite.methods))[0] - np.eye(len(suite.methods))[-1]
     for task in suite.tasks:
-        if task.drawn is None or task.examples is None:
+        if task.drawn is None or task.cells is None:
             return None
-        clusters, (_, seeds) = task.task.n_clusters, task.point.shape
+        clusters = task.task.n_clusters
         widening = clusters / (clusters - 1) / tasks**2
         deviations = deviations + task.drawn[methods] * math.sqrt(widening)
-        block = np.ix_(methods, methods)
-        sd = np.sqrt(np.diag(task.examples[block]))
-        apart = sd[:, None] ** 2 + sd[None] ** 2 - 2 * task.examples[block]
+        examples, seeds = (matrix[np.ix_(methods, methods)] for matrix in task.covariances())
+        sd = np.sqrt(np.diag(examples))
+        apart = sd[:, None] ** 2 + sd[None] ** 2 - 2 * examples
         short += np.maximum(task.floor(pair) / tasks**2 - apart * widening, 0.0)
-        if seeds > 1:
-            between += covariance_of_differences(task.square[block] - task.interaction[block]) / seeds / tasks**2
+        between += covariance_of_differences(seeds) / tasks**2
     resamples = deviations.shape[1]
     deviations = deviations + _normal(between, resamples, rng)
     # Two methods that differ on next to no example vary as much as the floor of their difference says.
     np.fill_diagonal(short, 0.0)
     noise = np.sqrt(short.max(axis=1, initial=0.0) / 2)
     deviations = deviations + noise[:, None] * rng.standard_normal((len(at), resamples))
-    pairs = [suite.difference(i, j).df or math.inf for i, j in itertools.combinations(at, 2)]
-    return np.asarray(deviations * _heavy(min(pairs, default=math.inf), resamples, rng))
+    df = compare(suite).df
+    lowest = (
+        math.inf if df is None else df[np.ix_(methods, methods)][~np.eye(len(at), dtype=bool)].min(initial=math.inf)
+    )
+    return np.asarray(deviations * _heavy(float(lowest), resamples, rng))
 
 
 def _normal(covariance: Floats, resamples: int, rng: np.random.Generator) -> Floats:

@@ -6,14 +6,11 @@ import string
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr
 
-from dhrd_bench.stats.design import Floats, Ints
+from dhrd_bench.stats.design import Flags, Floats, Ints
 from dhrd_bench.stats.intervals import Estimate, percentile
 from dhrd_bench.stats.suite import Scored, SuiteScores
-
-Flags = npt.NDArray[np.bool_]
 
 
 def rank_intervals(better: Flags) -> list[tuple[int, int]]:
@@ -61,43 +58,45 @@ def interquartile_mean(suite: SuiteScores, method: int) -> Estimate:
     As in the source, the interval is the percentile interval over seeds drawn anew within tasks, the
     test examples being as they are; there is none for a single seed.
     """
-    value = float(_middle(np.concatenate([task.point[method] for task in suite.tasks])))
-    if all(len(task.seeds) == 1 for task in suite.tasks):
+    runs = [task.runs(method) for task in suite.tasks]
+    value = float(_middle(np.concatenate(runs)))
+    if all(len(of_task) == 1 for of_task in runs):
         return Estimate(value)
-    low, high = percentile(_middle(np.concatenate([_drawn(task, method) for task in suite.tasks])))
+    drawn = [_drawn(task, of_task) for task, of_task in zip(suite.tasks, runs, strict=True)]
+    low, high = percentile(_middle(np.concatenate(drawn, axis=1)))
     return Estimate(value, low, high)
 
 
 def probability_of_improvement(suite: SuiteScores, method: int, other: int) -> Estimate:
     """Return the chance that a run of `method` beats a run of `other` on the same task (Agarwal et al. 2021).
 
-    The mean over tasks of the share of pairs of seeds in which it scores higher, ties counting half;
-    the interval is as in `interquartile_mean`.
+    The mean over tasks of the share of pairs of seeds in which it scores higher, ties counting half, of the
+    seeds that both have; the interval is as in `interquartile_mean`.
     """
-    wins = [_wins(task.point[method], task.point[other]) for task in suite.tasks]
+    wins = [_wins(task.runs(method, other), task.runs(other, method)) for task in suite.tasks]
     value = float(np.mean([part.mean() for part in wins]))
-    if all(len(task.seeds) == 1 for task in suite.tasks):
+    if all(part.size == 1 for part in wins):
         return Estimate(value)
-    drawn = [
+    drawn = []
+    for task, part in zip(suite.tasks, wins, strict=True):
+        seeds = task.seed_draws(len(part))
         # einsum, as a matrix product this small mostly waits for its second thread
-        (task.seeds * np.einsum("ij,jr->ir", part, task.seeds)).sum(axis=0) / part.size
-        for task, part in zip(suite.tasks, wins, strict=True)
-    ]
+        drawn.append((seeds * np.einsum("ij,jr->ir", part, seeds)).sum(axis=0) / part.size)
     low, high = percentile(np.mean(drawn, axis=0))
     return Estimate(value, low, high)
 
 
-def _drawn(task: Scored, method: int) -> Floats:
-    """Return ``(S, R)`` scores of the drawn seeds."""
-    count, resamples = task.seeds.shape
-    scores = np.tile(task.point[method], resamples)
-    return np.repeat(scores, task.seeds.T.ravel().astype(int)).reshape(resamples, count).T
+def _drawn(task: Scored, runs: Floats) -> Floats:
+    """Return ``(R, S)`` scores of the drawn seeds."""
+    seeds = task.seed_draws(len(runs))
+    count, resamples = seeds.shape
+    return np.repeat(np.tile(runs, resamples), seeds.T.ravel().astype(int)).reshape(resamples, count)
 
 
 def _middle(values: Floats) -> Floats:
-    """Mean of the middle half along the first axis, a quarter (rounded down) cut off at either end."""
-    cut = len(values) // 4
-    return np.asarray(np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0))
+    """Mean of the middle half along the last axis, a quarter (rounded down) cut off at either end."""
+    count = values.shape[-1]
+    return np.asarray(np.sort(values, axis=-1)[..., count // 4 : count - count // 4].mean(axis=-1))
 
 
 def _wins(runs: Floats, others: Floats) -> Floats:
@@ -130,7 +129,8 @@ def critical_difference(suite: SuiteScores) -> CriticalDifference | None:
     count, tasks = len(suite.methods), len(suite.tasks)
     if count < 2 or tasks < 2:
         return None
-    ranks = np.mean([_ranks(task.point.mean(axis=1)) for task in suite.tasks], axis=0)
+    means = [np.array([task.runs(method).mean() for method in range(count)]) for task in suite.tasks]
+    ranks = np.mean([_ranks(of_task) for of_task in means], axis=0)
     width = _range_quantile(count) / np.sqrt(2) * np.sqrt(count * (count + 1) / (6 * tasks))
     return CriticalDifference(dict(zip(suite.methods, map(float, ranks), strict=True)), float(width), tasks)
 

@@ -52,10 +52,11 @@ def select(
 ) -> Selection:
     """Choose the cells of one leaderboard and pair them.
 
-    The tasks of the table are the baseline's (without a baseline: those of the method with most
-    cells). A method is ranked if it has every one of them, each with at least half of the baseline's
-    seeds; the seeds of a task are those that all ranked methods have, its examples those that all
-    have with the same label. A method with fewer cells is compared with the baseline on what both have.
+    The tasks of the table and their seeds are the baseline's (without a baseline: those of the method
+    with most cells). A method is ranked if it has every task, each with at least half of the seeds; two
+    methods are compared on the seeds that both have, so that none takes seeds from the others. The
+    examples are those that all cells have with the same label. A method with fewer cells is compared
+    with the baseline on what both have.
 
     Raises
     ------
@@ -63,7 +64,14 @@ def select(
         If a name is unknown or nothing is left.
     """
     notes: list[str] = []
-    cells = _cells_of(table, group, tasks, [*methods, *filter(None, (baseline, reference))] if methods else (), notes)
+    pairing = Pairing(table, group)
+    named = [*methods, *filter(None, (baseline, reference))] if methods else ()
+    cells = _cells_of(table, group, tasks, named, notes)
+    cells = usable(pairing, cells, notes)
+    if cells.empty:
+        raise UserError(
+            f"No finished cell of {group.suite}, {group.backbone}, {group.budget} is left.", " ".join(notes)
+        )
     baseline = _by_role(cells, "baseline", baseline, notes)
     reference = _by_role(cells, "reference", reference, notes)
     if baseline is None:
@@ -71,22 +79,20 @@ def select(
     if reference is None:
         notes.append("No method has the role of the reference, so there are no QPS ratios; name one with --reference.")
     coverage = Coverage.of(cells, baseline)
-    pairing = Pairing(table, group)
-    grid = pairing.grid(coverage.ranked, coverage.common, notes)
-    _say_seeds(coverage, {task.name: set(task.seeds) for task in grid.tasks}, notes)
+    grid = pairing.grid({method: coverage.shared(method) for method in coverage.ranked}, notes)
+    notes += _fewer(coverage)
     yardstick = baseline or "the fullest method"
     notes += [
-        f"{method}: {', '.join(extra)} left out, as {yardstick} has no such cell."
+        f"{method}: {_listed(extra)} left out, as {yardstick} has no such cell."
         for method in coverage.ranked
-        if (extra := sorted(set(coverage.seeds[method]) - set(coverage.yardstick)))
+        if (extra := coverage.beyond(method))
     ]
     partial: dict[str, Grid] = {}
     for method in coverage.lacking:
-        gaps = ", ".join(f"{task} (seeds {_numbers(seeds)})" for task, seeds in coverage.gaps(method).items())
         shared = coverage.shared(method)
-        about = f"{method} is not ranked: it has no result for {gaps}."
+        about = f"{method} is not ranked: it has no result for {_listed(coverage.gaps(method))}."
         if shared and baseline:
-            partial[method] = pairing.grid([baseline, method], shared, notes)
+            partial[method] = pairing.grid({baseline: shared, method: shared}, notes)
             about += f" Its figures are over what it shares with {baseline}."
         notes.append(about)
     return Selection(group, grid, partial, cells, baseline, reference, tuple(notes))
@@ -130,12 +136,6 @@ class Coverage:
         """The other methods."""
         return sorted(set(self.seeds) - set(self.ranked))
 
-    @property
-    def common(self) -> dict[str, set[int]]:
-        """By task, the seeds that all ranked methods have."""
-        ranked = self.ranked
-        return {task: set.intersection(*(self.seeds[method][task] for method in ranked)) for task in self.yardstick}
-
     def shared(self, method: str) -> dict[str, set[int]]:
         """Return by task the seeds of the yardstick that `method` has, without tasks of which it has none."""
         both = {task: seeds & self.seeds[method].get(task, set()) for task, seeds in self.yardstick.items()}
@@ -145,6 +145,11 @@ class Coverage:
         """Return by task, in order of name, the seeds of the yardstick that `method` lacks."""
         missing = {task: seeds - self.seeds[method].get(task, set()) for task, seeds in sorted(self.yardstick.items())}
         return {task: seeds for task, seeds in missing.items() if seeds}
+
+    def beyond(self, method: str) -> dict[str, set[int]]:
+        """Return by task, in order of name, the seeds of `method` that the yardstick lacks."""
+        more = {task: seeds - self.yardstick.get(task, set()) for task, seeds in sorted(self.seeds[method].items())}
+        return {task: seeds for task, seeds in more.items() if seeds}
 
 
 def _cells_of(
@@ -165,12 +170,7 @@ def _cells_of(
         f"Failed: {row.method} on {row.task}, seed {row.seed}: {_first_line(row.error)}."
         for row in failed.sort_values(["method", "task", "seed"]).itertuples()
     ]
-    cells = usable(table, group, cells[cells["status"] == "ok"], notes)
-    if cells.empty:
-        raise UserError(
-            f"No finished cell of {group.suite}, {group.backbone}, {group.budget} is left.", " ".join(notes)
-        )
-    return cells
+    return cells[cells["status"] == "ok"]
 
 
 def _only(cells: pd.DataFrame, column: str, wanted: Sequence[str]) -> pd.DataFrame:
@@ -222,15 +222,21 @@ def _by_role(cells: pd.DataFrame, role: str, named: str | None, notes: list[str]
     return str(names[0]) if names else None
 
 
-def _say_seeds(coverage: Coverage, kept: dict[str, set[int]], notes: list[str]) -> None:
-    for task, seeds in kept.items():
-        spare = {method: coverage.seeds[method][task] - seeds for method in coverage.ranked}
-        unpaired = set().union(*spare.values())
-        if unpaired:
-            lacking = sorted(method for method in spare if not unpaired <= coverage.seeds[method][task])
-            notes.append(
-                f"{task}: seeds {_numbers(unpaired)} left out, as not all methods have them ({', '.join(lacking)})."
-            )
+def _fewer(coverage: Coverage) -> list[str]:
+    """Say which ranked methods lack seeds, and so which comparisons are over fewer."""
+    alike: dict[str, list[str]] = {}
+    for method in coverage.ranked:
+        if gaps := coverage.gaps(method):
+            alike.setdefault(_listed(gaps), []).append(method)
+    return [
+        f"No result of {', '.join(methods)} for {gaps}: figures there are over the other seeds, comparisons with any "
+        "method over the seeds that both have."
+        for gaps, methods in alike.items()
+    ]
+
+
+def _listed(cells: dict[str, set[int]]) -> str:
+    return ", ".join(f"{task} (seeds {_numbers(seeds)})" for task, seeds in cells.items())
 
 
 def _numbers(values: Iterable[int]) -> str:

@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import bdtr
 
 from dhrd_bench.contracts import derive_seed
 from dhrd_bench.stats.counts import cluster_counts, gradient
 from dhrd_bench.stats.design import Floats, Ints, TaskGrid
 from dhrd_bench.stats.intervals import Estimate, tail
+
+Signs = npt.NDArray[np.int8]
 
 ALPHA = 0.05
 SUITE = "suite of all tasks"
@@ -86,22 +89,37 @@ def crossed_p(difference: Estimate) -> float | None:
     return min(1.0, 2 * tail(abs(difference.value) / difference.se, difference.df))
 
 
-def pair_differences(task: TaskGrid, pairs: Sequence[tuple[int, int]]) -> Floats:
-    """Return ``(P, C)`` what each cluster adds to the difference of each pair of methods, mean over seeds.
+class Differences:
+    """What each cluster of a task adds to the difference of two methods, on the seeds that both have.
 
-    For accuracy and exact match the rows sum to the difference itself. Other metrics are linearised
+    For accuracy and exact match that sums to the difference itself. Other metrics are linearised
     midway between the two methods, which leaves the figures unchanged, but for the sign, when the two
     swap their answers on a cluster: what a sign-flip test needs.
     """
-    table = cluster_counts(task)
-    own = table.own.astype(float).reshape(len(table.own), *table.shape, -1)
-    totals, shared = own.sum(0), table.shared.astype(float).sum(0)
-    first, second = (np.array([pair[side] for pair in pairs], dtype=int) for side in (0, 1))
-    slopes, _ = gradient(table, task.info.metrics, (totals[first] + totals[second]) / 2, shared)
-    differences = np.empty((len(pairs), len(own)))
-    for p, (method, other) in enumerate(pairs):
-        differences[p] = np.einsum("sf,csf->c", slopes[p], own[:, method] - own[:, other]) / table.shape[1]
-    return differences
+
+    def __init__(self, task: TaskGrid) -> None:
+        self.task = task
+        self.table = cluster_counts(task)
+        own = self.table.own.reshape(task.n_clusters, len(task.predictions), -1)
+        self.own = own.swapaxes(0, 1).astype(float, order="C")
+        self.totals = self.own.sum(axis=1).reshape(*self.table.shape, -1)
+
+    def of(self, pairs: Sequence[tuple[int, int]] | Ints) -> Floats:
+        """Return ``(P, C)`` the shares of the clusters in the difference of each pair of methods."""
+        first, second = np.asarray(pairs, dtype=int).reshape(-1, 2).T
+        midway = (self.totals[first] + self.totals[second]) / 2
+        slopes, _ = gradient(self.table, self.task.info.metrics, midway, self.table.shared.astype(float).sum(0))
+        shared = self.task.present[first] & self.task.present[second]
+        slopes *= (shared / np.maximum(shared.sum(axis=1, keepdims=True), 1))[..., None]
+        differences = np.empty((len(first), self.own.shape[1]))
+        for p, (method, other) in enumerate(zip(first, second, strict=True)):
+            differences[p] = (self.own[method] - self.own[other]) @ slopes[p].ravel()
+        return differences
+
+
+def pair_differences(task: TaskGrid, pairs: Sequence[tuple[int, int]]) -> Floats:
+    """Return ``(P, C)`` of `Differences`."""
+    return Differences(task).of(pairs)
 
 
 def sign_flips(differences: Mapping[str, Floats], resamples: int, seed: int) -> dict[str, list[Flips]]:
@@ -121,45 +139,59 @@ def sign_flips(differences: Mapping[str, Floats], resamples: int, seed: int) -> 
     tests: dict[str, list[Flips]] = {}
     mean: Floats | float = 0.0
     for task, part in differences.items():
-        flipped = _flipped(part, task, resamples, seed)
-        tests[task] = [_flip_test(part[p], flipped[:, p]) for p in range(len(part))]
+        flipped = signed(part, drawn_signs(task, part.shape[1], resamples, seed))
+        tests[task] = decide(part, flipped)
         flipped /= len(differences)
         mean = mean + flipped
     if differences:
         together = np.concatenate([part / len(differences) for part in differences.values()], axis=1)
-        tests[SUITE] = [_flip_test(together[p], sums) for p, sums in enumerate(np.asarray(mean).T)]
+        tests[SUITE] = decide(together, np.asarray(mean))
     return tests
 
 
-def _flipped(differences: Floats, name: str, resamples: int, seed: int) -> Floats:
-    """Return ``(R, P)`` sums over clusters with random signs."""
-    rng = np.random.default_rng(derive_seed("flips", name, str(seed)))
-    clusters = differences.shape[1]
+def drawn_signs(task: str, clusters: int, resamples: int, seed: int) -> Signs:
+    """Draw ``(R, C)`` signs of the clusters."""
+    rng = np.random.default_rng(derive_seed("flips", task, str(seed)))
     rows = max(1, _CHUNK // clusters)
-    sums = np.empty((resamples, len(differences)))
+    signs = np.empty((resamples, clusters), dtype=np.int8)
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
-        signs = 2.0 * rng.integers(0, 2, size=(size, clusters), dtype=np.int8) - 1.0
-        sums[start : start + size] = signs @ differences.T
+        signs[start : start + size] = rng.integers(0, 2, size=(size, clusters), dtype=np.int8)
+    return 2 * signs - 1
+
+
+def signed(values: Floats, signs: Signs) -> Floats:
+    """Return ``(P, R)`` sums of ``(P, C)`` `values` with ``(R, C)`` `signs`."""
+    sums = np.empty((len(values), len(signs)))
+    rows = max(1, _CHUNK // signs.shape[1])
+    for start in range(0, len(signs), rows):
+        sums[:, start : start + rows] = values @ signs[start : start + rows].T.astype(float)
     return sums
 
 
-def _flip_test(differences: Floats, sums: Floats) -> Flips:
-    scale = float(np.abs(differences).max(initial=0.0))
-    moved = differences[np.abs(differences) > 1e-9 * scale] if scale > 0 else differences[:0]
-    seen = abs(float(differences.sum())) - 1e-9 * scale * max(len(moved), 1)
-    if len(moved) == 0:
-        return Flips(1.0, 0)
-    if len(moved) <= _EXACT:
-        every = np.zeros(1)
-        for value in moved:
-            every = np.concatenate([every + value, every - value])
-        return Flips(float(np.mean(np.abs(every) >= seen)), len(moved))
-    count = int(np.sum(np.abs(sums) >= seen))
-    p = (1 + count) / (1 + len(sums))
-    if count == 0:  # Hoeffding's bound of the exact p, so that the number of resamples is no floor
-        p = min(p, 2 * float(np.exp(-(differences.sum() ** 2) / (2 * (moved**2).sum()))))
-    return Flips(p, len(moved))
+def decide(differences: Floats, flipped: Floats) -> list[Flips]:
+    """Return the tests of ``(P, C)`` `differences` whose sums with drawn signs are ``(P, R)`` `flipped`."""
+    size = np.abs(differences)
+    scale = size.max(axis=1, initial=0.0)
+    moved = size > 1e-9 * scale[:, None]
+    units, total = moved.sum(axis=1), differences.sum(axis=1)
+    seen = np.abs(total) - 1e-9 * scale * np.maximum(units, 1)
+    count = (np.abs(flipped) >= seen[:, None]).sum(axis=1)
+    p = (1 + count) / (1 + flipped.shape[1])
+    # Hoeffding's bound of the exact p, so that the number of resamples is no floor
+    bound = 2 * np.exp(-(total**2) / (2 * np.maximum((size**2).sum(axis=1), np.finfo(float).tiny)))
+    p = np.where(count == 0, np.minimum(p, bound), p)
+    for at in np.flatnonzero(units <= _EXACT):
+        p[at] = _exact(differences[at, moved[at]], seen[at])
+    return [Flips(float(one), int(many)) for one, many in zip(p, units, strict=True)]
+
+
+def _exact(moved: Floats, seen: float) -> float:
+    """Return the p of few discordant clusters, by all patterns of signs."""
+    every = np.zeros(1)
+    for value in moved:
+        every = np.concatenate([every + value, every - value])
+    return float(np.mean(np.abs(every) >= seen))
 
 
 def mcnemar(task: TaskGrid, method: int, other: int) -> tuple[int, int, float] | None:
@@ -168,9 +200,10 @@ def mcnemar(task: TaskGrid, method: int, other: int) -> tuple[int, int, float] |
     None where rows come in clusters, as they are then not independent, and with several seeds, whose own
     variance it does not know of.
     """
-    if task.n_clusters != len(task.labels) or len(task.seeds) != 1:
+    shared = task.shared([method, other])
+    if task.n_clusters != len(task.labels) or shared.sum() != 1:
         return None
-    right = task.predictions[:, 0] == task.labels
+    right = task.predictions[:, np.flatnonzero(shared)[0]] == task.labels
     won, lost = int((right[method] & ~right[other]).sum()), int((right[other] & ~right[method]).sum())
     p = min(1.0, 2 * float(bdtr(min(won, lost), won + lost, 0.5))) if won + lost else 1.0
     return won, lost, p

@@ -105,13 +105,37 @@ class Speed:
         return self._estimate(math.log(theirs / mine), {method: 1, other: -1}, shared)
 
     def covariance(self, methods: Sequence[str], tasks: Sequence[str]) -> Floats:
-        """Return the ``(M, M)`` covariance of the logarithms of QPS, on the cells that all `methods` have.
+        """Return the ``(M, M)`` covariance of the logarithms of QPS, of each two methods on the cells both have.
 
         The laps of two methods are independent; what a seed does to all of them alike is left out. The
         variance that it gives a ratio is that of `ratio`, or more for some of three or more methods.
         """
-        found = self._moments(methods, self._shared(methods, tasks))
-        return covariance_of_differences(found.runs) if found.df else np.diag(found.laps.sum(axis=0))
+        cross, weight, df = (np.zeros((len(methods),) * 2) for _ in range(3))
+        total = np.zeros_like(cross)
+        parts = []
+        for task in tasks:
+            seeds = sorted({seed for method in methods for of, seed in self.cells.get(method, {}) if of == task})
+            runs = [[self.cells.get(method, {}).get((task, seed)) for seed in seeds] for method in methods]
+            seconds = np.array([[run.seconds if run else np.nan for run in of_method] for of_method in runs])
+            have = np.isfinite(seconds).astype(float)
+            shared = have @ have.T
+            # (row, column): the row's seconds on the seeds that it shares with the column
+            sums = np.nan_to_num(seconds) @ have.T
+            total += sums
+            parts.append((sums, shared))
+            logs = np.log(np.where(have > 0, seconds, 1.0))
+            logs -= have * (logs.sum(axis=1) / np.maximum(have.sum(axis=1), 1))[:, None]
+            cross += logs @ logs.T - (logs @ have.T) * (have @ logs.T) / np.maximum(shared, 1)
+            df += np.maximum(shared - 1, 0)
+        for sums, shared in parts:
+            share = sums / np.maximum(total, np.finfo(float).tiny)
+            weight += share * share.T / np.maximum(shared, 1)
+        runs_vary = cross / np.maximum(df, 1) * weight
+        alone = np.flatnonzero(np.diag(df) == 0).tolist()
+        for m in alone:  # single runs: all that is known is how their laps vary
+            own = self._moments([methods[m]], self._shared([methods[m]], tasks))
+            runs_vary[m, m] = own.laps.sum()
+        return covariance_of_differences(runs_vary) if len(alone) < len(methods) else runs_vary
 
     def _shared(self, methods: Sequence[str], tasks: Sequence[str]) -> list[tuple[str, int]]:
         sides = [self.cells.get(method, {}) for method in methods]

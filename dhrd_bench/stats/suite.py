@@ -5,73 +5,112 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from dhrd_bench.metrics import METRICS
-from dhrd_bench.stats.bootstrap import Replicates, resample
-from dhrd_bench.stats.design import Floats, Grid, TaskGrid
+from dhrd_bench.stats.bootstrap import Replicates, resample, seed_weights
+from dhrd_bench.stats.design import Flags, Floats, Grid, TaskGrid
 from dhrd_bench.stats.intervals import Estimate, Part, Variance, fieller, student, variance, wilson
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One task's scores and how they vary; any contrast of methods is read off the matrices.
+    """One task's scores and how they vary; any contrast of methods is read off the covariances of the cells.
 
     Attributes
     ----------
-    task, point, seeds
+    task, point, seeds, seed
         As in `Replicates`.
     drawn
         ``(M, R)`` means over seeds on the drawn clusters, less their own mean; None if a metric cannot be
         resampled or there is a single cluster.
-    examples
-        ``(M, M)`` covariance of `drawn`; None likewise.
-    interaction
-        ``(M, M)`` covariance over drawn clusters of a seed's deviation from that mean.
-    square
-        ``(M, M)`` covariance of the scores between seeds.
+    cells
+        ``(M, S, M, S)`` covariance of the cells over drawn clusters; None likewise.
     """
 
     task: TaskGrid
     point: Floats
     seeds: Floats
     drawn: Floats | None
-    examples: Floats | None
-    interaction: Floats
-    square: Floats
+    cells: Floats | None
+    seed: int = 0
 
     @classmethod
     def of(cls, replicates: Replicates) -> Scored:
         """Take the moments of resampled scores."""
-        methods, count = replicates.point.shape
-        none = np.zeros((methods, methods))
-        centred = replicates.point - replicates.point.mean(axis=1, keepdims=True)
-        square = centred @ centred.T / (count - 1) if count > 1 else none
-        if replicates.draws is None or replicates.task.n_clusters == 1:
-            return cls(replicates.task, replicates.point, replicates.seeds, None, None, none, square)
-        draws = replicates.draws - replicates.draws.mean(axis=2, keepdims=True)
-        resamples = draws.shape[2]
-        mean = draws.mean(axis=1)
-        apart = (draws - mean[:, None]).reshape(methods, -1)
-        interaction = apart @ apart.T / (resamples * (count - 1)) if count > 1 else none
-        examples = mean @ mean.T / resamples
-        return cls(replicates.task, replicates.point, replicates.seeds, mean, examples, interaction, square)
+        task, draws = replicates.task, replicates.draws
+        if draws is None or task.n_clusters == 1:
+            return cls(task, replicates.point, replicates.seeds, None, None, replicates.seed)
+        present = np.isfinite(replicates.point)
+        apart = draws - draws.mean(axis=2, keepdims=True)
+        apart[~present] = 0.0
+        flat = apart.reshape(present.size, -1)
+        cells = (flat @ flat.T / flat.shape[1]).reshape(present.shape * 2)
+        drawn = apart.sum(axis=1) / present.sum(axis=1)[:, None]
+        return cls(task, replicates.point, replicates.seeds, drawn, cells, replicates.seed)
 
-    def part(self, weights: Floats) -> Part | None:
-        """Return the share that a contrast with ``(M,)`` `weights` has in a figure."""
-        if self.examples is None:
+    @cached_property
+    def present(self) -> Flags:
+        """``(M, S)``, which method has which seed."""
+        return np.isfinite(self.point)
+
+    def runs(self, method: int, beside: int | None = None) -> Floats:
+        """Return the scores of `method` by seed, on those that it shares with the method `beside`, if one is named."""
+        shared = self.present[method] if beside is None else self.present[method] & self.present[beside]
+        return np.asarray(self.point[method, shared])
+
+    def seed_draws(self, count: int) -> Floats:
+        """Return ``(count, R)`` how often each of `count` seeds was drawn."""
+        if count == len(self.seeds):
+            return self.seeds
+        return seed_weights(self.task.name, count, self.seeds.shape[1], self.seed)
+
+    def part(self, weights: Floats, beside: int | None = None) -> Part | None:
+        """Return the share that a contrast with ``(M,)`` `weights` has in a figure.
+
+        It is taken on the seeds that all methods of the contrast have, and the method `beside` it.
+        """
+        if self.cells is None:
             return None
-        size = float(np.abs(weights) @ np.sqrt(np.diag(self.examples))) ** 2
-        examples = float(weights @ self.examples @ weights)
+        at = np.flatnonzero(weights)
+        own = weights[at]
+        shared = np.flatnonzero(self.present[at if beside is None else [*at, beside]].all(axis=0))
+        count = len(shared)
+        if count == 0:
+            return None
+        block = self.cells[np.ix_(at, shared, at, shared)]
+        by_seed = np.einsum("i,isjt,j->st", own, block, own)
+        examples = float(by_seed.mean())
+        size = float(np.abs(own) @ np.sqrt(np.einsum("isit->i", block))) ** 2 / count**2
+        runs = own @ self.point[np.ix_(at, shared)]
         return Part(
-            seeds=self.point.shape[1],
+            seeds=count,
             clusters=self.task.n_clusters,
             examples=examples if examples > 1e-12 * size else 0.0,  # the rest of a difference of equals is rounding
-            interaction=float(weights @ self.interaction @ weights),
-            square=float(weights @ self.square @ weights),
+            interaction=max(float(np.trace(by_seed)) - count * examples, 0.0) / (count - 1) if count > 1 else 0.0,
+            square=float(runs.var(ddof=1)) if count > 1 else 0.0,
             floor=self.floor(weights),
         )
+
+    def covariances(self) -> tuple[Floats, Floats]:
+        """Return ``(M, M)`` covariances of the means over each method's seeds: from the clusters, from the seeds.
+
+        The second is without the interaction of both, and below 0 where that is larger. Seeds that two methods
+        do not share move one of them only.
+        """
+        assert self.cells is not None
+        have = self.present.astype(float)
+        count, shared = have.sum(axis=1), have @ have.T
+        examples = np.einsum("ia,iajb,jb->ij", have, self.cells, have) / np.outer(count, count)
+        both = have[:, None] * have[None]
+        apart = np.where(self.present, self.point - np.nanmean(self.point, axis=1, keepdims=True), 0.0)
+        square = apart @ apart.T - (apart @ have.T) * (have @ apart.T) / np.maximum(shared, 1)
+        mixed = np.einsum("ija,iaja->ij", both, self.cells)
+        mixed -= np.einsum("ija,ijb,iajb->ij", both, both, self.cells) / np.maximum(shared, 1)
+        seeds = (square - mixed) / np.maximum(shared - 1, 1) * (shared > 1)
+        return examples, seeds * shared / np.outer(count, count)
 
     def floor(self, weights: Floats) -> float:
         """Return the variance that a contrast has at least: as if a row of each of its methods had gone either way.
@@ -96,9 +135,9 @@ class SuiteScores:
         """Resample every task of `grid`."""
         return cls(grid.methods, [Scored.of(resample(task, resamples, seed)) for task in grid.tasks])
 
-    def mean(self, method: int, tasks: Sequence[int] | None = None) -> float:
-        """Return the mean score of `method` over tasks and seeds."""
-        return float(np.mean([self.tasks[t].point[method].mean() for t in tasks or self.every]))
+    def mean(self, method: int, tasks: Sequence[int] | None = None, beside: int | None = None) -> float:
+        """Return the mean score of `method` over tasks and seeds, those that the method `beside` has, too."""
+        return float(np.mean([_mean(self.tasks[t].runs(method, beside)) for t in tasks or self.every]))
 
     def score(self, method: int, tasks: Sequence[int] | None = None) -> Estimate:
         """Return the mean score of `method` over `tasks`, all by default."""
@@ -113,27 +152,27 @@ class SuiteScores:
         return wilson(value, spread, clusters)
 
     def difference(self, method: int, other: int, tasks: Sequence[int] | None = None) -> Estimate:
-        """Return `method` less `other` in points."""
+        """Return `method` less `other` in points, over the seeds that both have; no number if there is none."""
         at = tasks or self.every
-        value = self.mean(method, at) - self.mean(other, at)
+        value = self.mean(method, at, other) - self.mean(other, at, method)
         spread = self.variance({t: (self._unit(method) - self._unit(other)) / len(at) for t in at})
         return Estimate(value) if spread is None else student(value, spread, self._most(at))
 
     def gain(self, method: int, other: int, tasks: Sequence[int] | None = None) -> Estimate | None:
         """Return the relative gain ``100 * (method - other) / other``, None where `other` scores 0 or less.
 
-        Its interval is Fieller's set at the difference's degrees of freedom, so that it holds 0 exactly
-        where the interval of the difference does.
+        It is over the seeds that both have. Its interval is Fieller's set at the difference's degrees of
+        freedom, so that it holds 0 exactly where the interval of the difference does.
         """
         at = tasks or self.every
-        base = self.mean(other, at)
-        if base <= 0:
+        score, base = self.mean(method, at, other), self.mean(other, at, method)
+        if not base > 0:
             return None
         own, others = self._unit(method) / len(at), self._unit(other) / len(at)
-        contrasts = (own - others, others, own)
-        spreads = [self.variance(dict.fromkeys(at, contrast)) for contrast in contrasts]
-        value = 100.0 * (self.mean(method, at) - base) / base
-        difference, below, above = spreads
+        difference = self.variance(dict.fromkeys(at, own - others))
+        below = self.variance(dict.fromkeys(at, others), method)
+        above = self.variance(dict.fromkeys(at, own), other)
+        value = 100.0 * (score - base) / base
         if difference is None or below is None or above is None:
             return Estimate(value)
         joint = (above.total - difference.total - below.total) / 2
@@ -148,14 +187,15 @@ class SuiteScores:
         most = self._most(inside) + self._most(outside)
         return Estimate(value) if spread is None else student(value, spread, most)
 
-    def variance(self, contrast: Mapping[int, Floats]) -> Variance | None:
+    def variance(self, contrast: Mapping[int, Floats], beside: int | None = None) -> Variance | None:
         """Return the variance of a sum over tasks of ``(M,)`` weights times the methods' scores.
 
-        None if a metric of one of the tasks cannot be resampled.
+        It is over the seeds that all these methods have, and the method `beside` them. None if a metric of
+        one of the tasks cannot be resampled, or no seed is shared.
         """
         parts = []
         for t, weights in contrast.items():
-            part = self.tasks[t].part(weights)
+            part = self.tasks[t].part(weights, beside)
             if part is None:
                 return None
             parts.append(part)
@@ -170,4 +210,10 @@ class SuiteScores:
         return 200.0 if self._signed(tasks) else 100.0
 
     def _unit(self, method: int) -> Floats:
-        return np.asarray(np.eye(len(self.methods))[method])
+        weights = np.zeros(len(self.methods))
+        weights[method] = 1.0
+        return weights
+
+
+def _mean(runs: Floats) -> float:
+    return float(runs.mean()) if len(runs) else math.nan

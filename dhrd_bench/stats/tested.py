@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from dhrd_bench.stats.collapse import collapsed
 from dhrd_bench.stats.cost import mean_costs
 from dhrd_bench.stats.counts import known
-from dhrd_bench.stats.design import Grid, Selection
+from dhrd_bench.stats.design import Flags, Grid, Selection
+from dhrd_bench.stats.pairwise import shown_better
 from dhrd_bench.stats.ranking import rank_intervals, tied_sets
-from dhrd_bench.stats.significance import (
-    ALPHA,
-    SUITE,
-    Flips,
-    Test,
-    corrected,
-    crossed_p,
-    holm,
-    pair_differences,
-    sign_flips,
-)
+from dhrd_bench.stats.significance import SUITE, Flips, Test, corrected, crossed_p, pair_differences, sign_flips
 from dhrd_bench.stats.suite import SuiteScores
-
-_CHUNK = 1024  # pairs tested at a time: two hundred methods have twenty thousand, each with its resamples
 
 
 @dataclass(frozen=True)
@@ -39,7 +28,7 @@ class Uncorrected:
 
 
 class TestedGrid:
-    """A grid with all its pairwise tests: the ranked methods, or one partial method and the baseline.
+    """A grid with its tests: the ranked methods, or one partial method and the baseline.
 
     Attributes
     ----------
@@ -55,54 +44,72 @@ class TestedGrid:
 
     def __init__(self, selection: Selection, grid: Grid, resamples: int, seed: int, only: str | None = None) -> None:
         self.selection, self.grid, self.ranked = selection, grid, only is None
+        self.resamples, self.seed = resamples, seed
         self.suite = SuiteScores.of(grid, resamples, seed)
         self.shown = [m for m, name in enumerate(grid.methods) if only in (None, name)]
         self.base = grid.methods.index(selection.baseline) if selection.baseline in grid.methods else None
-        self.pairs = list(itertools.combinations(range(len(grid.methods)), 2))
         self.corrected: dict[tuple[int, int | None], Test] = {}
-        able = [task for task in grid.tasks if known(task.info.metrics)]
-        self.flips: dict[str, list[Flips]] = {}
-        for start in range(0, len(self.pairs), _CHUNK):
-            pairs = self.pairs[start : start + _CHUNK]
-            found = sign_flips({task.name: pair_differences(task, pairs) for task in able}, resamples, seed)
-            for name, tests in found.items():
-                self.flips.setdefault(name, []).extend(tests)
-        if len(able) < len(grid.tasks):
-            self.flips.pop(SUITE, None)
 
     @cached_property
-    def costs(self) -> dict[str, dict[str, float | None]]:
-        """Each method's mean costs on the cells of the grid."""
+    def _train(self) -> dict[tuple[str, str, int], dict[str, object]]:
+        """What the record of each cell says that its training cost."""
         cells = self.selection.cells
-        within = {(task.name, seed) for task in self.grid.tasks for seed in task.seeds}
-        return mean_costs(cells[[key in within for key in zip(cells["task"], cells["seed"], strict=True)]])
+        keys = zip(cells["method"], cells["task"], cells["seed"], strict=True)
+        return dict(zip(keys, cells["train"], strict=True))
+
+    def costs(self, method: int) -> tuple[dict[str, float | None], dict[str, float | None]]:
+        """Return the mean costs of `method`, and of the baseline on the same cells; of none if there is none."""
+        names = (self.grid.methods[method], None if self.base is None else self.grid.methods[self.base])
+        at = [
+            (task.name, seed)
+            for task in self.grid.tasks
+            for seed, have in zip(
+                task.seeds, task.shared([method] if self.base is None else [method, self.base]), strict=True
+            )
+            if have
+        ]
+        own, base = ([self._train[name, *cell] for cell in at] if name else [] for name in names)
+        return mean_costs(own), mean_costs(base)
+
+    def collapsed(self, method: int, task: int) -> tuple[int, ...]:
+        """Return the seeds of a task at which `method` collapsed to a single answer."""
+        return tuple(np.array(self.grid.tasks[task].seeds)[self._collapsed[task][method]].tolist())
+
+    @cached_property
+    def _collapsed(self) -> list[Flags]:
+        return [collapsed(task) for task in self.grid.tasks]
 
     def compared(self) -> list[int]:
         """Return the methods that are tested against the baseline."""
         return [m for m in self.shown if self.base is not None and m != self.base]
 
-    def test(self, method: int, other: int, task: int | None = None) -> Uncorrected | None:
-        """Return the test of two methods on a task, or over the suite; None if a metric cannot be resampled."""
-        by_pair = self.flips.get(SUITE if task is None else self.suite.names[task])
-        if by_pair is None:
+    @cached_property
+    def flips(self) -> dict[str, dict[int, Flips]]:
+        """The sign flips against the baseline, by task and over the `SUITE`, by method."""
+        able = [task for task in self.grid.tasks if known(task.info.metrics)]
+        pairs = [(m, self.base) for m in self.compared() if self.base is not None]
+        if not pairs:
+            return {}
+        found = sign_flips({task.name: pair_differences(task, pairs) for task in able}, self.resamples, self.seed)
+        if len(able) < len(self.grid.tasks):
+            found.pop(SUITE, None)
+        return {name: dict(zip(self.compared(), tests, strict=True)) for name, tests in found.items()}
+
+    def test(self, method: int, task: int | None = None) -> Uncorrected | None:
+        """Return the test against the baseline on a task, or over the suite; None if a metric cannot be resampled."""
+        flips = self.flips.get(SUITE if task is None else self.suite.names[task], {}).get(method)
+        if flips is None or self.base is None:
             return None
-        flips = by_pair[self.pairs.index((min(method, other), max(method, other)))]
         tasks = self.suite.every if task is None else [task]
         crossed = None
-        if any(len(self.grid.tasks[t].seeds) > 1 for t in tasks):
-            crossed = crossed_p(self.suite.difference(method, other, tasks))
+        if any(self.grid.tasks[t].shared([method, self.base]).sum() > 1 for t in tasks):
+            crossed = crossed_p(self.suite.difference(method, self.base, tasks))
         return Uncorrected(max(flips.p, crossed or 0.0), flips, crossed)
 
     @cached_property
-    def better(self) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    def better(self) -> Flags:
         """Which method was shown to beat which, Holm-corrected over all pairs."""
-        flags = np.zeros((len(self.grid.methods),) * 2, dtype=bool)
-        tests = [self.test(*pair) for pair in self.pairs]
-        adjusted = holm(np.array([1.0 if test is None else test.p for test in tests]))
-        for (i, j), p in zip(self.pairs, adjusted, strict=True):
-            ahead, behind = (i, j) if self.suite.mean(i) > self.suite.mean(j) else (j, i)
-            flags[ahead, behind] = p <= ALPHA
-        return flags
+        return shown_better(self.suite, self.resamples, self.seed)
 
     @cached_property
     def ranks(self) -> list[tuple[int, int]]:
@@ -118,9 +125,9 @@ class TestedGrid:
 
 def correct(grids: Sequence[TestedGrid]) -> None:
     """Correct the suite's tests over all methods (Holm), the tasks' over methods and tasks (BH)."""
-    compared = [(tested, m, tested.base) for tested in grids for m in tested.compared() if tested.base is not None]
-    main = [(tested, m, None, tested.test(m, base)) for tested, m, base in compared]
-    table = [(tested, m, t, tested.test(m, base, t)) for tested, m, base in compared for t in tested.suite.every]
+    compared = [(tested, m) for tested in grids for m in tested.compared()]
+    main = [(tested, m, None, tested.test(m)) for tested, m in compared]
+    table = [(tested, m, t, tested.test(m, t)) for tested, m in compared for t in tested.suite.every]
     for family, rows in (("holm", main), ("bh", table)):
         able = [(tested, m, t, test) for tested, m, t, test in rows if test is not None]
         tests = corrected([test.p for *_, test in able], [test.flips.attainable for *_, test in able], family)
