@@ -44,14 +44,16 @@ def probabilities(table: LongTable, selection: Selection) -> list[Probabilities]
 def _of_task(
     pairing: Pairing, scores: dict[tuple[str, str, int], Floats | None], methods: tuple[str, ...], task: TaskGrid
 ) -> Probabilities:
-    keys = {
-        (method, seed): pairing.key[pairing.at[method, task.name, seed]] for method in methods for seed in task.seeds
-    }
+    cells = {(method, seed): (method, task.name, seed) for method in methods for seed in task.seeds}
+    keys = {at: pairing.keys(cell) for at, cell in cells.items() if cell in pairing.at}
     common = reduce(np.intersect1d, keys.values())  # the grid's rows, in the grid's order
     values = np.full((*task.predictions.shape, task.classes), 1 / task.classes)
     left_out: dict[str, str] = {}
     for m, method in enumerate(methods):
         for s, seed in enumerate(task.seeds):
+            if (method, seed) not in keys:
+                left_out.setdefault(method, f"no record of seed {seed}")
+                continue
             key, given = keys[method, seed], scores.get((method, task.name, seed))
             read = as_probabilities(given, len(key), task.classes)
             if isinstance(read, str):
