@@ -37,7 +37,9 @@ Methods = Annotated[
 ]
 SuiteName = Annotated[
     str | None,
-    typer.Option("--suite", help="Suite; a prompt as in 'superglue7\\[prompt=paper]'.", show_default="mini7"),
+    typer.Option(
+        "--suite", help="Suite; settings as in 'superglue7\\[prompt=paper,unshared=true]'.", show_default="mini7"
+    ),
 ]
 Prompt = Annotated[str | None, typer.Option("--prompt", help="Prompt of the suite, if not its default one.")]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Comma-separated; all tasks of the suite by default.")]

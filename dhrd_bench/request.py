@@ -86,6 +86,9 @@ class RunRequest(Card):
         References, as in ``name[alpha=0.5]``.
     suite, prompt
         Name of the suite, and of its prompt if not its default one; ``superglue7[prompt=paper]`` is both.
+    unshared
+        Whether train rows that share their cluster's text with test rows are left out, as in
+        ``superglue7[unshared=true]``.
     tasks, seeds
         None takes all tasks of the suite, and as many seeds as the budget says.
     backbone, budget
@@ -107,6 +110,7 @@ class RunRequest(Card):
     methods: Names = ()
     suite: str = "mini7"
     prompt: str | None = None
+    unshared: bool = False
     tasks: Names | None = None
     backbone: str = "smollm2-135m"
     budget: str = "smoke"
@@ -176,7 +180,7 @@ def read_request(config: Path | None, options: Options, defaults: Options | None
 
 
 def split_suite(request: RunRequest) -> RunRequest:
-    """Return `request` with the suite's name and its prompt apart.
+    """Return `request` with the suite's name and its settings apart.
 
     Raises
     ------
@@ -187,10 +191,12 @@ def split_suite(request: RunRequest) -> RunRequest:
     settings = reference.apply(SuiteSettings(), "Suite")
     if settings.prompt and request.prompt and settings.prompt != request.prompt:
         raise UserError(f"Two prompts: {settings.prompt!r} of the suite and {request.prompt!r}.", "Name one of them.")
-    return request.model_copy(update={"suite": reference.name, "prompt": request.prompt or settings.prompt})
+    update = {"prompt": request.prompt or settings.prompt, "unshared": request.unshared or settings.unshared}
+    return request.model_copy(update={"suite": reference.name, **update})
 
 
 class SuiteSettings(Card):
-    """Settings of a suite reference, as in ``superglue7[prompt=paper]``."""
+    """Settings of a suite reference, as in ``superglue7[prompt=paper,unshared=true]``."""
 
     prompt: str | None = None
+    unshared: bool = False

@@ -1,4 +1,4 @@
-"""Test rows that stand in train: what a model has learnt by heart says nothing about it."""
+"""Texts that rows share: within a split they make a cluster, across splits a model may know them by heart."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ def overlap_notes(train: Sequence[Texts], names: Sequence[str], test: Sequence[T
 
     Near are texts whose letters and digits are the same, in whatever case, with whatever is between them.
     """
-    exact, near = set(train), {_letters(texts) for texts in train}
+    exact, near = set(train), {_whole(texts) for texts in train}
     same = [name for name, texts in zip(names, test, strict=True) if texts in exact]
-    alike = [name for name, texts in zip(names, test, strict=True) if texts not in exact and _letters(texts) in near]
+    alike = [name for name, texts in zip(names, test, strict=True) if texts not in exact and _whole(texts) in near]
     kinds = {"have a text": same, "have nearly a text": alike}
     return [f"{len(rows)} test rows {kind} of the train rows: {_some(rows)}" for kind, rows in kinds.items() if rows]
 
 
-def _letters(texts: Texts) -> str:
-    return "\n".join("".join(filter(str.isalnum, text.casefold())) for text in texts)
+def letters(text: str) -> str:
+    """Return the letters and digits of `text`, case aside: releases print one text with other spaces and commas."""
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
+def _whole(texts: Texts) -> str:
+    return "\n".join(map(letters, texts))
 
 
 def _some(names: Sequence[str]) -> str:

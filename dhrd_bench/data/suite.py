@@ -198,6 +198,7 @@ class Suite:
         data_dir: Path | None = None,
         rationales: str | Path | None = None,
         alone: bool = False,
+        unshared: bool = False,
     ) -> LoadedTask:
         """Read and check all rows of `task`.
 
@@ -215,6 +216,8 @@ class Suite:
             the suite's own.
         alone
             Whether no other task is read from `data_dir`, so that the files may lie in it without a folder.
+        unshared
+            Whether train rows that share their cluster's text with test rows are left out.
 
         Raises
         ------
@@ -256,6 +259,7 @@ class Suite:
         for split, rows in splits.items():
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
             notes += [f"{split}: {odd}"] if (odd := partly_marked(rows, definition)) else []
+        notes += _keep_apart(self.name, splits, definition, unshared=unshared)
         loaded = _build(name, definition, asked, splits, joined.texts, located.source, tuple(notes))
         train = [tuple(labeled.example.prompt.text for labeled in row.examples) for row in loaded.train]
         return replace(loaded, notes=(*notes, *overlap_notes(train, loaded.test.ids, loaded.test.texts())))
@@ -268,6 +272,25 @@ class Suite:
             hint = "Put the file there, or take 'rationale.file' away."
             raise UserError(f"No rationales of task {task!r} at {path}.", hint)
         return read_rationales(path)
+
+
+def _keep_apart(
+    suite: str, splits: dict[str, list[SourceRow]], definition: TaskDefinition, *, unshared: bool
+) -> list[str]:
+    """Note what the release's splits share; if they are to be `unshared`, take it out of train."""
+    both = set.intersection(*({row.shared for row in rows if row.shared} for rows in splits.values()))
+    if not both:
+        return []
+    train, test = ([row for row in splits[split] if row.shared in both] for split in ("train", "test"))
+    what = " and ".join(definition.cluster)
+    if not unshared:
+        note = f"{len(test)} of {len(splits['test'])} test rows share their {what} with {len(train)} train rows"
+        return [f"{note}; '{suite}[unshared=true]' trains without these"]
+    splits["train"] = [row for row in splits["train"] if row.shared not in both]
+    if not splits["train"]:
+        message = f"All {len(train)} train rows share their {what} with test rows."
+        raise UserError(message, "Leave 'unshared' out, or divide the data by whole clusters.")
+    return [f"{len(train)} train rows are left out, as they share their {what} with test rows"]
 
 
 def _lines_of(store: RationaleStore, task: str) -> list[Rationale]:
@@ -365,7 +388,7 @@ def _build(
             classes=classes,
             ids=tuple(row.id for row in test),
             labels=tuple(row.label for row in test),
-            clusters=tuple(row.cluster for row in test) if definition.cluster else None,
+            clusters=tuple(row.cluster for row in test) if len({row.cluster for row in test}) < len(test) else None,
             groups=tuple(row.group for row in test) if definition.group else None,
             candidates=len(card.candidates) or 1,
         ),

@@ -115,7 +115,8 @@ def make_plan(request: RunRequest) -> Plan:
         }
     )  # fmt: skip
     suite_identity = SuiteIdentity(name=suite.name, version=suite.version)
-    suite_name = str(canonical(suite.name, SuiteSettings(prompt=prompt), SuiteSettings()))
+    settings = SuiteSettings(prompt=prompt, unshared=request.unshared)
+    suite_name = str(canonical(suite.name, settings, SuiteSettings()))
     backbone_identity = BackboneIdentity(
         revision=locate(backbone).revision,
         dtype=backbone.dtype,
@@ -124,8 +125,9 @@ def make_plan(request: RunRequest) -> Plan:
     cells: list[PlannedCell] = []
     for task in tasks:
         loaded = suite.load(
-            task, prompt=prompt, data_dir=request.data_dir, rationales=request.rationales, alone=len(tasks) == 1
-        )
+            task, prompt=prompt, data_dir=request.data_dir, rationales=request.rationales, alone=len(tasks) == 1,
+            unshared=request.unshared,
+        )  # fmt: skip
         if loaded.source.kind == "data-dir":  # said by the environment, if not by the request
             complete = complete.model_copy(update={"data_dir": request.data_dir or Path(os.environ["DHRD_DATA_DIR"])})
         for seed in seeds:
