@@ -78,6 +78,10 @@ def run(
     rationales: Annotated[
         str | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
     ] = None,
+    allow_missing_rationales: Annotated[
+        bool,
+        typer.Option("--allow-missing-rationales", help="Run methods of rationales on tasks that have none, too."),
+    ] = False,
     results: ResultsOption = None,
     include: Include = None,
     throughput: Annotated[
@@ -96,7 +100,8 @@ def run(
 
     options = Options(
         methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
-        data_dir=data_dir, rationales=rationales, include=include, results=results, throughput=throughput,
+        data_dir=data_dir, rationales=rationales, allow_missing_rationales=allow_missing_rationales or None,
+        include=include, results=results, throughput=throughput,
     )  # fmt: skip
     request = read_request(config, options)
     from dhrd_bench.commands.listing import wide_console

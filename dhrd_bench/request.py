@@ -97,6 +97,8 @@ class RunRequest(Card):
         Folder with the suite's files; None takes the environment's ``DHRD_DATA_DIR`` if that is set.
     rationales
         A store to take rationales from (``FOLDER``, or pinned ``FOLDER@FINGERPRINT``), not the suite's own.
+    allow_missing_rationales
+        Whether a method that learns from rationales may be run on a task that has none.
     include
         Folders with plug-ins.
     results
@@ -117,6 +119,7 @@ class RunRequest(Card):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_seeds)] = None
     data_dir: Path | None = None
     rationales: str | None = None
+    allow_missing_rationales: bool = False
     include: tuple[Path, ...] = ()
     results: Path = Path("results")
     executor: Literal["local"] = "local"
@@ -151,6 +154,7 @@ class Options(TypedDict, total=False):
     seeds: str | None
     data_dir: Path | None
     rationales: str | None
+    allow_missing_rationales: bool | None
     include: list[Path] | None
     results: Path | None
     throughput: str | None

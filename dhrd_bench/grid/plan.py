@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import MethodSpec, digest, identity_parts
-from dhrd_bench.grid.notes import length_notes, rationale_notes
+from dhrd_bench.grid.notes import lacks_rationales, length_notes, rationale_notes
 from dhrd_bench.request import RunRequest, SuiteSettings, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
 from dhrd_bench.results.store import check_names, find
@@ -95,7 +95,8 @@ def make_plan(request: RunRequest) -> Plan:
     Raises
     ------
     UserError
-        If a name or a setting is unknown, a list is empty or the data are missing or malformed.
+        If a name or a setting is unknown, a list is empty, the data are missing or malformed, or a method
+        that is to be run needs rationales where there are none.
     """
     for folder in request.include:
         plugins.include(folder)
@@ -144,7 +145,24 @@ def make_plan(request: RunRequest) -> Plan:
                 record = find(request.results, cell, key)
                 notes = (*odd, *rationale_notes(spec.name, spec.card, data))
                 cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record, notes))
+    if not request.allow_missing_rationales:
+        _require_rationales(cells)
     return Plan(complete, suite, backbone, budget, tuple(cells))
+
+
+def _require_rationales(cells: Iterable[PlannedCell]) -> None:
+    """Refuse cells that are still to be run and whose method would silently be another one."""
+    bare: dict[str, dict[str, None]] = {}
+    for planned in cells:
+        if planned.record is None and lacks_rationales(planned.method.card, planned.data):
+            bare.setdefault(planned.cell.task, {})[planned.cell.method] = None
+    if bare:
+        where = "; ".join(f"{task} ({', '.join(methods)})" for task, methods in bare.items())
+        raise UserError(
+            f"No train row has a rationale, and methods learn from them: {where}. They would be other methods than "
+            "their names say.",
+            "Name a store with --rationales, leave them out, or run them so with --allow-missing-rationales.",
+        )
 
 
 def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:

@@ -66,6 +66,7 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
             "budget": record.cell.budget,
             "seeds": (record.cell.seed,),
             "rationales": None,
+            "allow_missing_rationales": True,  # as it was: the record is there
             "throughput": (),
         }
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from dhrd_bench.report.figures import (
     NONE,
+    UNTAUGHT_MEANS,
     estimate_cell,
     many,
+    marked,
     number,
     ratio_cell,
     single_run,
     three_digits,
+    untaught,
     verdict_cell,
 )
 from dhrd_bench.report.layout import Column, Table, TableCell
@@ -31,9 +36,11 @@ def main_table(analysis: Analysis) -> Table:
         columns += [Column("QPS ratio")]
     if writes:
         columns += [Column("Unread %")]
+    bare = {method for method, _ in untaught(analysis)}
     rows = []
     for line in analysis.lines:
-        row = [TableCell(_rank(line)), TableCell(line.method), _score(line, len(_tasks(analysis)))]
+        name = marked(TableCell(line.method), line.method in bare)
+        row = [TableCell(_rank(line)), name, _score(line, len(_tasks(analysis)))]
         versus = line.versus
         if base:
             good = bool(versus and versus.test and versus.test.significant)
@@ -54,7 +61,7 @@ def main_table(analysis: Analysis) -> Table:
         "Leaderboard",
         tuple(columns),
         tuple(rows),
-        _main_caption(analysis, base, reference, writes),
+        (*_main_caption(analysis, base, reference, writes), *_meanings(bare)),
         rule=ranked if 0 < ranked < len(rows) else None,
     )
 
@@ -79,6 +86,7 @@ def _main_caption(analysis: Analysis, base: str | None, reference: str | None, w
 def scores_by_task(analysis: Analysis) -> Table:
     """Return each method's score on each task."""
     names = _tasks(analysis)
+    bare = untaught(analysis)
     rows = []
     best = {
         name: max(
@@ -89,7 +97,10 @@ def scores_by_task(analysis: Analysis) -> Table:
     for line in analysis.lines:
         by_task = {task.task: task for task in line.tasks}
         cells = [
-            estimate_cell(by_task[name].score, strong=by_task[name].score.value == best[name])
+            marked(
+                estimate_cell(by_task[name].score, strong=by_task[name].score.value == best[name]),
+                (line.method, name) in bare,
+            )
             if name in by_task
             else TableCell(NONE)
             for name in names
@@ -103,7 +114,10 @@ def scores_by_task(analysis: Analysis) -> Table:
         "Score by task",
         (Column("Method", "left"), *(Column(name) for name in names)),
         tuple(rows),
-        (f"Scored by {'; '.join(metrics)}: mean over metrics and seeds, with its 95 % interval.",),
+        (
+            f"Scored by {'; '.join(metrics)}: mean over metrics and seeds, with its 95 % interval.",
+            *_meanings(bare),
+        ),
     )
 
 
@@ -111,12 +125,15 @@ def gains_by_task(analysis: Analysis) -> Table:
     """Return each method's relative gain on each task, and the smallest detectable differences."""
     names = _tasks(analysis)
     base = analysis.selection.baseline
+    bare = untaught(analysis)
     rows = []
     for line in analysis.lines:
         if line.versus is None:
             continue
         by_task = {task.task: task.versus for task in line.tasks}
-        rows.append((TableCell(line.method), *(_gain(by_task.get(name)) for name in names)))
+        rows.append(
+            (TableCell(line.method), *(marked(_gain(by_task.get(name)), (line.method, name) in bare) for name in names))
+        )
     caption = [
         f"Relative gain over {base} in %, with its 95 % interval. * significant at 5 % after Benjamini-Hochberg over "
         "methods and tasks."
@@ -131,9 +148,14 @@ def gains_by_task(analysis: Analysis) -> Table:
         f"Gain over {base} by task",
         (Column("Method", "left"), *(Column(name) for name in names)),
         (*rows, (TableCell("detectable"), *(_least_detectable(analysis, name) for name in names))),
-        tuple(caption),
+        (*caption, *_meanings(bare)),
         rule=len(rows),
     )
+
+
+def _meanings(bare: Collection[object]) -> list[str]:
+    """Return what the mark of `bare` methods means, if there are such."""
+    return [UNTAUGHT_MEANS] if bare else []
 
 
 def _gain(versus: Versus | None) -> TableCell:
