@@ -90,7 +90,8 @@ def run(
     config: Config = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,
     format_: Annotated[
-        str, typer.Option("--format", help="How --dry-run prints the plan: table, or yaml for the complete request.")
+        str,
+        typer.Option("--format", help="How --dry-run prints the plan: table or json; yaml for the complete request."),
     ] = "table",
 ) -> None:
     """Run the cells that have no record yet: methods x tasks x seeds."""

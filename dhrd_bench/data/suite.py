@@ -13,7 +13,7 @@ from typing import ClassVar
 from dhrd_bench import registry
 from dhrd_bench.contracts import Example, LabeledExample, TaskCard, derive_seed
 from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
-from dhrd_bench.data.overlap import overlap_notes
+from dhrd_bench.data.overlap import Overlap
 from dhrd_bench.data.prompts import Renderer
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.data.rationales import read_rows as read_rationales
@@ -112,6 +112,8 @@ class LoadedTask:
         Share of the train rows that have a rationale.
     notes
         What was odd and is no error: rationales not used, empty texts, test rows that stand in train.
+    overlap
+        Ids of the test rows that have a text, or their cluster's text, of train rows.
     """
 
     card: TaskCard
@@ -122,6 +124,7 @@ class LoadedTask:
     rationale_fingerprint: str
     rationale_coverage: float
     notes: tuple[str, ...] = ()
+    overlap: frozenset[str] = frozenset()
 
 
 class Suite:
@@ -259,10 +262,12 @@ class Suite:
         for split, rows in splits.items():
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
             notes += [f"{split}: {odd}"] if (odd := partly_marked(rows, definition)) else []
-        notes += _keep_apart(self.name, splits, definition, unshared=unshared)
-        loaded = _build(name, definition, asked, splits, joined.texts, located.source, tuple(notes))
+        known, apart = _keep_apart(self.name, splits, definition, unshared=unshared)
+        loaded = _build(name, definition, asked, splits, joined.texts, located.source, (*notes, *apart))
         train = [tuple(labeled.example.prompt.text for labeled in row.examples) for row in loaded.train]
-        return replace(loaded, notes=(*notes, *overlap_notes(train, loaded.test.ids, loaded.test.texts())))
+        texts = Overlap.of(train, loaded.test.ids, loaded.test.texts())
+        overlap = frozenset((*known, *texts.same, *texts.alike))
+        return replace(loaded, notes=(*loaded.notes, *texts.notes()), overlap=overlap)
 
     def _own_rationales(self, task: str, definition: TaskDefinition) -> list[Rationale]:
         if definition.rationale is None or definition.rationale.file is None:
@@ -276,21 +281,24 @@ class Suite:
 
 def _keep_apart(
     suite: str, splits: dict[str, list[SourceRow]], definition: TaskDefinition, *, unshared: bool
-) -> list[str]:
-    """Note what the release's splits share; if they are to be `unshared`, take it out of train."""
+) -> tuple[list[str], list[str]]:
+    """Return which test rows share their cluster's text with train rows, and notes on that.
+
+    If the splits are to be `unshared`, those train rows are taken away, and no test row shares anything.
+    """
     both = set.intersection(*({row.shared for row in rows if row.shared} for rows in splits.values()))
     if not both:
-        return []
+        return [], []
     train, test = ([row for row in splits[split] if row.shared in both] for split in ("train", "test"))
     what = " and ".join(definition.cluster)
     if not unshared:
         note = f"{len(test)} of {len(splits['test'])} test rows share their {what} with {len(train)} train rows"
-        return [f"{note}; '{suite}[unshared=true]' trains without these"]
+        return [row.id for row in test], [f"{note}; '{suite}[unshared=true]' trains without these"]
     splits["train"] = [row for row in splits["train"] if row.shared not in both]
     if not splits["train"]:
         message = f"All {len(train)} train rows share their {what} with test rows."
         raise UserError(message, "Leave 'unshared' out, or divide the data by whole clusters.")
-    return [f"{len(train)} train rows are left out, as they share their {what} with test rows"]
+    return [], [f"{len(train)} train rows are left out, as they share their {what} with test rows"]
 
 
 def _lines_of(store: RationaleStore, task: str) -> list[Rationale]:
