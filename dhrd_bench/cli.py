@@ -55,7 +55,7 @@ SuiteName = Annotated[
     str | None,
     typer.Option(
         "--suite",
-        help="Suite; a prompt as in 'superglue7\\[prompt=paper]'.",
+        help="Suite; settings as in 'superglue7\\[prompt=paper,unshared=true]'.",
         show_default="mini7",
         autocompletion=completed("suites"),
     ),
@@ -123,6 +123,10 @@ def run(
     rationales: Annotated[
         str | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
     ] = None,
+    allow_missing_rationales: Annotated[
+        bool,
+        typer.Option("--allow-missing-rationales", help="Run methods of rationales on tasks that have none, too."),
+    ] = False,
     results: ResultsOption = None,
     include: Include = None,
     throughput: Annotated[
@@ -142,7 +146,8 @@ def run(
     config: Config = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,
     format_: Annotated[
-        str, typer.Option("--format", help="How --dry-run prints the plan: table, or yaml for the complete request.")
+        str,
+        typer.Option("--format", help="How --dry-run prints the plan: table or json; yaml for the complete request."),
     ] = "table",
 ) -> None:
     """Run the cells that have no record yet: methods x tasks x seeds."""
@@ -153,7 +158,8 @@ def run(
 
     options = Options(
         methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
-        data_dir=data_dir, rationales=rationales, include=include, results=results, throughput=throughput,
+        data_dir=data_dir, rationales=rationales, allow_missing_rationales=allow_missing_rationales or None,
+        include=include, results=results, throughput=throughput,
         isolation=isolation, cell_timeout=cell_timeout, force=force or None,
     )  # fmt: skip
     request = read_request(config, options)

@@ -354,6 +354,9 @@ class MethodCard(Card):
         ``control``: an ablation that tells where a gain comes from. ``method``: anything else.
     uses_rationales
         Whether training reads them; the conformance kit checks both directions.
+    rationales_optional
+        Whether a method that reads them is still itself on a task that has none. If not, it is refused
+        there, unless the user allows it.
     inference
         ``none`` (no backbone at test time), ``pooled``, ``score`` (label words), ``generate``.
     expected_failures
@@ -368,6 +371,7 @@ class MethodCard(Card):
     role: Literal["method", "baseline", "reference", "control"] = "method"
     trains: bool = True
     uses_rationales: bool = False
+    rationales_optional: bool = False
     inference: Literal["none", "pooled", "score", "generate"]
     expected_failures: dict[str, str] = {}
 

@@ -3,7 +3,9 @@
 Measured, it is a figure of one cell's predictions, by scikit-learn where that has it. Resampled, it is
 a function of weighted counts: a resample gives every cluster a weight, and all that a metric needs of
 it are sums of weights, of the rows answered right, of the rows predicted as class k, and so on.
-Predictions may hold `UNPARSABLE`, which is no class and always wrong.
+Predictions may hold `UNPARSABLE`, an answer that could not be read. It is a prediction of no class, as scikit-learn
+takes a label that is none of those asked for: for accuracy and exact match it is wrong; for F1 it is a miss of its
+row's class and a false alarm of none, so for F1 and F1a it costs nothing where the truth is negative.
 """
 
 from __future__ import annotations
@@ -146,7 +148,7 @@ def _matthews_of(counts: Counts) -> Floats:
 # ---------------------------------------------------------------- the table
 
 _F1 = Metric(
-    "F1 of label id 1 over all rows; 0 if that class is neither there nor predicted.",
+    "F1 of label id 1 over all rows, an unread answer predicting no class; 0 if it is neither there nor predicted.",
     _f1, _f1_of, binary=True, predicted=True,
 )  # fmt: skip
 
@@ -158,7 +160,7 @@ METRICS: dict[str, Metric] = {
     ),
     "f1": _F1,
     "f1_macro": Metric(
-        "Unweighted mean of F1 over all classes of the task, absent ones too (as 0).",
+        "Unweighted mean of F1 over all classes of the task, absent ones too (as 0); an unread answer predicts none.",
         _f1_macro, _f1_macro_of, predicted=True,
     ),
     "f1a": _F1,  # as F1 over the answer options of all questions is called

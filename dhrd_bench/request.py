@@ -135,6 +135,9 @@ class RunRequest(Card):
         References, as in ``name[alpha=0.5]``.
     suite, prompt
         Name of the suite, and of its prompt if not its default one; ``superglue7[prompt=paper]`` is both.
+    unshared
+        Whether train rows that share their cluster's text with test rows are left out, as in
+        ``superglue7[unshared=true]``.
     tasks, seeds
         None takes all tasks of the suite, and as many seeds as the budget says.
     backbone, budget
@@ -143,6 +146,8 @@ class RunRequest(Card):
         Folder with the suite's files; None takes the environment's ``DHRD_DATA_DIR`` if that is set.
     rationales
         A store to take rationales from (``FOLDER``, or pinned ``FOLDER@FINGERPRINT``), not the suite's own.
+    allow_missing_rationales
+        Whether a method that learns from rationales may be run on a task that has none.
     include
         Folders with plug-ins.
     results
@@ -163,12 +168,14 @@ class RunRequest(Card):
     methods: Names = ()
     suite: str = "mini7"
     prompt: str | None = None
+    unshared: bool = False
     tasks: Names | None = None
     backbone: str = "smollm2-135m"
     budget: str = "smoke"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_seeds)] = None
     data_dir: Folder | None = None
     rationales: str | None = None
+    allow_missing_rationales: bool = False
     include: tuple[Folder, ...] = ()
     results: Folder = Path("results")
     executor: Literal["local"] = "local"
@@ -206,6 +213,7 @@ class Options(TypedDict, total=False):
     seeds: str | None
     data_dir: Path | None
     rationales: str | None
+    allow_missing_rationales: bool | None
     include: list[Path] | None
     results: Path | None
     isolation: str | None
@@ -238,7 +246,7 @@ def read_request(config: Path | None, options: Options, defaults: Options | None
 
 
 def split_suite(request: RunRequest) -> RunRequest:
-    """Return `request` with the suite's name and its prompt apart.
+    """Return `request` with the suite's name and its settings apart.
 
     Raises
     ------
@@ -249,10 +257,12 @@ def split_suite(request: RunRequest) -> RunRequest:
     settings = reference.apply(SuiteSettings(), "Suite")
     if settings.prompt and request.prompt and settings.prompt != request.prompt:
         raise UserError(f"Two prompts: {settings.prompt!r} of the suite and {request.prompt!r}.", "Name one of them.")
-    return request.model_copy(update={"suite": reference.name, "prompt": request.prompt or settings.prompt})
+    update = {"prompt": request.prompt or settings.prompt, "unshared": request.unshared or settings.unshared}
+    return request.model_copy(update={"suite": reference.name, **update})
 
 
 class SuiteSettings(Card):
-    """Settings of a suite reference, as in ``superglue7[prompt=paper]``."""
+    """Settings of a suite reference, as in ``superglue7[prompt=paper,unshared=true]``."""
 
     prompt: str | None = None
+    unshared: bool = False

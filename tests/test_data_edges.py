@@ -10,6 +10,7 @@ import evaluate
 import fakes
 import pytest
 from pydantic import ValidationError
+from test_cli import dhrd
 from test_data_own import FROM_STORE, ROWS, SUITE, store_lines, write
 from test_grid import plan, run
 
@@ -171,16 +172,63 @@ def test_a_rationale_in_the_row_is_read_for_superglue_too(tmp_path: Path) -> Non
 # ---------------------------------------------------------------- said before training
 
 
-def test_a_method_of_rationales_without_any_is_noted(tmp_path: Path) -> None:
+def test_a_method_of_rationales_without_any_is_refused_unless_the_user_allows_it(tmp_path: Path) -> None:
     a_release(tmp_path / "COPA")
     request = RunRequest(
-        methods=("pooled", "dhrd"), suite="superglue7", tasks=("COPA",), backbone="tiny", budget="smoke[dev_rows=0]",
-        seeds=(0,), results=tmp_path / "out", data_dir=tmp_path,
+        methods=("pooled", "dhrd", "cot"), suite="superglue7", tasks=("COPA",), backbone="tiny",
+        budget="smoke[dev_rows=0]", seeds=(0, 1), results=tmp_path / "out", data_dir=tmp_path,
     )  # fmt: skip
-    pooled, dhrd = make_plan(request).cells
+    with pytest.raises(UserError, match=r"No train row has a rationale, .*: COPA \(dhrd, cot\)\. .*--allow-missing"):
+        make_plan(request)
+    assert len(make_plan(request.model_copy(update={"methods": ("pooled",)})).cells) == 2
+    pooled, dhrd = make_plan(request.model_copy(update={"allow_missing_rationales": True})).cells[:2]
     assert not any("rationale" in note for note in pooled.notes if not note[0].isdigit())
     assert dhrd.notes[-1].startswith("dhrd: 0 of 9 train rows have a rationale")
     assert not any("rationale" in note for cell in plan(tmp_path / "other").cells for note in cell.notes)
+
+
+def test_a_method_whose_card_says_that_it_does_without_is_not_refused(tmp_path: Path) -> None:
+    a_release(tmp_path / "COPA")
+    (tmp_path / "own").mkdir()
+    source = """
+import dhrd_bench as db
+
+@db.register
+class Either(db.method("dhrd")):
+    card = db.method("dhrd").card.model_copy(update={"name": "either", "rationales_optional": True})
+"""
+    (tmp_path / "own" / "either.py").write_text(source)
+    plugins.load_all()
+    with plugins.isolated():
+        request = RunRequest(
+            methods=("either",), suite="superglue7", tasks=("COPA",), backbone="tiny", budget="smoke[dev_rows=0]",
+            seeds=(0,), results=tmp_path / "out", data_dir=tmp_path, include=(tmp_path / "own",),
+        )  # fmt: skip
+        (cell,) = make_plan(request).cells
+    assert cell.notes[-1].startswith("either: 0 of 9 train rows have a rationale")
+
+
+def test_what_has_a_record_is_not_refused_and_is_marked_in_the_report(tmp_path: Path) -> None:
+    a_release(tmp_path / "COPA")
+    out = str(tmp_path / "out")
+    arguments = [
+        "run", "--methods", "pooled,dhrd", "--suite", "superglue7", "--tasks", "COPA", "--backbone", "tiny",
+        "--budget", "smoke[dev_rows=0,epochs=1]", "--seeds", "0", "--data-dir", str(tmp_path), "--results", out,
+    ]  # fmt: skip
+    refused = dhrd(*arguments)
+    assert refused.returncode == 2
+    assert "No train row has a rationale" in refused.stderr
+    assert dhrd(*arguments, "--allow-missing-rationales").returncode == 0
+    assert "2 have a record" in dhrd(*arguments).stdout
+    rerun = dhrd("rerun", str(next(Path(out).rglob("dhrd/COPA/seed-0.json"))), "--data-dir", str(tmp_path))
+    assert "No train row" not in rerun.stderr
+    report = dhrd("report", "--results", out, "--format", "markdown").stdout
+    assert "| dhrd‡ |" in report
+    assert report.count("‡ learns from rationales, and there were none.") == 3
+    assert "pooled‡" not in report
+    (board,) = json.loads(dhrd("report", "--results", out, "--format", "json").stdout)["leaderboards"]
+    assert board["without_rationales"] == [{"method": "dhrd", "task": "COPA"}]
+    assert r"dhrd$\dagger$" in dhrd("report", "--results", out, "--format", "latex").stdout
 
 
 def own_suite(folder: Path, text: str, **files: Any) -> RunRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import sklearn.metrics
 from hypothesis import given, settings
@@ -143,6 +144,31 @@ def test_a_metric_of_the_evaluate_library_by_name(tmp_path, monkeypatch) -> None
 
 
 # ---------------------------------------------------------------- candidates
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.sampled_from("abc")), min_size=1), st.data())
+def test_an_unread_answer_costs_what_the_documents_say(rows: list[tuple[int, int, str]], data: st.DataObject) -> None:
+    predicted, gold, groups = (list(column) for column in zip(*rows, strict=True))
+    at = data.draw(st.integers(0, len(rows) - 1))
+
+    def with_answer(name: str, answer: int) -> float:
+        answers = [*predicted[:at], answer, *predicted[at + 1 :]]
+        return METRICS[name].measure(np.array(answers), np.array(gold), groups, 2)
+
+    for name in ("accuracy", "exact_match"):
+        assert with_answer(name, UNPARSABLE) == with_answer(name, 1 - gold[at])
+    for name in ("f1", "f1a"):  # a miss where the truth is positive, and right where it is negative
+        assert with_answer(name, UNPARSABLE) == with_answer(name, 0)
+    assert with_answer("f1_macro", 1 - gold[at]) - 1e-12 <= with_answer("f1_macro", UNPARSABLE)
+    assert with_answer("f1_macro", UNPARSABLE) <= with_answer("f1_macro", gold[at]) + 1e-12
+
+
+def test_an_unread_no_costs_f1a_nothing_and_exact_match_its_question() -> None:
+    gold, groups = [1, 0, 1, 0], ["a", "a", "b", "b"]
+    for answers, f1a_is, exact in (([1, 0, 1, 0], 100, 100), ([1, -1, 1, 0], 100, 50), ([1, 0, -1, 0], 200 / 3, 50)):
+        assert compute("f1a", answers, gold, groups, 2) == pytest.approx(f1a_is)
+        assert compute("exact_match", answers, gold, groups, 2) == pytest.approx(exact)
 
 
 def test_the_largest_margin_wins() -> None:

@@ -43,7 +43,7 @@ def power_command(request: RunRequest, margin: float, assumed: Assumed, console:
         If `margin` or what is assumed is none that can be, or the request cannot be planned.
     """
     _check(margin, assumed)
-    plan = make_plan(request)
+    plan = make_plan(request.model_copy(update={"allow_missing_rationales": True}))  # nothing is trained
     tests = {planned.cell.task: planned.test for planned in plan.cells}
     sizes = [Size(task, len(test), len(set(test.clusters or test.ids))) for task, test in tests.items()]
     methods = len({planned.cell.method for planned in plan.cells})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +22,9 @@ from dhrd_bench.progress import show_progress
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import keep_current, record_path
+
+if TYPE_CHECKING:
+    from dhrd_bench.grid.datacheck import DataCheck
 
 INTERRUPTED = 130
 """Exit code of a command that was interrupted, as a shell has it."""
@@ -54,21 +59,33 @@ def run_command(request: RunRequest, console: Console) -> int:
 
 
 def dry_run_command(request: RunRequest, format_: str, console: Console) -> int:
-    """Print the plan and an estimate as a table, or the complete request as YAML.
+    """Print the plan with a check of its data and an estimate as tables or JSON, or the complete request as YAML.
 
     Raises
     ------
     UserError
         If there is no such format.
     """
-    if format_ not in ("table", "yaml"):
-        raise UserError(f"A plan has no format {format_!r}.", "Write table or yaml.")
+    if format_ not in ("table", "yaml", "json"):
+        raise UserError(f"A plan has no format {format_!r}.", "Write table, yaml or json.")
     plan = make_plan(request)
     if format_ == "yaml":
         console.file.write(plan.request.to_yaml())
         return 0
+    from dhrd_bench.backbones.loading import load
+    from dhrd_bench.commands.datacheck import print_checks
+    from dhrd_bench.grid.datacheck import check_data
+    from dhrd_bench.grid.estimate import estimate_seconds
+
+    checks = check_data(plan, load(plan.backbone)) if plan.missing else []
+    seconds = estimate_seconds(plan)
+    if format_ == "json":
+        console.file.write(_plan_as_json(plan, checks, seconds))
+        return 0
     _print_notes(plan, console)
-    _print_plan(plan, console)
+    if checks:
+        print_checks(checks, console)
+    _print_plan(plan, seconds, console)
     return 0
 
 
@@ -161,10 +178,25 @@ def _check_cache() -> None:
         raise UserError(f"Cannot write the cache {folder}: {reason}.", "Set DHRD_CACHE to another folder.") from error
 
 
-def _print_plan(plan: Plan, console: Console) -> None:
-    from dhrd_bench.grid.estimate import estimate_seconds
+def _plan_as_json(plan: Plan, checks: Sequence[DataCheck], seconds: Sequence[float]) -> str:
+    document = {
+        "request": plan.request.model_dump(mode="json"),
+        "data": [asdict(check) for check in checks],
+        "cells": [
+            {
+                "cell": planned.cell.model_dump(),
+                "identity": planned.identity,
+                "has_record": planned.record is not None,
+                "seconds": round(cost, 1),
+                "notes": list(planned.notes),
+            }
+            for planned, cost in zip(plan.cells, seconds, strict=True)
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
-    seconds = estimate_seconds(plan)
+
+def _print_plan(plan: Plan, seconds: Sequence[float], console: Console) -> None:
     table = Table(title=f"{plan.suite.name}, {plan.backbone.name} ({plan.backbone.dtype}), budget {plan.budget.name}")
     for column in ("task", "seed", "method", "train", "dev", "test", "state", "estimate"):
         table.add_column(column, justify="right" if column in ("seed", "train", "dev", "test", "estimate") else "left")

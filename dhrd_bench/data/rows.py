@@ -13,6 +13,7 @@ from typing import Any
 
 from dhrd_bench.data.cards import HubCard, SpanCard, TaskDefinition, Value
 from dhrd_bench.data.files import Record
+from dhrd_bench.data.overlap import letters
 from dhrd_bench.data.rationales import Rationale
 from dhrd_bench.errors import UserError, did_you_mean
 
@@ -27,7 +28,9 @@ class SourceRow:
     Attributes
     ----------
     id, cluster, group
-        Names of the row, of the rows that share its text, and of those scored together with it.
+        Names of the row, of the rows of its split that share its text, and of those scored together with it.
+    shared
+        What its cluster shares, by which rows of two splits are compared; empty where nothing tells.
     fields
         The task's fields.
     label
@@ -43,6 +46,7 @@ class SourceRow:
     id: str
     cluster: str
     group: str
+    shared: str
     fields: dict[str, Value]
     label: int
     rationale: str | None
@@ -90,6 +94,7 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
     classes = {label_key(value): number for number, value in enumerate(layout.values)}
     rows: list[SourceRow] = []
     seen: dict[str, str] = {}
+    first: dict[str, str] = {}
     for place, record in _exploded(records, layout.explode):
         fields = {name: _scalar(record, path, place) for name, path in layout.fields.items()}
         raw = _required(record, layout.label, place)
@@ -111,10 +116,12 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
             rationale = None
         elif layout.rationale:
             _check_encodable(rationale, layout.rationale, place)
+        cluster, shared = _cluster(task, fields, row_id, first)
         rows.append(
             SourceRow(
                 id=row_id,
-                cluster=_name(task.cluster, fields) if task.cluster else row_id,
+                cluster=cluster,
+                shared=shared,
                 group=_name(task.group, fields) if task.group else row_id,
                 fields=fields,
                 label=label,
@@ -265,6 +272,22 @@ def _check_encodable(text: str, path: str, place: str) -> None:
 
 def _name(names: Sequence[str], fields: Mapping[str, Value]) -> str:
     return "-".join(str(fields[name]) for name in names)
+
+
+def _cluster(task: TaskDefinition, fields: Mapping[str, Value], row_id: str, first: dict[str, str]) -> tuple[str, str]:
+    """Return the name of a row's cluster, and what the cluster shares.
+
+    Ids are compared to the letter and give the cluster its name. Of texts (what has a space in it) the letters
+    and digits are compared, and the name is the id of the `first` row, so that no text gets into a record.
+    Fields that name the row are numbered anew in every split: they say nothing of what two splits share.
+    """
+    if not task.cluster:
+        return row_id, ""
+    values = [str(fields[name]) for name in task.cluster]
+    texts = [any(map(str.isspace, value)) for value in values]
+    shared = "\n".join(letters(value) or value if text else value for value, text in zip(values, texts, strict=True))
+    name = first.setdefault(shared, row_id) if any(texts) else _name(task.cluster, fields)
+    return name, "" if set(task.cluster) <= set(task.id) else shared
 
 
 def label_key(value: Any) -> str:

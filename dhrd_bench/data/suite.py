@@ -13,7 +13,7 @@ from typing import ClassVar
 from dhrd_bench import registry
 from dhrd_bench.contracts import Example, LabeledExample, TaskCard, derive_seed
 from dhrd_bench.data.cards import SplitCard, SuiteCard, TaskDefinition, Value
-from dhrd_bench.data.overlap import overlap_notes
+from dhrd_bench.data.overlap import Overlap
 from dhrd_bench.data.prompts import Renderer
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.data.rationales import read_rows as read_rationales
@@ -112,6 +112,8 @@ class LoadedTask:
         Share of the train rows that have a rationale.
     notes
         What was odd and is no error: rationales not used, empty texts, test rows that stand in train.
+    overlap
+        Ids of the test rows that have a text, or their cluster's text, of train rows.
     """
 
     card: TaskCard
@@ -122,6 +124,7 @@ class LoadedTask:
     rationale_fingerprint: str
     rationale_coverage: float
     notes: tuple[str, ...] = ()
+    overlap: frozenset[str] = frozenset()
 
 
 class Suite:
@@ -198,6 +201,7 @@ class Suite:
         data_dir: Path | None = None,
         rationales: str | Path | None = None,
         alone: bool = False,
+        unshared: bool = False,
     ) -> LoadedTask:
         """Read and check all rows of `task`.
 
@@ -215,6 +219,8 @@ class Suite:
             the suite's own.
         alone
             Whether no other task is read from `data_dir`, so that the files may lie in it without a folder.
+        unshared
+            Whether train rows that share their cluster's text with test rows are left out.
 
         Raises
         ------
@@ -256,9 +262,12 @@ class Suite:
         for split, rows in splits.items():
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
             notes += [f"{split}: {odd}"] if (odd := partly_marked(rows, definition)) else []
-        loaded = _build(name, definition, asked, splits, joined.texts, located.source, tuple(notes))
+        known, apart = _keep_apart(self.name, splits, definition, unshared=unshared)
+        loaded = _build(name, definition, asked, splits, joined.texts, located.source, (*notes, *apart))
         train = [tuple(labeled.example.prompt.text for labeled in row.examples) for row in loaded.train]
-        return replace(loaded, notes=(*notes, *overlap_notes(train, loaded.test.ids, loaded.test.texts())))
+        texts = Overlap.of(train, loaded.test.ids, loaded.test.texts())
+        overlap = frozenset((*known, *texts.same, *texts.alike))
+        return replace(loaded, notes=(*loaded.notes, *texts.notes()), overlap=overlap)
 
     def _own_rationales(self, task: str, definition: TaskDefinition) -> list[Rationale]:
         if definition.rationale is None or definition.rationale.file is None:
@@ -268,6 +277,28 @@ class Suite:
             hint = "Put the file there, or take 'rationale.file' away."
             raise UserError(f"No rationales of task {task!r} at {path}.", hint)
         return read_rationales(path)
+
+
+def _keep_apart(
+    suite: str, splits: dict[str, list[SourceRow]], definition: TaskDefinition, *, unshared: bool
+) -> tuple[list[str], list[str]]:
+    """Return which test rows share their cluster's text with train rows, and notes on that.
+
+    If the splits are to be `unshared`, those train rows are taken away, and no test row shares anything.
+    """
+    both = set.intersection(*({row.shared for row in rows if row.shared} for rows in splits.values()))
+    if not both:
+        return [], []
+    train, test = ([row for row in splits[split] if row.shared in both] for split in ("train", "test"))
+    what = " and ".join(definition.cluster)
+    if not unshared:
+        note = f"{len(test)} of {len(splits['test'])} test rows share their {what} with {len(train)} train rows"
+        return [row.id for row in test], [f"{note}; '{suite}[unshared=true]' trains without these"]
+    splits["train"] = [row for row in splits["train"] if row.shared not in both]
+    if not splits["train"]:
+        message = f"All {len(train)} train rows share their {what} with test rows."
+        raise UserError(message, "Leave 'unshared' out, or divide the data by whole clusters.")
+    return [], [f"{len(train)} train rows are left out, as they share their {what} with test rows"]
 
 
 def _lines_of(store: RationaleStore, task: str) -> list[Rationale]:
@@ -365,7 +396,7 @@ def _build(
             classes=classes,
             ids=tuple(row.id for row in test),
             labels=tuple(row.label for row in test),
-            clusters=tuple(row.cluster for row in test) if definition.cluster else None,
+            clusters=tuple(row.cluster for row in test) if len({row.cluster for row in test}) < len(test) else None,
             groups=tuple(row.group for row in test) if definition.group else None,
             candidates=len(card.candidates) or 1,
         ),

@@ -14,11 +14,20 @@ TOO_LONG = 4
 
 def rationale_notes(method: str, card: MethodCard, data: TaskData) -> list[str]:
     """Say that a method which learns from rationales is given none, or not one a row: it is another method then."""
-    with_one = sum(row.rationale is not None for row in data.train)
+    with_one = _with_rationale(data)
     if not card.uses_rationales or with_one == len(data.train):
         return []
     note = f"{method}: {with_one} of {len(data.train)} train rows have a rationale"
     return [note if with_one else f"{note}; it learns from none, as its form without rationales does"]
+
+
+def lacks_rationales(card: MethodCard, data: TaskData) -> bool:
+    """Whether a method would be another one here, as it needs rationales and is given none."""
+    return card.uses_rationales and not card.rationales_optional and not _with_rationale(data)
+
+
+def _with_rationale(data: TaskData) -> int:
+    return sum(row.rationale is not None for row in data.train)
 
 
 def length_notes(data: TaskData, test: TestSplit, budget: Budget) -> list[str]:

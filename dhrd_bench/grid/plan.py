@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import MethodSpec, digest, identity_parts
-from dhrd_bench.grid.notes import length_notes, rationale_notes
+from dhrd_bench.grid.notes import lacks_rationales, length_notes, rationale_notes
 from dhrd_bench.grid.texts import CellTexts
 from dhrd_bench.request import RunRequest, SuiteSettings, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
@@ -95,7 +95,8 @@ def make_plan(request: RunRequest) -> Plan:
     Raises
     ------
     UserError
-        If a name or a setting is unknown, a list is empty or the data are missing or malformed.
+        If a name or a setting is unknown, a list is empty, the data are missing or malformed, or a method
+        that is to be run needs rationales where there are none.
     """
     results = request.results.absolute()
     request = split_suite(request)
@@ -117,7 +118,8 @@ def make_plan(request: RunRequest) -> Plan:
         }
     )  # fmt: skip
     suite_identity = SuiteIdentity(name=suite.name, version=suite.version)
-    suite_name = str(canonical(suite.name, SuiteSettings(prompt=prompt), SuiteSettings()))
+    settings = SuiteSettings(prompt=prompt, unshared=request.unshared)
+    suite_name = str(canonical(suite.name, settings, SuiteSettings()))
     location = locate(backbone)
     tokens = load_tokens(backbone, location)
     backbone_identity = BackboneIdentity(
@@ -129,8 +131,9 @@ def make_plan(request: RunRequest) -> Plan:
     cells: list[PlannedCell] = []
     for task in tasks:
         loaded = suite.load(
-            task, prompt=prompt, data_dir=request.data_dir, rationales=request.rationales, alone=len(tasks) == 1
-        )
+            task, prompt=prompt, data_dir=request.data_dir, rationales=request.rationales, alone=len(tasks) == 1,
+            unshared=request.unshared,
+        )  # fmt: skip
         if loaded.source.kind == "data-dir":  # said by the environment, if not by the request
             complete = complete.model_copy(update={"data_dir": request.data_dir or Path(os.environ["DHRD_DATA_DIR"])})
         for seed in seeds:
@@ -152,7 +155,24 @@ def make_plan(request: RunRequest) -> Plan:
                 odd = [*loaded.notes, *((texts.notes(spec.card) if texts else None) or long)]
                 notes = (*odd, *rationale_notes(spec.name, spec.card, data))
                 cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record, notes))
+    if not request.allow_missing_rationales:
+        _require_rationales(cells)
     return Plan(results, complete, suite, backbone, budget, tuple(cells))
+
+
+def _require_rationales(cells: Iterable[PlannedCell]) -> None:
+    """Refuse cells that are still to be run and whose method would silently be another one."""
+    bare: dict[str, dict[str, None]] = {}
+    for planned in cells:
+        if planned.record is None and lacks_rationales(planned.method.card, planned.data):
+            bare.setdefault(planned.cell.task, {})[planned.cell.method] = None
+    if bare:
+        where = "; ".join(f"{task} ({', '.join(methods)})" for task, methods in bare.items())
+        raise UserError(
+            f"No train row has a rationale, and methods learn from them: {where}. They would be other methods than "
+            "their names say.",
+            "Name a store with --rationales, leave them out, or run them so with --allow-missing-rationales.",
+        )
 
 
 def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:

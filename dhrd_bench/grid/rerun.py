@@ -11,7 +11,7 @@ import numpy as np
 from dhrd_bench.cards import Reference
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import Plan, make_plan
-from dhrd_bench.request import Options, RunRequest, SuiteSettings, read_request
+from dhrd_bench.request import Options, RunRequest, read_request
 from dhrd_bench.results.schema import CellRecord, Rows
 
 FLIPS = {"float32": 0.02, "bfloat16": 0.10, "float16": 0.05}
@@ -55,18 +55,17 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
     UserError
         If a name is unknown here, or the data are missing.
     """
-    suite = Reference.parse(record.cell.suite)
-    prompt = suite.apply(SuiteSettings(), "Suite").prompt
     asked = (record.request or RunRequest()).model_copy(
         update={
             "methods": (record.cell.method,),
-            "suite": suite.name,
-            "prompt": prompt,
+            "suite": record.cell.suite,  # with its settings
+            "prompt": None,
             "tasks": (record.cell.task,),
             "backbone": _as_run(record.cell.backbone, record.parts.backbone.dtype),
             "budget": record.cell.budget,
             "seeds": (record.cell.seed,),
             "rationales": None,
+            "allow_missing_rationales": True,  # as it was: the record is there
             "throughput": (),
             "isolation": "auto",
             "cell_timeout": None,

@@ -12,7 +12,7 @@ from typing import Any
 
 from dhrd_bench.report.asked import asked, pooled
 from dhrd_bench.report.board import Board
-from dhrd_bench.report.figures import shown
+from dhrd_bench.report.figures import shown, untaught
 from dhrd_bench.stats.analysis import Line, Versus
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.ranking import CriticalDifference
@@ -54,6 +54,7 @@ def _board(board: Board) -> dict[str, Any]:
             }
             for task in selection.grid.tasks
         },
+        "without_rationales": [{"method": method, "task": task} for method, task in sorted(untaught(analysis))],
         "methods": [_plain(line) for line in analysis.lines],
         "points": [_plain(point) for point in analysis.points],
         "critical_difference": _plain(analysis.critical),

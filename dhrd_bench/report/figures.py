@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from dhrd_bench.report.layout import TableCell
 from dhrd_bench.stats.analysis import Analysis, Versus
@@ -13,6 +14,8 @@ from dhrd_bench.stats.significance import ALPHA
 MINUS = "−"
 COLLAPSED = "†"
 NONE = "–"
+UNTAUGHT = "‡"
+UNTAUGHT_MEANS = f"{UNTAUGHT} learns from rationales, and there were none."
 
 
 def number(value: float, places: int = 1, sign: bool = False) -> str:
@@ -59,6 +62,22 @@ def single_run(analysis: Analysis) -> str:
 def shown(test: Equivalence) -> str:
     """Return what a test of equivalence has shown."""
     return "equivalent" if test.equivalent <= ALPHA else "no worse" if test.no_worse <= ALPHA else "not shown"
+
+
+def untaught(analysis: Analysis) -> set[tuple[str, str]]:
+    """Return the methods, each with its task, that learn from rationales and had none."""
+    cells = analysis.selection.cells
+    columns = (cells[name] for name in ("method", "task", "uses_rationales", "data"))
+    return {
+        (str(method), str(task))
+        for method, task, uses, data in zip(*columns, strict=True)
+        if uses and data.get("rationale_coverage") == 0
+    }
+
+
+def marked(cell: TableCell, bare: bool) -> TableCell:
+    """Return `cell`, with the mark of a method without the rationales that it learns from if it is `bare`."""
+    return replace(cell, main=cell.main + UNTAUGHT) if bare else cell
 
 
 def estimate_cell(estimate: Estimate | None, places: int = 1, sign: bool = False, strong: bool = False) -> TableCell:

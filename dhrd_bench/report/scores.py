@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 from dhrd_bench.report.figures import (
     COLLAPSED,
     NONE,
+    UNTAUGHT_MEANS,
     estimate_cell,
     many,
+    marked,
     number,
     ratio_cell,
     single_run,
     three_digits,
+    untaught,
     verdict_cell,
 )
 from dhrd_bench.report.layout import Column, Table, TableCell
@@ -34,9 +38,11 @@ def main_table(analysis: Analysis) -> Table:
         columns += [Column("QPS ratio")]
     if writes:
         columns += [Column("Unread %")]
+    bare = {method for method, _ in untaught(analysis)}
     rows = []
     for line in analysis.lines:
-        row = [TableCell(_rank(line)), TableCell(line.method), _score(line, len(_tasks(analysis)))]
+        name = marked(TableCell(line.method), line.method in bare)
+        row = [TableCell(_rank(line)), name, _score(line, len(_tasks(analysis)))]
         versus = line.versus
         if base:
             good = bool(versus and versus.test and versus.test.significant)
@@ -57,7 +63,7 @@ def main_table(analysis: Analysis) -> Table:
         "Leaderboard",
         tuple(columns),
         tuple(rows),
-        _main_caption(analysis, base, reference, writes),
+        (*_main_caption(analysis, base, reference, writes), *_meanings(bare)),
         rule=ranked if 0 < ranked < len(rows) else None,
     )
 
@@ -83,6 +89,7 @@ def _main_caption(analysis: Analysis, base: str | None, reference: str | None, w
 def scores_by_task(analysis: Analysis) -> Table:
     """Return each method's score on each task."""
     names = _tasks(analysis)
+    bare = untaught(analysis)
     rows = []
     best = {
         name: max(
@@ -93,9 +100,12 @@ def scores_by_task(analysis: Analysis) -> Table:
     for line in analysis.lines:
         by_task = {task.task: task for task in line.tasks}
         cells = [
-            _marked(
-                estimate_cell(by_task[name].score, strong=by_task[name].score.value == best[name]),
-                bool(by_task[name].collapsed),
+            marked(
+                _marked(
+                    estimate_cell(by_task[name].score, strong=by_task[name].score.value == best[name]),
+                    bool(by_task[name].collapsed),
+                ),
+                (line.method, name) in bare,
             )
             if name in by_task
             else TableCell(NONE)
@@ -113,6 +123,7 @@ def scores_by_task(analysis: Analysis) -> Table:
         (
             f"Scored by {'; '.join(metrics)}: mean over metrics and seeds, with its 95 % interval.",
             *_collapsed(analysis),
+            *_meanings(bare),
         ),
     )
 
@@ -121,12 +132,15 @@ def gains_by_task(analysis: Analysis) -> Table:
     """Return each method's relative gain on each task, and the smallest detectable differences."""
     names = _tasks(analysis)
     base = analysis.selection.baseline
+    bare = untaught(analysis)
     rows = []
     for line in analysis.lines:
         if line.versus is None:
             continue
         by_task = {task.task: task.versus for task in line.tasks}
-        rows.append((TableCell(line.method), *(_gain(by_task.get(name)) for name in names)))
+        rows.append(
+            (TableCell(line.method), *(marked(_gain(by_task.get(name)), (line.method, name) in bare) for name in names))
+        )
     caption = [
         f"Relative gain over {base} in %, with its 95 % interval. * significant at 5 % after Benjamini-Hochberg over "
         "methods and tasks."
@@ -141,9 +155,14 @@ def gains_by_task(analysis: Analysis) -> Table:
         f"Gain over {base} by task",
         (Column("Method", "left"), *(Column(name) for name in names)),
         (*rows, (TableCell("detectable"), *(_least_detectable(analysis, name) for name in names))),
-        tuple(caption),
+        (*caption, *_meanings(bare)),
         rule=len(rows),
     )
+
+
+def _meanings(bare: Collection[object]) -> list[str]:
+    """Return what the mark of `bare` methods means, if there are such."""
+    return [UNTAUGHT_MEANS] if bare else []
 
 
 def _gain(versus: Versus | None) -> TableCell:

@@ -51,7 +51,8 @@ def _md_table(table: Table) -> str:
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "−": "$-$", "∞": r"$\infty$", "×": r"$\times$", "–": "--", "†": r"\textdagger{}", "·": r"\textperiodcentered{}",
+    "−": "$-$", "∞": r"$\infty$", "×": r"$\times$", "–": "--", "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}", "·": r"\textperiodcentered{}",
 }  # fmt: skip
 
 
