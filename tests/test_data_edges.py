@@ -228,7 +228,7 @@ def test_what_has_a_record_is_not_refused_and_is_marked_in_the_report(tmp_path: 
     assert "pooled‡" not in report
     (board,) = json.loads(dhrd("report", "--results", out, "--format", "json").stdout)["leaderboards"]
     assert board["without_rationales"] == [{"method": "dhrd", "task": "COPA"}]
-    assert r"dhrd$\dagger$" in dhrd("report", "--results", out, "--format", "latex").stdout
+    assert r"dhrd\textdaggerdbl{}" in dhrd("report", "--results", out, "--format", "latex").stdout
 
 
 def own_suite(folder: Path, text: str, **files: Any) -> RunRequest:

@@ -46,15 +46,15 @@ class Shape:
 
 
 SUPERGLUE = (
-    Shape("boolq", 3270, (0.38, 0.62)),
+    Shape("boolq", 3270, (0.38, 0.62), texts=2933),
     Shape("cb", 56, (0.41, 0.50, 0.09), ("f1_macro", "accuracy")),
     Shape("copa", 100, (0.45, 0.55)),
     Shape("multirc", 4848, (0.57, 0.43), ("f1a", "exact_match"), texts=83, questions=953),
-    Shape("rte", 277, (0.53, 0.47)),
-    Shape("wic", 638, (0.5, 0.5)),
-    Shape("wsc", 104, (0.63, 0.37)),
+    Shape("rte", 277, (0.53, 0.47), texts=274),
+    Shape("wic", 638, (0.5, 0.5), texts=599),
+    Shape("wsc", 104, (0.63, 0.37), texts=38),
 )
-"""Sizes and class balance of the seven validation sets."""
+"""Sizes, class balance and shared texts (docs/data.md) of the seven validation sets."""
 
 
 @dataclass(frozen=True)
