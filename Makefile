@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS ?= results
 
-.PHONY: demo test test-all lint bench validate-stats leaderboard clean
+.PHONY: demo test test-all lint bench bench-gpu validate-stats leaderboard clean
 
 demo: $(READY)
 	$(BIN)/dhrd-bench run --methods pooled,dhrd,cot --suite mini7 --tasks rte,copa --budget 'smoke[train_rows=32,test_rows=32]' --seeds 2 --results $(RESULTS)/demo
@@ -27,6 +27,10 @@ lint: $(READY)
 # The peers live in an environment of their own, so that they cannot change what is tested.
 bench: .venv-bench/.ready
 	.venv-bench/bin/python benchmarks/run.py
+
+# On a machine with a CUDA card; needs nothing from a network.
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py
 
 .venv-bench/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

@@ -30,10 +30,10 @@ app.add_typer(rationales_app, name="rationales")
 app.add_typer(results_app, name="results")
 
 
-def _folder(text: str) -> Path:
+def _folder(text: str | Path) -> Path:
     from dhrd_bench.request import named_folder
 
-    return named_folder(text)
+    return named_folder(str(text))  # typer parses a default, too
 
 
 Config = Annotated[

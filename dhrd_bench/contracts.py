@@ -178,7 +178,10 @@ class Budget(Card):
     epochs, batch_size, learning_rate, weight_decay, warmup_steps, max_grad_norm
         AdamW with a cosine schedule; `batch_size` counts examples per optimiser step.
     micro_tokens
-        Real tokens per forward pass; only speed and memory depend on it.
+        Real tokens per forward pass; only speed and memory depend on it. A card with room for more takes more.
+    gradient_checkpointing
+        Whether the way back computes the blocks' activations anew instead of keeping them: less memory for more time
+        (Chen et al. 2016, arXiv 1604.06174), and the same gradients.
     max_length
         Tokens of the input x; longer passages are truncated.
     max_rationale
@@ -203,6 +206,7 @@ class Budget(Card):
     warmup_steps: int = Field(5, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     micro_tokens: int = Field(1024, gt=0)
+    gradient_checkpointing: bool = False
     max_length: int = Field(512, gt=8)
     max_rationale: int = Field(256, gt=0)
     tuning: str = Field("lora", pattern=r"^(lora|full|head|top:[1-9]\d*)$")

@@ -92,7 +92,7 @@ def make_model(config: PreTrainedConfig) -> Any:
 
 def make_backbone(config: PreTrainedConfig, like: Backbone) -> Backbone:
     """Return a backbone with that model, and card and tokenizer of another."""
-    return Backbone(like.card, make_model(config), like.tokenizer, "")
+    return Backbone(like.card, make_model(config).to(like.device), like.tokenizer, "")
 
 
 @torch.no_grad()
@@ -100,7 +100,9 @@ def native(backbone: Backbone, ids: list[int] | Tensor) -> Tensor:
     """Return the library's own logits ``(n, V)`` of one sequence, with its plainest attention and its own masks."""
     backbone.model.set_attn_implementation("eager")
     try:
-        logits: Tensor = backbone.model(input_ids=torch.as_tensor(ids)[None], use_cache=False).logits[0]
+        logits: Tensor = backbone.model(
+            input_ids=torch.as_tensor(ids, device=backbone.device)[None], use_cache=False
+        ).logits[0]
     finally:
         backbone.model.set_attn_implementation("dhrd_packed")
     return logits

@@ -34,9 +34,9 @@ SCALED = ["llama", "gemma2", "granite", "cohere", "phi"]
 
 
 @pytest.fixture
-def sequences() -> list[Tensor]:
+def sequences(tiny: Backbone) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return [torch.randint(2, 258, (length,), generator=generator) for length in (9, 9, 5, 23)]
+    return [torch.randint(2, 258, (length,), generator=generator).to(tiny.device) for length in (9, 9, 5, 23)]
 
 
 def near(found: Tensor, expected: Tensor) -> None:
@@ -109,8 +109,8 @@ def test_lm_loss_and_gradient_equal_plain_cross_entropy(name: str, count: int, t
     """With scale, cap and bias written out; autograd does what `lm_loss_sum` does by hand."""
     backbone = make_backbone(CONFIGS[name], tiny)
     generator = torch.Generator().manual_seed(0)
-    hidden = torch.randn(count, 32, generator=generator).requires_grad_()
-    targets = torch.randint(258, (count,), generator=generator)
+    hidden = torch.randn(count, 32, generator=generator).to(tiny.device).requires_grad_()
+    targets = torch.randint(258, (count,), generator=generator).to(tiny.device)
     head = backbone.model.get_output_embeddings()
     head.requires_grad_(trained)
     known = [hidden, *(head.parameters() if trained else ())]

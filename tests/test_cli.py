@@ -18,6 +18,7 @@ from dhrd_bench import __version__
 from dhrd_bench.cli import app
 from dhrd_bench.commands.help import EXAMPLES
 from dhrd_bench.commands.new import create
+from dhrd_bench.errors import UserError
 
 TINY = ["--backbone", "tiny", "--tasks", "rte", "--methods", "pooled"]
 
@@ -287,3 +288,11 @@ def test_doctor() -> None:
     assert found["matmul_gflops"]["float32"] > 0
     assert {row["suite"]: row["source"] for row in found["suites"]}["mini7"] == "embedded"
     assert "smollm2-135m" in dhrd("doctor").stdout
+
+
+def test_folders_that_are_not_named_are_the_usual_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A default goes through the option's parser as well, and is a path already."""
+    monkeypatch.chdir(tmp_path)
+    for command in (["report"], ["results", "migrate"]):
+        with pytest.raises(UserError, match="No results folder at results"):
+            CliRunner().invoke(app, command, catch_exceptions=False)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from dhrd_bench import FineTuned, LabeledExample, Row, registry
 from dhrd_bench.backbones import Backbone
@@ -322,3 +322,57 @@ def test_rows_of_another_term_have_their_own_mean(toy: TaskData, context: Contex
         means[term] = torch.cat(losses).mean().item()
     actual = float(made.backward([row for rows in made.train for row in rows]))
     assert actual == pytest.approx(0.3 * means["label"] + 0.7 * means["rationale"], rel=1e-4)
+
+
+@pytest.mark.parametrize("tuning", ["top:1", "full", "lora"])
+def test_computing_activations_anew_changes_no_gradient(toy: TaskData, context: Context, tuning: str) -> None:
+    """With dropout in adapters and head: the second pass drops what the first one did."""
+    found = []
+    for again in (False, True):
+        context.budget = context.budget.model_copy(update={"tuning": tuning, "gradient_checkpointing": again})
+        made = trainer("dhrd", toy, context)
+        made.set_dropout(True)
+        rows = [row for rows in made.train for row in rows]
+        calls: list[nn.Module] = []
+        hook = context.backbone.blocks[-1].mlp.register_forward_pre_hook(
+            lambda block, _, calls=calls: calls.append(block)
+        )
+        loss = float(made.backward(rows))
+        hook.remove()
+        found.append((loss, [p.grad.clone() for p in made.parameters if p.grad is not None], len(calls)))
+        made.close()
+        assert not any(getattr(module, "gradient_checkpointing", False) for module in context.backbone.model.modules())
+    assert found[1][2] == 2 * found[0][2], "the blocks are run a second time"
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-6)
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_a_step_that_does_not_fit_is_done_in_smaller_packs(
+    toy: TaskData, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context.budget = context.budget.model_copy(update={"micro_tokens": 400})
+    right, tokens = Trainer._pass, []
+
+    def scarce(self: Trainer, pack: Any) -> Tensor:
+        if len(pack.states) > 150:
+            raise torch.OutOfMemoryError("no room")
+        tokens.append(len(pack.states))
+        return right(self, pack)
+
+    made = trainer("pooled", toy, context)
+    made.set_dropout(False)
+    rows = [row for rows in made.train for row in rows]
+    expected = float(made.backward(rows)), [p.grad.clone() for p in made.parameters if p.grad is not None]
+    made.close()
+    monkeypatch.setattr(Trainer, "_pass", scarce)
+    made = trainer("pooled", toy, context)
+    made.set_dropout(False)
+    assert float(made.backward(rows)) == pytest.approx(expected[0], rel=1e-5)
+    assert (made.pack_tokens, made.out_of_memory) == (100, 2)
+    for a, b in zip(expected[1], [p.grad for p in made.parameters if p.grad is not None], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(Trainer, "_pass", lambda self, pack: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+    with pytest.raises(torch.OutOfMemoryError):
+        made.backward(rows)
+    made.close()

@@ -219,6 +219,8 @@ class TrainingCost(BaseModel):
         The epoch that was kept, from 1.
     trainable_parameters, truncated
         Numbers trained; training rows whose passage was cut.
+    pack_tokens, out_of_memory
+        Tokens of a forward pass where a card took others than the budget's; how often they had to be halved.
     teacher_tokens
         Tokens of the rationales that the method was given, each text once.
     """
@@ -233,6 +235,8 @@ class TrainingCost(BaseModel):
     best_epoch: int | None = None
     trainable_parameters: int | None = None
     truncated: int | None = None
+    pack_tokens: int | None = None
+    out_of_memory: int | None = None
     teacher_tokens: int | None = None
 
 

@@ -110,6 +110,8 @@ def run_epochs(trainer: Trainer, card: TaskCard, context: Context) -> Fitted:
         "trainable_parameters": sum(parameter.numel() for parameter in trainer.parameters),
         "truncated": trainer.truncated,
     }
+    if trainer.pack_tokens != budget.micro_tokens:
+        context.train_log |= {"pack_tokens": trainer.pack_tokens, "out_of_memory": trainer.out_of_memory}
     return Fitted(card, weights, adapters, trainer.head_kind, trainer.head)
 
 

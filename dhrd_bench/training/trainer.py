@@ -43,8 +43,8 @@ class Trainer:
         Those of all dev rows.
     truncated
         How many inputs had their passage cut.
-    pack_tokens
-        Tokens of a forward pass.
+    pack_tokens, out_of_memory
+        Tokens of a forward pass; how often they were halved for want of memory.
     steps
         Optimiser steps of the whole training, over which the learning rate falls.
     tuning
@@ -74,6 +74,7 @@ class Trainer:
             self.head.to(self.backbone.device)
         self.steps = math.ceil(len(self.train) / self.budget.batch_size) * self.budget.epochs
         self.pack_tokens = sizes_of(self.backbone).pass_tokens(self.budget.micro_tokens)
+        self.out_of_memory = 0
         self._start_recording()
         self._optimiser = _adamw(self.parameters, self.budget, self.backbone.device)
         warmup = min(self.budget.warmup_steps, self.steps // 2)
@@ -117,7 +118,7 @@ class Trainer:
             except torch.OutOfMemoryError:
                 if self.pack_tokens <= max(len(row.ids) for row in rows):
                     raise
-                self.pack_tokens //= 2
+                self.pack_tokens, self.out_of_memory = self.pack_tokens // 2, self.out_of_memory + 1
             self._start_recording()
             torch.cuda.empty_cache()
 
@@ -131,7 +132,8 @@ class Trainer:
         losses = []
         for chosen in self._packs(rows):
             pack = self._pack(chosen, scales)
-            if self._graphs.on and self.backbone.one_call:
+            # A pass that computes activations anew reads the random state, which no recording can.
+            if self._graphs.on and self.backbone.one_call and not self.budget.gradient_checkpointing:
                 losses.append(self._recorded(pack))
             else:
                 losses.append(self._pass(pack))

@@ -39,6 +39,10 @@ class Tuning:
         for _, parameter in named:
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
+        self._checkpointed = budget.gradient_checkpointing and bool(named)
+        if self._checkpointed:
+            # The random state is put back for the second pass: it drops what the first one did.
+            _checkpointing(backbone.model, "enable")({"use_reentrant": False, "preserve_rng_state": True})
         self.parameters: list[nn.Parameter] = [parameter for _, parameter in named]
         self._names = [name for name, _ in named]
 
@@ -80,7 +84,14 @@ class Tuning:
 
     def close(self) -> None:
         """Put the backbone back as it was."""
+        if self._checkpointed:
+            _checkpointing(self.backbone.model, "disable")()
         self.backbone.reset()
+
+
+def _checkpointing(model: Any, what: str) -> Any:
+    """Return the model's switch, under the name that it has in the installed transformers."""
+    return getattr(model, f"activation_checkpointing_{what}", None) or getattr(model, f"gradient_checkpointing_{what}")
 
 
 def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
@@ -98,7 +109,8 @@ def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         adapted = backbone.adapted = get_peft_model(backbone.model, config)
-    if backbone.device.type == "cpu" and budget.lora.dropout:
+    # What torch draws is put back where activations are computed anew; what our dropout draws is not.
+    if backbone.device.type == "cpu" and budget.lora.dropout and not budget.gradient_checkpointing:
         for module in adapted.modules():
             if hasattr(module, "lora_dropout"):
                 module.lora_dropout["default"] = Dropout(budget.lora.dropout)
