@@ -142,12 +142,11 @@ def method_version(parts: IdentityParts) -> str:
 def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:
     """Return the settings of `budget` that can change what a method does that generates text or does not.
 
-    Names and the default number of seeds change nothing, nor does how many rows are decoded at a time or what training
-    keeps in memory.
+    Names and the default number of seeds change nothing, nor does how many rows are decoded at a time.
     """
-    values = budget.model_dump(
-        mode="json", exclude={"name", "version", "description", "seeds", "gradient_checkpointing"}
-    )
+    values = budget.model_dump(mode="json", exclude={"name", "version", "description", "seeds"})
+    if not budget.gradient_checkpointing:  # with it, adapters on a CPU draw other dropout
+        del values["gradient_checkpointing"]
     del values["decoding"]["batch_size"]
     if not generates:
         del values["decoding"]
