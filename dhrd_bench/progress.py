@@ -37,11 +37,16 @@ class Display:
         self.console, self.total, self.done = console, total, 0
         self.started = self.begun = self.spoke = time.perf_counter()
         self.name = ""
+        self._under_way: dict[str, float] = {}
 
     def begin(self, name: str) -> None:
         """Name the piece that begins."""
         self.name = name
-        self.begun = self.spoke = time.perf_counter()
+        self.begun = self.spoke = self._under_way[name] = time.perf_counter()
+
+    def turn_to(self, name: str) -> None:
+        """Speak of a piece that has begun before, where several are under way."""
+        self.name, self.begun = name, self._under_way.get(name, self.begun)
 
     def step(self, phase: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Show how far the piece has come; `phase` may be empty."""
@@ -52,6 +57,7 @@ class Display:
     def end(self, outcome: str = "") -> None:
         """Say that the piece is finished, and how it went (text, not markup)."""
         self.done += 1
+        self._under_way.pop(self.name, None)
         seconds = time.perf_counter() - self.begun
         left = time_left(self.started, self.done, self.total)
         self.say(f"{self.done}/{self.total}  {self.name:<32} {outcome}  ({seconds:.0f} s{left})")

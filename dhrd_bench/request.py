@@ -107,6 +107,27 @@ def named_folder(text: str) -> Path:
     return Path(text)
 
 
+def _shard(value: Any) -> Any:
+    if isinstance(value, str):
+        parse_shard(value)
+    return value
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read ``2/8`` as the number of a part, from 1, and how many there are.
+
+    Raises
+    ------
+    UserError
+        If it is no part of a whole.
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    part, parts = (int(number) for number in found.groups()) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise UserError(f"There is no shard {text!r}.", "Write 2/8 for the second of eight.")
+    return part, parts
+
+
 def _references(value: Any) -> Any:
     return split_references(value) if isinstance(value, str) else value
 
@@ -153,7 +174,11 @@ class RunRequest(Card):
     results
         Folder of the records.
     executor
-        Who runs the cells: this process.
+        Who runs the cells: this machine.
+    workers
+        Cells that are run at a time, each worker a process of its own; they share processors and cards.
+    shard
+        A part of the cells, ``2/8`` the second of eight: the parts of a grid, run wherever, are the grid.
     isolation
         Where methods work: ``process`` in one of their own that cannot read test labels, ``audit`` here, watched,
         ``none`` here; ``auto`` puts plug-ins where they are farthest from the labels, and leaves built-in methods here.
@@ -179,6 +204,8 @@ class RunRequest(Card):
     include: tuple[Folder, ...] = ()
     results: Folder = Path("results")
     executor: Literal["local"] = "local"
+    workers: int = Field(1, gt=0)
+    shard: Annotated[str | None, BeforeValidator(_shard)] = None
     isolation: Annotated[Isolation, BeforeValidator(_isolation)] = "auto"
     cell_timeout: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_duration)] = None
     force: bool = False
@@ -194,7 +221,7 @@ class RunRequest(Card):
         """
         store = self.rationales and Path(self.rationales).name
         update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
-        return self.model_copy(update=update | {"rationales": store, "force": False})
+        return self.model_copy(update=update | {"rationales": store, "force": False, "workers": 1, "shard": None})
 
     def to_yaml(self) -> str:
         """Return the request as a file that `read_request` reads."""
@@ -219,6 +246,8 @@ class Options(TypedDict, total=False):
     isolation: str | None
     cell_timeout: str | None
     force: bool | None
+    workers: int | None
+    shard: str | None
     throughput: str | None
 
 

@@ -20,7 +20,7 @@ COMMAND_PANELS = {
 PANELS = {
     "Which cells": ("methods", "suite", "prompt", "tasks", "backbone", "budget", "seeds", "config"),
     "Data and plug-ins": ("data_dir", "rationales", "allow_missing_rationales", "include"),
-    "Way of running": ("dry_run", "throughput", "isolation", "cell_timeout", "force"),
+    "Way of running": ("dry_run", "throughput", "isolation", "cell_timeout", "force", "workers", "shard"),
     "Load": ("scenarios", "rounds", "block", "queries", "p99_bound"),
     "Statistics": (
         "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",

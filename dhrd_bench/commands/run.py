@@ -130,6 +130,8 @@ def _print_report_command(plan: Plan, console: Console) -> None:
     from dhrd_bench.commands.report import ReportRequest
     from dhrd_bench.report.leaderboard import Choice
 
+    if not plan.cells:  # a shard of a small grid
+        return
     cell = plan.cells[0].cell
     if any(record_path(plan.results, planned.cell).is_file() for planned in plan.cells):
         choice = Choice(suite=cell.suite, backbone=cell.backbone, budget=cell.budget)

@@ -46,6 +46,13 @@ def why_no_process(spec: MethodSpec) -> str:
     return ""
 
 
+def threads_each(workers: int) -> int:
+    """Return the threads of each of so many workers."""
+    import torch
+
+    return max(1, torch.get_num_threads() // workers)
+
+
 class Runner:
     """Performs cells, each method where it is to work. Use it in a ``with`` block: it may own a process.
 
@@ -62,6 +69,9 @@ class Runner:
         Seconds that a cell may take.
     keep
         Whether fitted methods will be saved.
+    workers
+        How many of these work at a time. If there are others, every method is in a process of its own, which is closed
+        off where that can be had and `isolation` is not ``none``.
 
     Raises
     ------
@@ -78,8 +88,10 @@ class Runner:
         results: Path | None = None,
         limit: float | None = None,
         keep: bool = False,
+        workers: int = 1,
     ) -> None:
-        if limit is not None and not can_limit():
+        self.threads = threads_each(workers) if workers > 1 else None
+        if limit is not None and self.threads is None and not can_limit():
             raise UserError(
                 "A cell cannot be given a time limit here.", "It takes Unix, and the program's main thread."
             )
@@ -92,7 +104,7 @@ class Runner:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._end_process()
+        self.end()
 
     @cached_property
     def seal(self) -> Seal:
@@ -107,6 +119,8 @@ class Runner:
         UserError
             If it is to work in a process of its own and cannot.
         """
+        if self.threads is not None:
+            return self._level_of_worker(spec)
         if self.isolation == "none" or (self.isolation == "auto" and not is_plugin(spec.cls)):
             return "none"
         if self.isolation == "audit":
@@ -116,15 +130,31 @@ class Runner:
             raise UserError(f"There is no process for {spec.name!r}: {reason}.", "Take --isolation audit.")
         return "audit" if reason else "process"
 
+    def _level_of_worker(self, spec: MethodSpec) -> IsolationLevel:
+        if not can_be_sent(spec):
+            raise UserError(
+                f"Method {spec.name!r} is registered from no file that a worker could import.", "Leave --workers out."
+            )
+        closed = self.isolation != "none" and landlock.version()
+        if not closed and self.isolation == "process":
+            raise UserError(f"There is no process for {spec.name!r}: {why_no_process(spec)}.", "Take --isolation none.")
+        return "process" if closed else "none"
+
     def run(self, planned: PlannedCell, step: Step) -> Attempt:
         """Fit, predict against the clock, and score one cell; an exception becomes a failed attempt."""
-        if self.level(planned.method) == "process" and self._process is None:
-            try:
-                self._process = CellProcess(self.backbone, self.seal)
-            except CellProcessError as error:
-                self._no_process = str(error)
         level = self.level(planned.method)
-        return self._apart(planned, step) if level == "process" else self._here(planned, step, level)
+        apart = self.threads is not None or level == "process"
+        if apart and self._process is None:
+            try:
+                self._process = CellProcess(self.backbone, self.seal if level == "process" else None, self.threads)
+            except CellProcessError as error:
+                if self.threads is not None:
+                    return Attempt(planned, str(error), {}, level)
+                self._no_process = str(error)
+                level = self.level(planned.method)
+        if apart and self._process is not None:
+            return self._apart(planned, step, level)
+        return self._here(planned, step, level)
 
     def _here(self, planned: PlannedCell, step: Step, level: IsolationLevel) -> Attempt:
         context = planned.context(self.backbone, step)
@@ -144,26 +174,27 @@ class Runner:
             return Attempt(planned, describe(error), context.train_log, level)
         return Attempt(planned, Answered(performance, outcome, method.save), context.train_log, level)
 
-    def _apart(self, planned: PlannedCell, step: Step) -> Attempt:
+    def _apart(self, planned: PlannedCell, step: Step, level: IsolationLevel) -> Attempt:
         assert self._process is not None
         keep = self._process.folder_for(planned.identity) if self.keep else None
         try:
             sent = self._process.perform(job(planned, keep), step, self.limit)
         except CellProcessError as error:
-            self._end_process()
-            return Attempt(planned, str(error), {}, "process")
+            self.end()
+            return Attempt(planned, str(error), {}, level)
         log = sent["train_log"]
         if "error" in sent:
-            return Attempt(planned, sent["error"], log, "process")
+            return Attempt(planned, sent["error"], log, level)
         try:
             performance = performance_of(sent["answer"])
             outcome = score(planned.loaded.card, planned.test, performance.predictions)
         except Exception as error:
-            return Attempt(planned, describe(error), log, "process")
+            return Attempt(planned, describe(error), log, level)
         save = partial(copytree, keep, dirs_exist_ok=True) if keep else None
-        return Attempt(planned, Answered(performance, outcome, save), log, "process")
+        return Attempt(planned, Answered(performance, outcome, save), log, level)
 
-    def _end_process(self) -> None:
+    def end(self) -> None:
+        """End the process, if there is one; the next cell has a new one."""
         if self._process is not None:
             self._process.end()
             self._process = None

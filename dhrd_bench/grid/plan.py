@@ -21,7 +21,7 @@ from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import MethodSpec, digest, identity_parts
 from dhrd_bench.grid.notes import lacks_rationales, length_notes, rationale_notes
 from dhrd_bench.grid.texts import CellTexts
-from dhrd_bench.request import RunRequest, SuiteSettings, split_suite
+from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
 from dhrd_bench.results.store import check_names, find
 
@@ -157,7 +157,15 @@ def make_plan(request: RunRequest) -> Plan:
                 cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record, notes))
     if not request.allow_missing_rationales:
         _require_rationales(cells)
-    return Plan(results, complete, suite, backbone, budget, tuple(cells))
+    return Plan(results, complete, suite, backbone, budget, tuple(_part(cells, request.shard)))
+
+
+def _part(cells: list[PlannedCell], shard: str | None) -> list[PlannedCell]:
+    """Return the cells of a shard: which ones depends on their identities, not on what else is planned."""
+    if shard is None:
+        return cells
+    part, parts = parse_shard(shard)
+    return [planned for planned in cells if int(planned.identity, 16) % parts == part - 1]
 
 
 def _require_rationales(cells: Iterable[PlannedCell]) -> None:

@@ -30,13 +30,22 @@ class CellProcessError(Exception):
 class CellProcess:
     """A process that is closed off by `seal` before it imports a plug-in, with a backbone and a folder of its own.
 
+    Parameters
+    ----------
+    backbone
+        What to load there.
+    seal
+        What is to be kept from it; None leaves it open.
+    threads
+        How many it computes with; None for as many as this process.
+
     Raises
     ------
     CellProcessError
         If it cannot be started.
     """
 
-    def __init__(self, backbone: Backbone, seal: Seal) -> None:
+    def __init__(self, backbone: Backbone, seal: Seal | None, threads: int | None = None) -> None:
         import torch
 
         # Made before the process is closed off: a file in a folder that comes later may be none that it can read.
@@ -55,11 +64,12 @@ class CellProcess:
         try:
             self._send(
                 {
-                    "closed": list(map(str, seal.closed)),
-                    "open": list(map(str, seal.open)),
-                    "readable": list(map(str, seal.readable())),
+                    "sealed": seal is not None,
+                    "closed": list(map(str, seal.closed if seal else ())),
+                    "open": list(map(str, seal.open if seal else ())),
+                    "readable": list(map(str, seal.readable() if seal else ())),
                     "network": backbone.card.engine != "transformers",  # vLLM speaks TCP to itself
-                    "threads": torch.get_num_threads(),
+                    "threads": threads or torch.get_num_threads(),
                     "include": list(map(str, plugins.state.folders.values())),
                     "backbone": backbone.card.model_dump(mode="json"),
                 }

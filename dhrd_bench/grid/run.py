@@ -1,17 +1,18 @@
-"""Running cells: one at a time on this machine, each leaving a record."""
+"""Running cells on this machine, each leaving a record."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dhrd_bench.backbones import Backbone, load
 from dhrd_bench.contracts import Predictions
 from dhrd_bench.grid.environment import surroundings_of
-from dhrd_bench.grid.isolation import Runner
+from dhrd_bench.grid.isolation import Runner, threads_each
 from dhrd_bench.grid.plan import Plan, PlannedCell
 from dhrd_bench.grid.record import Answered, Attempt, make_record
+from dhrd_bench.grid.workers import attempts_by
 from dhrd_bench.inference.engines import engine_of
 from dhrd_bench.metrics import METRICS
 from dhrd_bench.progress import Display
@@ -40,26 +41,40 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
     backbone = load(plan.backbone)
     engine = engine_of(backbone)  # before hours of work: this machine may not have it
     surroundings = surroundings_of(str(backbone.device), plan.backbone.dtype, engine.label)
+    workers = min(plan.request.workers, len(plan.missing))
+    if workers > 1:
+        shared = {"workers": workers, "threads": threads_each(workers)}
+        surroundings = surroundings.model_copy(update=shared)
+    for planned, attempt in _attempts(plan, backbone, workers, display, keep=keep is not None):
+        record = make_record(attempt, backbone, plan.request, surroundings)
+        _write(plan, planned, attempt, record)
+        if isinstance(attempt.result, Answered) and attempt.result.save and keep and record.status == "ok":
+            keep(attempt.result.save, planned)
+        records.append(record)
+        display.end(_outcome(record))
+    backbone.reset()
+    return records
+
+
+def _attempts(
+    plan: Plan, backbone: Backbone, workers: int, display: Display, *, keep: bool
+) -> Iterator[tuple[PlannedCell, Attempt]]:
+    if workers > 1:
+        runners = [runner_of(plan, backbone, keep=keep, workers=workers) for _ in range(workers)]
+        yield from attempts_by(runners, plan.missing, display)
+        return
     task = ""
-    with runner_of(plan, backbone, keep=keep is not None) as runner:
+    with runner_of(plan, backbone, keep=keep) as runner:
         for planned in plan.missing:
             if planned.cell.task != task:
                 backbone.frozen_states.clear()
                 task = planned.cell.task
             display.begin(planned.name)
-            attempt = runner.run(planned, display.step)
-            record = make_record(attempt, backbone, plan.request, surroundings)
-            _write(plan, planned, attempt, record)
-            if isinstance(attempt.result, Answered) and attempt.result.save and keep and record.status == "ok":
-                keep(attempt.result.save, planned)
-            records.append(record)
-            display.end(_outcome(record))
-    backbone.reset()
-    return records
+            yield planned, runner.run(planned, display.step)
 
 
-def runner_of(plan: Plan, backbone: Backbone, *, keep: bool = False) -> Runner:
-    """Return what performs the cells of `plan` as its request says.
+def runner_of(plan: Plan, backbone: Backbone, *, keep: bool = False, workers: int = 1) -> Runner:
+    """Return what performs the cells of `plan` as its request says, beside `workers` - 1 others.
 
     Raises
     ------
@@ -69,8 +84,9 @@ def runner_of(plan: Plan, backbone: Backbone, *, keep: bool = False) -> Runner:
     request = plan.request
     folders = [request.data_dir] if request.data_dir else []
     runner = Runner(
-        backbone, request.isolation, folders=folders, results=plan.results, limit=request.cell_timeout, keep=keep
-    )
+        backbone, request.isolation, folders=folders, results=plan.results, limit=request.cell_timeout, keep=keep,
+        workers=workers,
+    )  # fmt: skip
     for planned in plan.missing:
         runner.level(planned.method)
     return runner

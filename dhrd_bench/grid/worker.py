@@ -29,7 +29,8 @@ def main(handle: int) -> None:
     landlock.end_with_parent()
     try:
         setup = json.loads(connection.recv_bytes())
-        landlock.restrict(map(Path, setup["readable"]), network=setup["network"])
+        if setup["sealed"]:
+            landlock.restrict(map(Path, setup["readable"]), network=setup["network"])
         seal, backbone = _set_up(setup)
     except Exception as error:
         _send(connection, failed=f"{type(error).__name__}: {error}")
@@ -56,7 +57,8 @@ def _set_up(setup: dict[str, Any]) -> tuple[Seal, Backbone]:
     from dhrd_bench.grid.seal import Seal
 
     seal = Seal(frozenset(map(Path, setup["closed"])), frozenset(map(Path, setup["open"])))
-    _try(seal)
+    if setup["sealed"]:
+        _try(seal)
     torch.set_num_threads(setup["threads"])
     for folder in setup["include"]:
         plugins.include(Path(folder))

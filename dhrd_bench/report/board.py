@@ -45,7 +45,18 @@ class Board:
         """Lay the board out."""
         group = self.analysis.selection.group
         title = f"{group.suite} · {group.backbone} · {group.budget}"
-        return Section(title, self._about(), tuple(self._tables()), (*self.analysis.notes, *self.badges))
+        notes = (*self.analysis.notes, *self._beside_others(), *self.badges)
+        return Section(title, self._about(), tuple(self._tables()), notes)
+
+    def _beside_others(self) -> Iterator[str]:
+        """Say of cells that were timed while others ran."""
+        cells = self.analysis.selection.cells
+        many_at_a_time = sum(environment.get("workers", 1) > 1 for environment in cells["environment"])
+        if many_at_a_time:
+            yield (
+                f"{many_at_a_time} of {len(cells)} cells ran beside others (--workers): their QPS is that of a shared "
+                "machine. Take speeds from `dhrd-bench throughput`."
+            )
 
     def _about(self) -> str:
         tasks = self.analysis.selection.grid.tasks

@@ -248,13 +248,20 @@ class Revision(_Part):
 
 
 class Surroundings(_Shown):
-    """The machine and the software. No paths, no host names, no secrets."""
+    """The machine and the software. No paths, no host names, no secrets.
+
+    Attributes
+    ----------
+    threads, workers
+        Threads that the cell computed with; cells that were run at a time, itself included, if more than one.
+    """
 
     python: str = ""
     platform: str = ""
     packages: dict[str, str] = {}
     cpu: str = ""
     threads: int | None = None
+    workers: int | None = None
     gpu: str | None = None
     device: str = ""
     dtype: str = ""

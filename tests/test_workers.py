@@ -1,0 +1,165 @@
+"""Several cells at a time, and parts of a grid: the records are those of one cell after the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from test_grid import FAST, outcome, plan, registry_as_it_was, run
+
+from dhrd_bench import plugins
+from dhrd_bench.commands.run import run_command
+from dhrd_bench.errors import UserError
+from dhrd_bench.report.leaderboard import analyse
+from dhrd_bench.request import RunRequest
+from dhrd_bench.results.loading import load_results
+from dhrd_bench.results.schema import CellRecord
+from dhrd_bench.results.store import read_records
+
+__all__ = ["registry_as_it_was"]  # a fixture that every test here uses
+
+FATAL = """
+    import os
+    import signal
+
+    import dhrd_bench as db
+
+
+    @db.register
+    class Fatal(db.Method):
+        card = db.MethodCard(name="fatal", summary="s", objective="o", paper="none", inference="none")
+
+        def fit(self, task, context):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def predict(self, examples, context):
+            return db.Predictions(labels=[0] * len(examples))
+"""
+
+
+def by_identity(records: list[CellRecord]) -> dict[str, CellRecord]:
+    return {record.identity: record for record in records}
+
+
+def test_two_workers_leave_the_records_of_one(tmp_path: Path) -> None:
+    wanted: dict[str, Any] = {"methods": "pooled,dhrd,cot,majority", "seeds": "1"}
+    alone = by_identity(run(plan(tmp_path / "one", **wanted)))
+    together = by_identity(run(plan(tmp_path / "two", workers=2, **wanted)))
+    assert alone.keys() == together.keys()
+    for identity, record in alone.items():
+        other = together[identity]
+        assert outcome(other) == outcome(record)
+        assert other.request == record.request, "who ran the cells is not part of what was asked for"
+        assert (record.environment.workers, other.environment.workers) == (None, 2)
+    one, two = (
+        sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.generations.jsonl"))
+        for name in ("one", "two")
+    )
+    assert one == two
+    assert len(one) == 2
+    assert not plan(tmp_path / "two", **wanted).missing
+    for name, said in (("one", False), ("two", True)):
+        page = analyse(load_results(tmp_path / name), resamples=100).render("markdown")
+        assert ("ran beside others" in page) == said
+
+
+def test_shards_are_the_grid(tmp_path: Path) -> None:
+    whole = [planned.identity for planned in plan(tmp_path, seeds="6").cells]
+    shards = [[planned.identity for planned in plan(tmp_path, seeds="6", shard=f"{i}/3").cells] for i in (1, 2, 3)]
+    assert sorted(identity for shard in shards for identity in shard) == sorted(whole)
+    assert all(shards)
+    fewer = [planned.identity for planned in plan(tmp_path, seeds="6", tasks="rte", shard="1/3").cells]
+    assert set(fewer) <= set(shards[0]), "a cell is in the same shard whatever else is planned"
+    alone: dict[str, Any] = {"methods": "majority", "tasks": "rte", "seeds": "0"}
+    (only,) = (index for index in range(1, 9) if plan(tmp_path, shard=f"{index}/8", **alone).cells)
+    empty = RunRequest(
+        methods=("majority",), tasks=("rte",), seeds=(0,), backbone="tiny", budget=FAST, results=tmp_path / "none",
+        shard=f"{only % 8 + 1}/8",
+    )  # fmt: skip
+    assert run_command(empty, Console(quiet=True)) == 0
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", ""])
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"2/8"):
+        RunRequest(shard=text)
+
+
+def test_a_worker_that_is_killed_costs_its_cell(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "fatal.py").write_text(textwrap.dedent(FATAL))
+    plugins.include(folder)
+    records = run(plan(tmp_path / "out", methods="fatal,majority,pooled", workers=2, include=(folder,)))
+    assert {(record.cell.method, record.status) for record in records} == {
+        ("fatal", "failed"), ("majority", "ok"), ("pooled", "ok"),
+    }  # fmt: skip
+    assert all("signal 9" in (record.error or "") for record in records if record.status == "failed")
+    assert len(records) == 12
+
+
+def test_a_method_that_no_worker_can_import_is_refused(tmp_path: Path) -> None:
+    import dhrd_bench as db
+
+    @db.register
+    class Typed(db.Method):
+        card = db.MethodCard(name="typed", summary="s", objective="o", paper="none", inference="none")
+
+        def fit(self, task: Any, context: Any) -> None: ...
+
+        def predict(self, examples: Any, context: Any) -> db.Predictions:
+            return db.Predictions(labels=[0] * len(examples))
+
+    with pytest.raises(UserError, match=r"Leave --workers out"):
+        run(plan(tmp_path, methods="typed,majority", workers=2))
+
+
+def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "dhrd_bench.cli", "run", "--workers", "2", "--methods", "majority,pooled", "--suite",
+        "mini7", "--backbone", "tiny", "--budget", FAST.replace("epochs=1", "epochs=40"), "--seeds", "3", "--results",
+        str(tmp_path / "out"),
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("2/"):
+                break
+        workers = _children(process.pid)
+        assert len(workers) == 2
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130, rest
+    assert "goes on with the missing ones" in " ".join(rest.split())
+    for _ in range(100):
+        if not any(Path(f"/proc/{worker}").exists() for worker in workers):
+            break
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    records, problems = read_records(tmp_path / "out")
+    assert not problems
+    assert 2 <= len(records) < 42
+    assert all(record.status == "ok" for record in records)
+
+
+def _children(parent: int) -> list[int]:
+    """The workers that a process has started."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, parent_pid = int(status.parent.name), int(status.read_text().rpartition(")")[2].split()[1])
+            command = (status.parent / "cmdline").read_bytes()
+        except (OSError, ValueError):
+            continue
+        if parent_pid == parent and b"dhrd_bench.grid.worker" in command:
+            found.append(pid)
+    return found
