@@ -36,8 +36,8 @@ class _FrozenHeadCrossEntropy(torch.autograd.Function):
             # What cross-entropy is by the logits is written down, and saves a copy of them; autograd does the head.
             by_logits = log_probabilities.exp_()
             by_logits.scatter_add_(1, place, torch.full_like(place, -1.0, dtype=by_logits.dtype))
-            by_logits *= counted
-            (gradient[start : start + CHUNK],) = torch.autograd.grad(logits, piece, by_logits.to(logits.dtype))
+            (by_piece,) = torch.autograd.grad(logits, piece, by_logits.to(logits.dtype))
+            gradient[start : start + CHUNK] = by_piece * counted
         ctx.save_for_backward(gradient)
         return total
 
