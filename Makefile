@@ -40,6 +40,7 @@ bench-gpu: $(READY)
 
 validate-stats: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m dhrd_bench.stats.validate --state build/validation.jsonl --write docs/statistics.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m dhrd_bench.stats.validate_further --write docs/statistics.md
 
 leaderboard: $(READY)
 	$(BIN)/dhrd-bench report --suite superglue7 --format markdown --output $(RESULTS)/LEADERBOARD.md

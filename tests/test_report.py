@@ -18,6 +18,7 @@ from dhrd_bench.commands.report import ReportRequest, report_command
 from dhrd_bench.errors import UserError
 from dhrd_bench.report.figures import number, p_value, three_digits
 from dhrd_bench.report.leaderboard import FORMATS, Choice, analyse, as_format
+from dhrd_bench.report.scores import gains_by_task, main_table
 from dhrd_bench.results.loading import load_results
 
 QUICK = {"resamples": 200}
@@ -319,3 +320,14 @@ def test_a_report_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "suite", "task"), [(1, False, False), (2, True, True), (5, False, True), (6, False, False)]
+)
+def test_a_detectable_difference_says_how_sure_it_is_to_be_found(seeds: int, suite: bool, task: bool) -> None:
+    """As simulated (docs/statistics.md): with few seeds it is found less often than in four of five cases."""
+    board = analyse(fakes.table(seeds=range(seeds)), resamples=100).boards[0]
+    ranked, by_task = main_table(board.analysis), gains_by_task(board.analysis)
+    for shown, said in ((ranked, suite), (by_task, task)):
+        assert any("With so few seeds it is found in" in line for line in shown.caption) == said
