@@ -26,6 +26,15 @@ class DevScores:
     completion: dict[str, float] = field(default_factory=dict)
     completion_tokens: dict[str, int] = field(default_factory=dict)
 
+    def add_labelled(self, count: int, loss: float, right: int) -> None:
+        """Add so many labelled rows."""
+        self.labelled, self.cls, self.right = self.labelled + count, self.cls + loss, self.right + right
+
+    def add_targets(self, term: str, count: int, loss: float) -> None:
+        """Add so many LM targets of a term."""
+        self.completion[term] = self.completion.get(term, 0.0) + loss
+        self.completion_tokens[term] = self.completion_tokens.get(term, 0) + count
+
     def lm_loss(self, weights: Mapping[str, float]) -> float:
         """Return the weighted sum of each term's mean."""
         return sum(weights[term] * self.completion[term] / count for term, count in self.completion_tokens.items())

@@ -74,7 +74,7 @@ class Trainer:
             self.head.to(self.backbone.device)
         self.steps = math.ceil(len(self.train) / self.budget.batch_size) * self.budget.epochs
         self.pack_tokens = sizes_of(self.backbone).pass_tokens(self.budget.micro_tokens)
-        self.out_of_memory = 0
+        self.out_of_memory, self._dropout = 0, False
         self._start_recording()
         self._optimiser = _adamw(self.parameters, self.budget, self.backbone.device)
         warmup = min(self.budget.warmup_steps, self.steps // 2)
@@ -88,6 +88,7 @@ class Trainer:
 
     def set_dropout(self, on: bool) -> None:
         """Switch dropout on or off, in backbone and head."""
+        self._dropout = on
         self.tuning.train(on)
         if self.head:
             self.head.train(on)
@@ -146,7 +147,7 @@ class Trainer:
         buffer = self._buffers.setdefault(size, padded)
         if buffer is not padded:
             buffer.copy_(padded)
-        return self._graphs.run(size, lambda: self._pass(buffer)).clone()
+        return self._graphs.run((size, self._dropout), lambda: self._pass(buffer)).clone()
 
     def _pass(self, pack: Pack) -> Tensor:
         """Run a pack forward and backward; return its share of the loss."""
@@ -225,14 +226,9 @@ class Trainer:
         for term, count, figures in sums:
             if term == "cls":
                 loss, right = figures.tolist()
-                scores.cls, scores.right, scores.labelled = (
-                    scores.cls + loss,
-                    scores.right + int(right),
-                    scores.labelled + count,
-                )
+                scores.add_labelled(count, loss, int(right))
             else:
-                scores.completion[term] = scores.completion.get(term, 0.0) + float(figures)
-                scores.completion_tokens[term] = scores.completion_tokens.get(term, 0) + count
+                scores.add_targets(term, count, float(figures))
         return scores
 
     def close(self) -> None:
