@@ -331,3 +331,9 @@ def test_a_detectable_difference_says_how_sure_it_is_to_be_found(seeds: int, sui
     ranked, by_task = main_table(board.analysis), gains_by_task(board.analysis)
     for shown, said in ((ranked, suite), (by_task, task)):
         assert any("With so few seeds it is found in" in line for line in shown.caption) == said
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(1, False), (2, True), (3, True), (4, False)])
+def test_few_seeds_are_said_where_intervals_are_too_short(seeds: int, said: bool) -> None:
+    analysis = analyse(fakes.table(seeds=range(seeds)), resamples=100).boards[0].analysis
+    assert any("Two or three seeds on" in note for note in analysis.notes) == said

@@ -304,14 +304,18 @@ def _needed(tested: TestedGrid, method: int, base: int, tasks: Sequence[int], ma
     return needed(points, spread, min(int(tested.grid.tasks[t].shared([method, base]).sum()) for t in tasks))
 
 
+FEW_SEEDS = 3
+"""Seeds up to which intervals of scores are too short where seeds differ much (docs/statistics.md, Validation)."""
+
+
 def _cautions(selection: Selection, lines: Sequence[Line], margin: float | None) -> list[str]:
     notes = []
     counts = {task.name: len(task.seeds) for task in selection.grid.tasks}
     single = sorted(name for name, count in counts.items() if count == 1)
-    few = sorted(name for name, count in counts.items() if count == 2)
+    few = sorted(name for name, count in counts.items() if 1 < count <= FEW_SEEDS)
     fewer = [(f"{line.method} on {task.task}", task.seeds) for line in lines for task in line.tasks
              if task.seeds < counts[task.task]]  # fmt: skip
-    few += sorted(where for where, count in fewer if count == 2)
+    few += sorted(where for where, count in fewer if 1 < count <= FEW_SEEDS)
     once = sorted(where for where, count in fewer if count == 1)
     if single:
         where = "" if len(single) == len(counts) else f" on {', '.join(single)}"
@@ -325,7 +329,8 @@ def _cautions(selection: Selection, lines: Sequence[Line], margin: float | None)
         notes.append("No test of equivalence: with one seed it would speak of two trained models and two runs only.")
     if few:
         notes.append(
-            f"Two seeds on {', '.join(few)}: where seeds differ much, the 95 % intervals of scores hold in about 90 %."
+            f"Two or three seeds on {', '.join(few)}: where seeds differ much, the 95 % intervals of scores hold in some "
+            "87 to 93 %."
         )
     unknown = sorted({m for task in selection.grid.tasks for m in task.info.metrics if not known([m])})
     if unknown:
