@@ -329,7 +329,7 @@ def _cautions(selection: Selection, lines: Sequence[Line], margin: float | None)
         notes.append("No test of equivalence: with one seed it would speak of two trained models and two runs only.")
     if few:
         notes.append(
-            f"Two or three seeds on {', '.join(few)}: where seeds differ much, the 95 % intervals of scores hold in some "
+            f"Two or three seeds on {', '.join(few)}: where seeds differ much, the 95 % intervals of scores hold in "
             "87 to 93 %."
         )
     unknown = sorted({m for task in selection.grid.tasks for m in task.info.metrics if not known([m])})
