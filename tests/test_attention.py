@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import make_backbone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import GPT2Config
 
 from dhrd_bench import registry
-from dhrd_bench.backbones import Backbone, attention
+from dhrd_bench.backbones import Backbone, attention, layout
 from dhrd_bench.backbones.attention import Scoring, attend
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.layout import Layout, fillings, positions_of
@@ -53,7 +55,7 @@ def slow_varlen(
 def one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention goes by the stand-in from here on."""
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", slow_varlen)
-    monkeypatch.setattr(attention, "_shares_heads", lambda: True)
+    monkeypatch.setattr(attention, "VARLEN_OPTIONS", frozenset({"enable_gqa"}))
     monkeypatch.setattr(Backbone, "one_call", True)
 
 
@@ -194,6 +196,28 @@ def test_fused_norms_compute_the_same(tiny: Backbone) -> None:
     assert {type(module) for module in tiny.model.modules()} == kinds
     if tiny.device.type == "cuda":
         fuse_norms(tiny.model)
+
+
+def test_dropout_of_attention_keeps_the_one_call_away(monkeypatch: pytest.MonkeyPatch, tiny: Backbone) -> None:
+    """Under every name that configurations have for it: the kernel would leave it out without a word."""
+    monkeypatch.setattr("dhrd_bench.backbones.backbone.has_varlen", lambda device: True)
+    backbone = make_backbone(GPT2Config(n_layer=2, n_embd=32, n_head=4, vocab_size=258, attn_pdrop=0.0), tiny)
+    backbone.card = backbone.card.model_copy(update={"dtype": "bfloat16"})
+    assert backbone.one_call
+    for name in ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob"):
+        monkeypatch.setattr(backbone.model.config, name, 0.1, raising=False)
+        assert not backbone.one_call
+        monkeypatch.setattr(backbone.model.config, name, 0.0, raising=False)
+    assert backbone.one_call
+
+
+def test_a_kernel_that_knows_no_windows_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def early(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False) -> Tensor:
+        return query
+
+    assert layout._varlen_options()
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", early)
+    assert not layout._varlen_options()
 
 
 def test_elsewhere_than_on_a_card_nothing_is_recorded() -> None:

@@ -234,6 +234,21 @@ def test_a_cut_leaves_whole_tokens_and_no_lone_space(
     assert len(ids) == bare + 30
 
 
+@KINDS
+def test_a_cut_takes_from_the_passage_alone(make: Callable[..., Any], budget: Budget, card: TaskCard) -> None:
+    """What stands around it stays, be it a control token or a line's end, which decode to nothing."""
+    backbone = lm(make())
+    example = Example("a", Prompt("", "the passage goes on " * 20, "\n"))
+    encoder = Encoder(backbone, budget.model_copy(update={"max_length": 40}), card)
+    whole = Encoder(backbone, budget.model_copy(update={"max_length": 4000}), card)
+    ids, uncut = (each.input(example, prefix=TURN) for each in (encoder, whole))
+    assert encoder.truncated == {"a"}
+    assert len(ids) == 40
+    assert backbone.begun([backbone.tokenizer.convert_tokens_to_ids(TURN)]) == ids[: len(backbone.tokens.start) + 1]
+    assert ids[-1:] == uncut[-1:]
+    assert backbone.encode("\n")[-1:] == ids[-1:]
+
+
 @pytest.mark.parametrize("prompt", ["native", "paper"])
 @pytest.mark.parametrize("task", ["WiC", "WSC"])
 def test_marked_texts_are_cut_around_the_mark(task: str, prompt: str, budget: Budget, tiny: Backbone) -> None:

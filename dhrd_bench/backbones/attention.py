@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dhrd_bench.backbones.layout import Layout, Ragged, Runs, positions_of
+from dhrd_bench.backbones.layout import VARLEN_OPTIONS, Layout, Ragged, Runs, positions_of
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,6 @@ def _mask(length: int, branches: tuple[int, ...], window: int | None, device: to
     return seen.to(device)
 
 
-@lru_cache(maxsize=1)
-def _shares_heads() -> bool:
-    """Whether the installed `varlen_attn` takes fewer key heads than query heads."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    return "enable_gqa" in inspect.signature(varlen_attn).parameters
-
-
 def _by_varlen(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring, ragged: Ragged) -> Tensor:
     """Return ``(T, H, D)`` of ``(H, T, D)`` in one call."""
     from torch.nn.attention.varlen import varlen_attn
@@ -109,7 +100,8 @@ def _by_varlen(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring, ragg
     q, k, v = (tensor.transpose(0, 1) for tensor in (query, key, value))
     if ragged.keys is not None:
         k, v = k.index_select(0, ragged.keys), v.index_select(0, ragged.keys)
-    options: dict[str, Any] = {"enable_gqa": True} if _shares_heads() else {}
+    assert not scoring.dropout, "see `Backbone.one_call`"
+    options: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in VARLEN_OPTIONS else {}
     if not options and q.shape[1] != k.shape[1]:
         k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
     attended: Any = varlen_attn(

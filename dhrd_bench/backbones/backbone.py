@@ -21,6 +21,10 @@ from dhrd_bench.errors import UserError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+ATTENTION_DROPOUT = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+"""What configurations call the dropout of attention weights."""
+
+
 class Holder(Protocol):
     """Something that may hold a copy of the backbone's weights: an inference engine."""
 
@@ -112,7 +116,7 @@ class Backbone:
         The kernel knows no soft-capping and no dropout.
         """
         config = self.model.config
-        others = getattr(config, "attn_logit_softcapping", None) or getattr(config, "attention_dropout", 0.0)
+        others = any(getattr(config, name, None) for name in ("attn_logit_softcapping", *ATTENTION_DROPOUT))
         return has_varlen(self.device) and self.dtype != torch.float32 and not others
 
     def layout(self, lengths: Sequence[int], branches: tuple[int, ...] = ()) -> Layout:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import groupby
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -90,10 +89,11 @@ class Layout:
         """
         assert self.ragged is not None
         starts, held = self.ragged.starts_q, len(self.positions)
-        more = torch.arange(held + longest, tokens + longest, longest, dtype=starts.dtype).clamp(max=tokens)
-        ends = F.pad(more, (0, sequences + 1 - len(starts) - len(more)), value=tokens)
-        assert len(ends) >= len(more), "too many sequences for the size"
-        full = torch.cat([starts, ends.to(starts.device)])
+        more = np.arange(held + longest, tokens + longest, longest).clip(max=tokens)
+        empty = sequences + 1 - len(starts) - len(more)
+        assert empty >= 0, "too many sequences for the size"
+        ends = np.concatenate([more, np.full(empty, tokens)]).astype(np.int32)
+        full = torch.cat([starts, sent(ends, starts.device)])
         places = torch.arange(tokens - held, device=self.positions.device) % longest
         return Layout(torch.cat([self.positions, places]), Runs(()), Ragged(full, full, longest, longest))
 
@@ -110,14 +110,25 @@ def fillings(tokens: int, longest: int) -> int:
     return -(-tokens // longest)
 
 
+def _varlen_options() -> frozenset[str]:
+    """Return the options of the installed `varlen_attn`; none where it cannot be told about windows."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return frozenset()
+    options = frozenset(inspect.signature(varlen_attn).parameters)
+    return options if {"scale", "window_size"} <= options else frozenset()
+
+
+VARLEN_OPTIONS = _varlen_options()
+
+
 @lru_cache(maxsize=8)
 def has_varlen(device: torch.device) -> bool:
-    """Whether `torch.nn.attention.varlen` runs on `device`: a CUDA card of Ampere's generation or later."""
+    """Whether attention goes by `varlen_attn` on `device`: a CUDA card of Ampere's generation or later, torch 2.11."""
     if device.type != "cuda" or torch.version.hip is not None:
         return False
-    if find_spec("torch.nn.attention.varlen") is None:  # torch 2.10 and later have it
-        return False
-    return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cuda.get_device_capability(device) >= (8, 0) and bool(VARLEN_OPTIONS)
 
 
 def _ragged(lengths: Sequence[int], branches: tuple[int, ...], device: torch.device) -> Ragged:

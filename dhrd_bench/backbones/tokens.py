@@ -96,6 +96,8 @@ class Tokens:
         return placed
 
     def _ids(self, text: str, *, control: bool = True) -> list[int]:
+        if not text:
+            return []
         return [
             token
             for piece in ([text] if control else self._apart(text))

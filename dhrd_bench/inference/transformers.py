@@ -34,16 +34,11 @@ class Transformers(Engine):
         device = self.backbone.device
         groups = packs([len(ids) for ids in sequences], sizes_of(self.backbone).pack)
         reader = Reader(self.backbone, [[len(sequences[i]) for i in pack] for pack in groups])
-        ready: list[tuple[list[int], Tensor]] = []
         for pack in groups:
             lengths = [len(sequences[i]) for i in pack]
             ids = sent([token for i in pack for token in sequences[i]], device)
             last = sent(np.cumsum(lengths) - 1, device)
-            ready.append((pack, reader.read(ids, lengths)[last]))
-            # A card has the next pack to read while the results of this one are waited for.
-            if len(ready) > reader.on:
-                yield ready.pop(0)
-        yield from ready
+            yield pack, reader.read(ids, lengths)[last]
 
     @torch.inference_mode()
     def log_likelihoods(

@@ -69,9 +69,10 @@ class Encoder:
         kept = [token for part, cut in zip(parts, cuts, strict=True) if cut is None for token in part]
         room = self.budget.max_length - len(backbone.begun(kept))
         lengths = _shares([len(part) if cut else 0 for part, cut in zip(parts, cuts, strict=True)], room)
-        left = map(_cut, parts, cuts, lengths)
+        left = zip(map(_cut, parts, cuts, lengths), cuts, strict=True)
         # Of a passage that begins with a number its space may be all that is left: a token of its own.
-        return backbone.begun([token for part in left if backbone.decode(part).strip() for token in part])
+        whole = [part for part, cut in left if cut is None or backbone.decode(part).strip()]
+        return backbone.begun([token for part in whole for token in part])
 
     def reasoning(self, rationale: str | None) -> list[int]:
         """Return the tokens of the reason marker and the rationale; none at all if there is no rationale."""

@@ -73,19 +73,12 @@ def run_epochs(trainer: Trainer, card: TaskCard, context: Context) -> Fitted:
     epochs: list[dict[str, float]] = []
     for epoch in range(budget.epochs):
         losses: list[float] = []
-        under_way: Tensor | None = None
         for batch in epoch_batches(len(trainer.train), budget.batch_size, context.stream("order"), epoch):
             rows = [row for index in batch for row in trainer.train[index]]
-            before, under_way = under_way, trainer.step(rows)
+            losses.append(_finite(trainer.step(rows)))
             step, tokens = step + 1, tokens + sum(len(row.ids) for row in rows)
-            if before is not None:  # read only now: reading waits for the device, which has the next step to do
-                losses.append(_finite(before))
-                speed = tokens / (time.perf_counter() - started)
-                context.progress("train", step - 1, trainer.steps, {"loss": losses[-1], "tok/s": speed})
-        assert under_way is not None
-        losses.append(_finite(under_way))
-        speed = tokens / (time.perf_counter() - started)
-        context.progress("train", step, trainer.steps, {"loss": losses[-1], "tok/s": speed})
+            speed = tokens / (time.perf_counter() - started)
+            context.progress("train", step, trainer.steps, {"loss": losses[-1], "tok/s": speed})
         figures = {"loss": sum(losses) / len(losses)}
         if trainer.dev:
             scores = trainer.evaluate(trainer.dev)
