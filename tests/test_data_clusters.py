@@ -40,8 +40,20 @@ TWINS = ["It rained.", "It snowed.", "it rained", "It  rained .", "42", "It snow
 
 def test_texts_that_differ_in_spaces_case_or_commas_are_one_cluster_called_by_its_first_row(tmp_path: Path) -> None:
     loaded = write(tmp_path, BY_TEXT, train=rows("a", TWINS), test=rows("t", ["x y", "z", "X, y"])).load("moods")
-    assert [row.cluster for row in loaded.train] == ["a0", "a1", "a0", "a0", "42", "a1", "a6"]
-    assert loaded.test.clusters == ("t0", "z", "t0")
+    assert [row.cluster for row in loaded.train] == ["a0", "a1", "a0", "a0", "a4", "a1", "a6"]
+    assert loaded.test.clusters == ("t0", "t1", "t0"), "no text gets into a record, a short one neither"
+
+
+@pytest.mark.parametrize("texts", [["雨が降った。", "雨が降った", "晴れ"], ["Rained.", "RAINED!", "Dry."]])
+def test_texts_without_a_space_are_texts(tmp_path: Path, texts: list[str]) -> None:
+    loaded = write(tmp_path, BY_TEXT, train=rows("a", texts), test=rows("t", [*texts[::-1], "x y"])).load("moods")
+    assert [row.cluster for row in loaded.train] == ["a0", "a0", "a2"]
+    assert loaded.test.clusters == ("t0", "t1", "t1", "t3")
+
+
+def test_ids_give_a_cluster_its_name(tmp_path: Path) -> None:
+    loaded = write(tmp_path, BY_TEXT, train=rows("a", ["7", "doc-1", "doc_1", "doc-1"])).load("moods")
+    assert [row.cluster for row in loaded.train] == ["7", "doc-1", "doc_1", "doc-1"]
 
 
 def test_without_two_rows_of_a_text_every_test_row_is_its_own(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from dhrd_bench import plugins
 from dhrd_bench.cli import app
 from dhrd_bench.data.files import FORMATS, read_records
 from dhrd_bench.data.from_table import Table, suite_from_table
+from dhrd_bench.data.overlap import letters
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.store import read_records as read_results
@@ -375,3 +376,13 @@ def test_a_saved_data_set_that_is_damaged_is_told() -> None:
     data.write_bytes(data.read_bytes()[:100])
     with pytest.raises(UserError, match="saved cannot be read"):
         new(Path("saved"))
+
+
+def test_texts_that_differ_in_spaces_case_or_commas_stay_together(tmp_path: Path) -> None:
+    """Each text twice, spelled in two ways: none of them is on both sides, and training knows that they are one."""
+    rows = [f"Message number {n // 2} is here" if n % 2 else f"message  number {n // 2} is here." for n in range(80)]
+    table = [{"text": text, "mood": ["low", "high"][n // 2 % 2]} for n, text in enumerate(rows)]
+    sides = made(table, tmp_path)
+    train, test = ({letters(row["text"]) for row in sides[split]} for split in ("train", "test"))
+    assert test
+    assert not train & test

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from test_grid import FAST, outcome, plan, registry_as_it_was, run
 from dhrd_bench import plugins
 from dhrd_bench.commands.run import run_command
 from dhrd_bench.errors import UserError
+from dhrd_bench.grid.plan import PlannedCell
+from dhrd_bench.grid.run import run_plan
+from dhrd_bench.progress import Display
 from dhrd_bench.report.leaderboard import analyse
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.loading import load_results
@@ -49,7 +53,8 @@ def by_identity(records: list[CellRecord]) -> dict[str, CellRecord]:
     return {record.identity: record for record in records}
 
 
-def test_two_workers_leave_the_records_of_one(tmp_path: Path) -> None:
+def test_two_workers_leave_the_records_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)  # sums of several threads are rounded otherwise
     wanted: dict[str, Any] = {"methods": "pooled,dhrd,cot,majority", "seeds": "1"}
     alone = by_identity(run(plan(tmp_path / "one", **wanted)))
     together = by_identity(run(plan(tmp_path / "two", workers=2, **wanted)))
@@ -163,3 +168,41 @@ def _children(parent: int) -> list[int]:
         if parent_pid == parent and b"dhrd_bench.grid.worker" in command:
             found.append(pid)
     return found
+
+
+KEPT = """
+    import os
+    import signal
+
+    import dhrd_bench as db
+
+
+    @db.register
+    class Kept(db.method("majority")):
+        card = db.method("majority").card.model_copy(update={"name": "kept", "role": "method"})
+
+        def fit(self, task, context):
+            if context.task == "RTE":
+                os.kill(os.getpid(), signal.SIGKILL)
+            super().fit(task, context)
+"""
+
+
+def test_what_a_worker_has_saved_outlives_its_process(tmp_path: Path) -> None:
+    """The worker goes on, and dies, while what it saved for an earlier cell is not yet fetched."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "kept.py").write_text(textwrap.dedent(KEPT))
+    plugins.include(folder)
+    wanted = plan(tmp_path / "out", methods="kept", tasks="copa,rte,cb", seeds="2", workers=2, include=(folder,))
+    kept = []
+
+    def keep(save: Callable[[Path], object], planned: PlannedCell) -> None:
+        time.sleep(1.0)
+        save(target := tmp_path / planned.identity)
+        kept.append((planned.cell.task, [path.name for path in target.iterdir()]))
+
+    records = run_plan(wanted, Display(Console(quiet=True), 6), keep)
+    assert sorted(record.status for record in records) == ["failed"] * 2 + ["ok"] * 4
+    assert sorted(task for task, _ in kept) == ["CB", "CB", "COPA", "COPA"]
+    assert all(names for _, names in kept)

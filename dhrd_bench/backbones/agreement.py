@@ -27,8 +27,8 @@ from dhrd_bench.errors import UserError
 from dhrd_bench.results.store import write_text_atomically
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1.5e-1}
-"""Largest difference of log-probabilities, relative to their spread over the vocabulary: a few times what two attentions
-of transformers differ by in a model of thirty blocks."""
+"""Largest difference of log-probabilities, relative to their spread over the vocabulary: some times what rounding makes
+of it in a model of thirty blocks."""
 
 STEM, ENDS, MORE = 6, (5, 3), 9
 """Tokens of what is looked at: two sequences that begin alike and end differently, and one of other tokens."""

@@ -95,6 +95,7 @@ def suite_from_table(name: str, table: Table) -> MadeSuite:
     definition = TaskDefinition(
         fields=fields,
         id=(names[table.id],) if table.id else (),
+        cluster=texts,
         hash=texts,
         label=LabelCard(field=names[table.label], names=classes),
         prompts={"native": PromptCard(text="-")},
@@ -208,14 +209,14 @@ def _check_texts(rows: Sequence[SourceRow], texts: Sequence[str], columns: Mappi
 
 
 def _divide(rows: Sequence[SourceRow], table: Table) -> dict[str, list[SourceRow]]:
-    """Set the same share of every class aside; rows of one text stay together, and a class of one text in train."""
+    """Set the same share of every class aside; rows of one cluster stay together, and a class of one in train."""
     if not 0 < table.test_fraction < 1:
         raise UserError(
             f"A share of {table.test_fraction:g} cannot be set aside.", "Give --test-fraction between 0 and 1."
         )
     label_of: dict[str, int] = {}
     for row in rows:
-        label_of.setdefault(row.input_hash, row.label)
+        label_of.setdefault(row.cluster, row.label)
     test: set[str] = set()
     for label in set(label_of.values()):
         texts = seeded_order([text for text, other in label_of.items() if other == label], table.seed)
@@ -223,8 +224,8 @@ def _divide(rows: Sequence[SourceRow], table: Table) -> dict[str, list[SourceRow
     if not test:
         raise UserError(f"{table.source} has too few rows to set some aside.", "Give every class two different texts.")
     return {
-        "train": [row for row in rows if row.input_hash not in test],
-        "test": [row for row in rows if row.input_hash in test],
+        "train": [row for row in rows if row.cluster not in test],
+        "test": [row for row in rows if row.cluster in test],
     }
 
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dhrd_bench.data.cards import HubCard, SpanCard, TaskDefinition, Value
@@ -18,6 +18,8 @@ from dhrd_bench.data.rationales import Rationale
 from dhrd_bench.errors import UserError, did_you_mean
 
 _MISSING = object()
+_ID = re.compile(r"[A-Za-z0-9_.:/#-]{0,64}")
+"""What the name or number of something looks like, and no text of more than a word."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -94,7 +96,6 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
     classes = {label_key(value): number for number, value in enumerate(layout.values)}
     rows: list[SourceRow] = []
     seen: dict[str, str] = {}
-    first: dict[str, str] = {}
     for place, record in _exploded(records, layout.explode):
         fields = {name: _scalar(record, path, place) for name, path in layout.fields.items()}
         raw = _required(record, layout.label, place)
@@ -116,12 +117,11 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
             rationale = None
         elif layout.rationale:
             _check_encodable(rationale, layout.rationale, place)
-        cluster, shared = _cluster(task, fields, row_id, first)
         rows.append(
             SourceRow(
                 id=row_id,
-                cluster=cluster,
-                shared=shared,
+                cluster=row_id,
+                shared="",
                 group=_name(task.group, fields) if task.group else row_id,
                 fields=fields,
                 label=label,
@@ -130,7 +130,7 @@ def read_rows(records: Iterable[Record], task: TaskDefinition, layout: Layout) -
                 place=place,
             )
         )
-    return rows
+    return _clustered(rows, task) if task.cluster else rows
 
 
 def fingerprint(splits: Mapping[str, Sequence[SourceRow]], names: Sequence[str]) -> str:
@@ -274,20 +274,23 @@ def _name(names: Sequence[str], fields: Mapping[str, Value]) -> str:
     return "-".join(str(fields[name]) for name in names)
 
 
-def _cluster(task: TaskDefinition, fields: Mapping[str, Value], row_id: str, first: dict[str, str]) -> tuple[str, str]:
-    """Return the name of a row's cluster, and what the cluster shares.
+def _clustered(rows: Sequence[SourceRow], task: TaskDefinition) -> list[SourceRow]:
+    """Return the rows of a split with the names of their clusters and what these share.
 
-    Ids are compared to the letter and give the cluster its name. Of texts (what has a space in it) the letters
-    and digits are compared, and the name is the id of the `first` row, so that no text gets into a record.
-    Fields that name the row are numbered anew in every split: they say nothing of what two splits share.
+    A field of the cluster holds ids if all its values look like such (`_ID`), else texts. Ids are compared to the
+    letter and give the cluster its name. Of texts the letters and digits are compared, and the name is the id of the
+    first row, so that no text gets into a record. Fields that name the row are numbered anew in every split: they
+    say nothing of what two splits share.
     """
-    if not task.cluster:
-        return row_id, ""
-    values = [str(fields[name]) for name in task.cluster]
-    texts = [any(map(str.isspace, value)) for value in values]
-    shared = "\n".join(letters(value) or value if text else value for value, text in zip(values, texts, strict=True))
-    name = first.setdefault(shared, row_id) if any(texts) else _name(task.cluster, fields)
-    return name, "" if set(task.cluster) <= set(task.id) else shared
+    texts = {name for name in task.cluster if not all(_ID.fullmatch(str(row.fields[name])) for row in rows)}
+    first: dict[str, str] = {}
+    clustered = []
+    for row in rows:
+        values = {name: str(row.fields[name]) for name in task.cluster}
+        shared = "\n".join(letters(value) or value if name in texts else value for name, value in values.items())
+        name = first.setdefault(shared, row.id) if texts else _name(task.cluster, row.fields)
+        clustered.append(replace(row, cluster=name, shared="" if set(task.cluster) <= set(task.id) else shared))
+    return clustered
 
 
 def label_key(value: Any) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, chdir, nullcontext
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from shutil import copytree
 from types import TracebackType
 from typing import Self
 
@@ -44,6 +45,18 @@ def why_no_process(spec: MethodSpec) -> str:
     if not can_be_sent(spec):
         return f"method {spec.name!r} is registered from no file that another process could import"
     return ""
+
+
+def _taken(folder: Path) -> Callable[[Path], object]:
+    """Take over what a process has saved, as the process may end first; return what copies it."""
+    kept = tempfile.TemporaryDirectory(prefix="dhrd-bench-", ignore_cleanup_errors=True)
+    moved = Path(shutil.move(folder, kept.name))
+
+    def save(target: Path) -> None:
+        shutil.copytree(moved, target, dirs_exist_ok=True)
+        kept.cleanup()
+
+    return save
 
 
 def threads_each(workers: int) -> int:
@@ -98,7 +111,7 @@ class Runner:
         self.backbone, self.isolation, self.limit, self.keep = backbone, isolation, limit, keep
         self._folders, self._results = [folder.absolute() for folder in folders], results and results.absolute()
         self._process: CellProcess | None = None
-        self._no_process = ""
+        self._no_process, self._has_started = "", False
 
     def __enter__(self) -> Self:
         return self
@@ -148,10 +161,12 @@ class Runner:
             try:
                 self._process = CellProcess(self.backbone, self.seal if level == "process" else None, self.threads)
             except CellProcessError as error:
-                if self.threads is not None:
+                if self.threads is not None or self._has_started:  # the next cell tries again
                     return Attempt(planned, str(error), {}, level)
                 self._no_process = str(error)
                 level = self.level(planned.method)
+            else:
+                self._has_started = True
         if apart and self._process is not None:
             return self._apart(planned, step, level)
         return self._here(planned, step, level)
@@ -190,8 +205,7 @@ class Runner:
             outcome = score(planned.loaded.card, planned.test, performance.predictions)
         except Exception as error:
             return Attempt(planned, describe(error), log, level)
-        save = partial(copytree, keep, dirs_exist_ok=True) if keep else None
-        return Attempt(planned, Answered(performance, outcome, save), log, level)
+        return Attempt(planned, Answered(performance, outcome, _taken(keep) if keep else None), log, level)
 
     def end(self) -> None:
         """End the process, if there is one; the next cell has a new one."""

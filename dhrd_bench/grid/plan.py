@@ -13,6 +13,7 @@ from dhrd_bench.backbones.backbone import Backbone
 from dhrd_bench.backbones.loading import load_tokens, settle
 from dhrd_bench.backbones.location import locate
 from dhrd_bench.backbones.lookup import resolve
+from dhrd_bench.backbones.tokens import Tokens
 from dhrd_bench.cards import Reference, canonical
 from dhrd_bench.contracts import BackboneCard, Budget, Context, TaskData
 from dhrd_bench.data.splits import split
@@ -120,14 +121,7 @@ def make_plan(request: RunRequest) -> Plan:
     suite_identity = SuiteIdentity(name=suite.name, version=suite.version)
     settings = SuiteSettings(prompt=prompt, unshared=request.unshared)
     suite_name = str(canonical(suite.name, settings, SuiteSettings()))
-    location = locate(backbone)
-    tokens = load_tokens(backbone, location)
-    backbone_identity = BackboneIdentity(
-        revision=location.revision,
-        dtype=backbone.dtype,
-        engine=None if backbone.engine == "transformers" else backbone.engine,
-        start=tokens and tokens.start_name,
-    )
+    tokens, backbone_identity = _made_of(backbone)
     cells: list[PlannedCell] = []
     for task in tasks:
         loaded = suite.load(
@@ -136,9 +130,10 @@ def make_plan(request: RunRequest) -> Plan:
         )  # fmt: skip
         if loaded.source.kind == "data-dir":  # said by the environment, if not by the request
             complete = complete.model_copy(update={"data_dir": request.data_dir or Path(os.environ["DHRD_DATA_DIR"])})
+        lengths: dict[str, int] = {}
         for seed in seeds:
             data, test = split(loaded, budget, seed)
-            texts = CellTexts(tokens, data, test, budget.max_length) if tokens else None
+            texts = CellTexts(tokens, data, test, budget.max_length, lengths) if tokens else None
             long = length_notes(data, test, budget)
             for spec in specs:
                 cell = Cell(
@@ -158,6 +153,18 @@ def make_plan(request: RunRequest) -> Plan:
     if not request.allow_missing_rationales:
         _require_rationales(cells)
     return Plan(results, complete, suite, backbone, budget, tuple(_part(cells, request.shard)))
+
+
+def _made_of(card: BackboneCard) -> tuple[Tokens | None, BackboneIdentity]:
+    """Return how a backbone makes tokens, if that can be had, and what of it goes into identities."""
+    location = locate(card)
+    tokens = load_tokens(card, location)
+    return tokens, BackboneIdentity(
+        revision=location.revision,
+        dtype=card.dtype,
+        engine=None if card.engine == "transformers" else card.engine,
+        start=tokens and tokens.start_name,
+    )
 
 
 def _part(cells: list[PlannedCell], shard: str | None) -> list[PlannedCell]:

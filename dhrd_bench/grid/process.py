@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -105,7 +106,8 @@ class CellProcess:
     def end(self) -> None:
         """End the process, whatever it is doing."""
         self._connection.close()
-        self._process.kill()
+        with suppress(ProcessLookupError):  # it leads a group of its own, which holds what its method has started
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._folder.cleanup()
 

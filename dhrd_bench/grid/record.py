@@ -128,9 +128,10 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items() if not _infinite(inner)}
+        found = {str(key): plain(inner) for key, inner in value.items()}
+        return {key: inner for key, inner in found.items() if not _infinite(inner)}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [None if _infinite(inner) else inner for inner in map(plain, value)]
     return value if isinstance(value, str | int | float | None) else str(value)
 
 

@@ -19,14 +19,15 @@ token, answers that begin alike. It is part of the identity of the cells that ha
 class CellTexts:
     """The texts of the cells of one task and seed, under a limit of tokens.
 
-    A token is one byte of the text at least, so most texts are known to be short without a tokenizer.
+    A token is one byte of the text at least, so most texts are known to be short without a tokenizer. The `lengths`
+    that were counted serve for all seeds of a task, which have most of their texts in common.
     """
 
     tokens: Tokens
     data: TaskData
     test: TestSplit
     limit: int
-    _lengths: dict[str, int] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
 
     def version(self, method: MethodCard) -> str | None:
         """Return `TOKENS_VERSION` if what `method` reads has something that is not plain, else None."""
@@ -77,9 +78,9 @@ class CellTexts:
         bound = len(text.encode()) + len(self.tokens.start) + 1
         if bound <= self.limit:
             return bound
-        if text not in self._lengths:
-            self._lengths[text] = len(self.tokens.begun(self.tokens.encode(text)))
-        return self._lengths[text]
+        if text not in self.lengths:
+            self.lengths[text] = len(self.tokens.begun(self.tokens.encode(text)))
+        return self.lengths[text]
 
     def _examples(self) -> Iterator[Example]:
         yield from (row.example for row in (*self.data.train, *self.data.dev))

@@ -78,7 +78,8 @@ def budget_of(sent: dict[str, Any]) -> Budget:
 def data_of(sent: dict[str, Any]) -> TaskData:
     """Return what `fit` is given."""
     rows = (
-        tuple(LabeledExample(_example(*row[:4]), row[4], row[5]) for row in sent[name]) for name in ("train", "dev")
+        tuple(LabeledExample(_example(*row), label, why) for *row, label, why in sent[name])
+        for name in ("train", "dev")
     )
     return TaskData(TaskCard.model_validate(sent["card"]), *rows)
 
@@ -99,14 +100,14 @@ def performance_of(sent: dict[str, Any]) -> Performance:
     return Performance(Predictions(**sent["predictions"]), laps, float(sent["warmup_seconds"]))
 
 
-def _row(example: Example) -> list[str]:
+def _row(example: Example) -> list[Any]:
     prompt = example.prompt
-    return [example.id, prompt.before, prompt.passage, prompt.after]
+    return [example.id, prompt.before, prompt.passage, prompt.after, prompt.context]
 
 
 def _labeled(row: LabeledExample) -> list[Any]:
     return [*_row(row.example), row.label, row.rationale]
 
 
-def _example(name: str, before: str, passage: str, after: str) -> Example:
-    return Example(name, Prompt(before, passage, after))
+def _example(name: str, before: str, passage: str, after: str, context: list[Any]) -> Example:
+    return Example(name, Prompt(before, passage, after, tuple((first, last, cut) for first, last, cut in context)))
