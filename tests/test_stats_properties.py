@@ -118,7 +118,7 @@ def test_a_copy_of_a_method_changes_the_others_by_the_correction_only(levels, se
                     for key in ("adjusted", "decidable"):
                         del versus["test"][key]
                 if versus:
-                    del versus["detectable"]  # after the correction, too
+                    del versus["detectable"], versus["needed"]  # after the correction, too
         assert same(ours, theirs)
     assert same(dataclasses.asdict(after["r"].score), dataclasses.asdict(after["copy"].score))
 
@@ -130,7 +130,7 @@ def comparison(line):
         del body[key]
     for versus in (body["versus"], *(task["versus"] for task in body["tasks"])):
         if versus:
-            versus.pop("detectable")  # of the corrected test
+            del versus["detectable"], versus["needed"]  # of the corrected test
             for key in ("adjusted", "decidable"):
                 if versus["test"]:
                     del versus["test"][key]
