@@ -20,6 +20,7 @@ from dhrd_bench.report.figures import number, p_value, three_digits
 from dhrd_bench.report.leaderboard import FORMATS, Choice, analyse, as_format
 from dhrd_bench.report.scores import gains_by_task, main_table
 from dhrd_bench.results.loading import load_results
+from dhrd_bench.results.store import read_records, record_path
 
 QUICK = {"resamples": 200}
 
@@ -235,6 +236,21 @@ def test_groups_have_a_leaderboard_each(tmp_path):
 
 
 # ---------------------------------------------------------------- mistakes
+
+
+def test_a_record_with_control_characters_in_a_key_is_named_and_the_others_reported(tmp_path, capsys):
+    made = fakes.records()
+    folder = fakes.write(tmp_path, made)
+    path = record_path(folder, made[0].cell)
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps(raw | {"cell": raw["cell"] | {"ro\x1bom": 7}}))
+    records, (problem,) = read_records(folder)
+    assert (len(records), problem.path) == (len(made) - 1, path)
+    assert problem.reason == "cell.ro␛om: Extra inputs are not permitted"
+    code, text = shown(folder)
+    assert code == 2
+    assert "better" in text
+    assert f"Cannot read {path}: " in capsys.readouterr().err
 
 
 def test_a_broken_record_is_named_and_the_others_reported(tmp_path, capsys):

@@ -12,7 +12,7 @@ from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 
 from dhrd_bench.results.schema import TaskInfo
 from dhrd_bench.stats.agreement import agreements
-from dhrd_bench.stats.design import Grid, TaskGrid
+from dhrd_bench.stats.design import ABSENT, Grid, TaskGrid
 from dhrd_bench.stats.selection import groups, select
 from dhrd_bench.stats.validate_further import run
 
@@ -73,6 +73,15 @@ def test_texts_of_many_rows_and_seeds_that_differ_widen_the_interval():
     odd = answers.copy()
     odd[0] = (odd[0] + 2) % 3  # one seed went another way
     assert agreements(grid(odd), 300, 0)[1].agreement.se > 1.5 * agreements(grid(answers), 300, 0)[1].agreement.se
+
+
+def test_seeds_that_a_method_lacks_are_none_of_its_seeds():
+    answers = random_answers(5)
+    short = answers.copy()
+    short[[1, 3]] = ABSENT
+    assert agreements(grid(short), 200, 0) == agreements(grid(answers[[0, 2, 4]]), 200, 0)
+    short[[0, 2]] = ABSENT
+    assert agreements(grid(short), 200, 0) == []
 
 
 def test_the_mean_is_over_the_tasks_with_several_seeds():

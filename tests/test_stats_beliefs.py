@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dhrd_bench.results.table import long_table
 from dhrd_bench.stats.beliefs import Belief, evidence_of, hierarchical
 from dhrd_bench.stats.hierarchy import TAU_SCALE, Evidence, sample
 from dhrd_bench.stats.selection import groups, select
@@ -74,6 +75,29 @@ def test_probabilities_are_shares_and_a_wider_margin_makes_more_the_same():
     assert narrow["better"].suite.better > narrow["slow"].suite.better
     assert narrow["slow"].suite.worse > 0.5
     assert hierarchical(measured, base, None, 0)[0].suite.same == 0
+
+
+def test_no_margin_is_below_nothing():
+    """A Matthews correlation can be below 0, and a share of it then is no margin."""
+    tasks = [fakes.FakeTask(name, 80, ("matthews_correlation",)) for name in ("one", "another")]
+    worse = [fakes.FakeMethod("base", 0.2, role="baseline"), fakes.FakeMethod("other", 0.3)]
+    table = fakes.table(tasks, worse)
+    measured = SuiteScores.of(select(table, groups(table)[0]).grid, 400, 0)
+    assert measured.mean(0) < 0
+    (found,) = hierarchical(measured, 0, 5.0, 0)
+    for belief in (found.suite, *found.tasks.values()):
+        assert (belief.margin, belief.same) == (0, 0)
+        assert belief.better + belief.worse == pytest.approx(1)
+
+
+def test_methods_that_share_no_seed_of_a_task_have_no_beliefs_of_each_other():
+    made = [r for r in fakes.records(seeds=range(4))
+            if r.cell.method == "base" or (r.cell.seed < 2) == (r.cell.method == "better")]  # fmt: skip
+    table = long_table(made)
+    measured = SuiteScores.of(select(table, groups(table)[0]).grid, 200, 0)
+    assert measured.methods == ("base", "better", "slow")
+    assert evidence_of(measured, 1, 2) is None
+    assert [found.method for found in hierarchical(measured, 0, 1.0, 0)] == ["better", "slow"]
 
 
 def test_beliefs_depend_on_the_random_seed_alone_and_not_on_the_other_methods():

@@ -92,6 +92,31 @@ def test_probabilities_lie_beside_the_rows_they_are_of():
                 assert given.values[m, s] == pytest.approx(np.array([by_id[name] for name in common]))
 
 
+@pytest.mark.parametrize("why", ["another version", "answers that are none"])
+def test_rows_of_cells_that_were_left_out_are_not_asked_for(why):
+    made = [with_scores(record) for record in fakes.records()]
+    at = next(at for at, record in enumerate(made) if record.cell.method == "better" and record.cell.seed == 1)
+    few = {name: getattr(made[at].rows, name)[:9] for name in ("id", "label", "prediction", "score")}
+    if why == "another version":
+        made[at] = fakes.with_rows(made[at], **few).model_copy(update={"parts": fakes.parts(method_version="old")})
+    else:
+        made[at] = fakes.with_rows(made[at], **few | {"prediction": [7] * 9})
+    table = long_table(made)
+    selection = select(table, groups(table)[0])
+    assert any(note.startswith("better") and "left out" in note for note in selection.notes)
+    given = next(given for given in probabilities(table, selection) if given.task.name == made[at].cell.task)
+    assert given.left_out == {}
+    assert given.task.present.sum() == 8
+    assert given.values.shape[2] == len(given.task.labels) == 60
+    (found,) = [c for c in calibrations([given], selection.grid.methods, "base", 200, 0)
+                if (c.method, c.task) == ("better", given.task.name)]  # fmt: skip
+    nll = [
+        -np.log(given.values[1, s][np.arange(60), given.task.labels]).mean()
+        for s in np.flatnonzero(given.task.present[1])
+    ]
+    assert found.figures["nll"].value == pytest.approx(np.mean(nll))
+
+
 # ---------------------------------------------------------------- the figures
 
 

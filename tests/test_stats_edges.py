@@ -76,6 +76,14 @@ def test_a_record_that_contradicts_its_rows_is_named():
     assert not any("its record says" in note for note in analysed(fakes.records()).notes)
 
 
+def test_a_cell_that_is_not_there_contradicts_nothing():
+    made = fakes.records()
+    gone = [r for r in made if (r.cell.method, r.cell.task, r.cell.seed) != ("better", "beta", 1)]
+    found = analysed(gone)
+    assert any("beta (seeds 1)" in note for note in found.notes)
+    assert not any("its record says" in note for note in found.notes)
+
+
 def test_no_time_is_no_throughput():
     def still(r):
         return r.model_copy(update={"timing": r.timing.model_copy(update={"seconds": 0.0, "laps": [], "qps": 0.0})})

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_stats_calibration import with_scores
 
+from dhrd_bench.report.asked import asked
+from dhrd_bench.report.board import Board
 from dhrd_bench.results.table import long_table
 from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.design import Grid, Group
@@ -115,7 +118,7 @@ def test_a_copy_of_a_method_changes_the_others_by_the_correction_only(levels, se
                     for key in ("adjusted", "decidable"):
                         del versus["test"][key]
                 if versus:
-                    del versus["detectable"]  # after the correction, too
+                    del versus["detectable"], versus["needed"]  # after the correction, too
         assert same(ours, theirs)
     assert same(dataclasses.asdict(after["r"].score), dataclasses.asdict(after["copy"].score))
 
@@ -127,7 +130,7 @@ def comparison(line):
         del body[key]
     for versus in (body["versus"], *(task["versus"] for task in body["tasks"])):
         if versus:
-            versus.pop("detectable")  # of the corrected test
+            del versus["detectable"], versus["needed"]  # of the corrected test
             for key in ("adjusted", "decidable"):
                 if versus["test"]:
                     del versus["test"][key]
@@ -172,6 +175,29 @@ def test_a_method_with_fewer_seeds_is_compared_as_if_no_other_had_more(levels, s
     ours = next(line for line in analysed(short).lines if line.method == "r")
     theirs = next(line for line in analysed(bare).lines if line.method == "r")
     assert exactly(comparison(ours), comparison(theirs))
+
+
+def asked_of(made, method):
+    """Return what is asked next of a method, but for what all methods decide together."""
+    table = long_table(made)
+    found = asked(Board(analysed(made), table=table))
+    del found["no_calibration"]
+    parts = {name: [dataclasses.asdict(one) for one in all_ if one.method == method] for name, all_ in found.items()}
+    for one in parts["slices"]:
+        for key in ("adjusted", "decidable"):
+            del one["test"][key]
+    return parts
+
+
+@settings(max_examples=8, deadline=None)
+@given(accuracies, st.integers(2, 4), st.integers(0, 3), st.sampled_from(TASKS))
+def test_what_is_asked_next_of_a_method_with_fewer_seeds_is_as_if_no_other_had_more(levels, seeds, seed, task):
+    made = [with_scores(record) for record in made_records(levels[:2] + levels[-1:], seeds)]
+    short = [r for r in made if (r.cell.method, r.cell.task, r.cell.seed) != ("r", task.name, seed % seeds)]
+    bare = [r for r in short if (r.cell.task, r.cell.seed) != (task.name, seed % seeds)]
+    ours, theirs = asked_of(short, "r"), asked_of(bare, "r")
+    assert all(len(entries) > 0 for entries in ours.values())
+    assert same(ours, theirs)
 
 
 def test_pairs_of_methods_are_tested_on_the_seeds_that_both_have():

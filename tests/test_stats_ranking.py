@@ -129,6 +129,30 @@ def test_needed_seeds_and_examples_would_give_the_power():
     assert needed(2.5, seen, 1).seeds is None
 
 
+def test_more_comparisons_need_more_to_be_found_and_no_more_to_be_excluded():
+    seen = Variance(examples=1.0, interaction=0.4, seeds=0.5, df=20)
+    alone = needed(2.5, seen, 5)
+    assert needed(2.5, seen, 5, alpha=0.04) == alone, "to exclude it takes the most, and is not corrected"
+    target = (4.0 / (stats.norm.ppf(1 - 0.005 / 2) + stats.norm.ppf(0.8))) ** 2
+    assert needed(4.0, seen, 5, alpha=0.005).examples == pytest.approx(1.0 / (target - 0.5))
+
+
+def test_what_a_report_says_is_needed_is_for_the_tests_that_it_makes():
+    methods = [fakes.FakeMethod("base", 0.8, role="baseline")]
+    methods += [fakes.FakeMethod(f"m{i}", 0.6 + 0.05 * i) for i in range(5)]
+    table = fakes.table(methods=methods, seeds=range(5))
+    found = analyse_selection(select(table, groups(table)[0]), resamples=200, margin=20)
+    suite, base = found.suite, found.suite.methods.index("base")
+    for line in found.lines:
+        if line.versus is None:
+            continue
+        pair = np.zeros(6)
+        pair[suite.methods.index(line.method)], pair[base] = 1 / 3, -1 / 3
+        spread, points = suite.variance(dict.fromkeys(suite.every, pair)), 0.2 * suite.mean(base)
+        find = stats.norm.ppf(1 - 0.05 / 5 / 2) + stats.norm.ppf(0.8)
+        assert line.versus.needed.examples == pytest.approx(spread.examples / ((points / find) ** 2 - spread.seeds))
+
+
 def test_equivalence_is_tost():
     rng = np.random.default_rng(0)
     values = rng.normal(0.2, 1.0, 30)

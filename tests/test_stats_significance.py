@@ -10,6 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 from test_stats_metrics import task
 
+from dhrd_bench.contracts import derive_seed
 from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.selection import groups, select
@@ -113,6 +114,22 @@ def test_the_number_of_resamples_is_no_floor_and_the_bound_holds():
     for units in (6, 9, 12):
         exact = 2.0 ** (1 - units)
         assert 2 * np.exp(-units / 2) >= exact
+
+
+def test_signs_are_drawn_as_ever_and_not_held_all_at_once():
+    import tracemalloc
+
+    values = np.random.default_rng(0).normal(0.01, 1, (2, 5_000))
+    tracemalloc.start()
+    found = sign_flips({"t": values}, 4_000, 0)["t"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6, "all signs are 20 MB, as they are used 160"
+    rng = np.random.default_rng(derive_seed("flips", "t", "0"))
+    signs = np.concatenate([rng.integers(0, 2, (rows, 5_000), dtype=np.int8) for rows in [209] * 19 + [29]])
+    sums = values @ np.where(signs == 1, 1.0, -1.0).T
+    extreme = (np.abs(sums) >= np.abs(values.sum(axis=1))[:, None] - 1e-6).sum(axis=1)
+    assert [one.p for one in found] == ((1 + extreme) / 4_001).tolist()
 
 
 def test_nothing_discordant_gives_p_of_one():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dhrd_bench.stats import validate
+from dhrd_bench.stats import validate, validate_further
 from dhrd_bench.stats.analysis import FEW_SEEDS
 from dhrd_bench.stats.design import Grid
 from dhrd_bench.stats.intervals import Part, student, variance
@@ -230,3 +230,40 @@ def test_the_page_holds_the_tables_of_a_full_run():
     assert all(int(line.split("|")[2]) <= FEW_SEEDS for line in short), (
         "where an interval is too short a report says so"
     )
+
+
+def test_what_the_page_says_of_its_tables_is_in_them():
+    page = (Path(__file__).parent.parent / "docs" / "statistics.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    table, _, after = rest.partition(END)
+    further = before.partition(validate_further.BEGIN)[2].partition(validate_further.END)[0]
+    prose = " ".join((before.replace(further, "") + after).split())
+
+    def column(title, place, seeds=(2, 3, 5, 10), only=""):
+        rows = table.partition(f"**{title}")[2].partition("\n**")[0].splitlines()
+        cells = [
+            [cell.strip(" ↓↑") for cell in row.strip("|").split("|")] for row in rows if row.startswith(f"| {only}")
+        ]
+        found = [float(row[place]) for row in cells if row[1].isdigit() and int(row[1]) in seeds]
+        return f"{min(found)}-{max(found)} %"
+
+    robust, throughput = "Coverage of the 95 % intervals over seeds", "Coverage of the 95 % intervals of throughput"
+    few = (2, 3, 5)
+    said = f"the first hold in {column(robust, 2, few)} and the second in {column(robust, 3, few)}"
+    assert said in prose
+    even = [column(throughput, place, only="runs differ by 5 %") for place in (2, 3)]
+    assert f"QPS hold in {even[0]} and of its ratio in {even[1]}" in prose
+    chosen = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
+    ways = {tuple(row[:2]): row[2:] for row in chosen if len(row) == 5 and row[1] != "way"}
+    boot = {figure: [ways[figure, way] for way in ("percentile", "BCa")] for figure in ("score", "gain")}
+    low = [min(float(row[0]) for row in rows) for rows in boot.values()]
+    high = max(float(row[2]) for rows in boot.values() for row in rows)
+    assert f"{low[0]} % (scores) and {low[1]} % (gains), and in up to {high} %" in prose
+    for way in ("sign flips alone", "seed flips"):
+        assert f"in up to {ways['type I', way][2]} %" in prose
+    lines = [
+        [cell.strip() for cell in row.strip("|").split("|")] for row in further.splitlines() if row.startswith("|")
+    ]
+    peeking = [float(row[2]) for row in lines if row[0].startswith("the same with p ≤ 0.05 at every look")]
+    assert f"in {min(peeking)} to {max(peeking)} % of the cases" in prose
+    assert f"intervals hold in {next(row[2] for row in lines if row[0] == 'interval of agreement, 2 seeds')} %" in prose

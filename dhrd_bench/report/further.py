@@ -64,8 +64,8 @@ def aggregates(analysis: Analysis) -> Table:
     if asked:
         columns += [Column("Seeds needed"), Column("Examples needed")]
         caption.append(
-            f"Seeds needed, examples needed: to find a difference of {analysis.margin:g} % of {base}'s score, or to "
-            "exclude it, with 80 % power, all else equal."
+            f"Seeds needed, examples needed: to find a difference of {analysis.margin:g} % of {base}'s score after "
+            "correction, or to exclude it (TOST, not corrected), with 80 % power, all else equal."
         )
     return Table(
         "Further figures",

@@ -135,8 +135,11 @@ def validated(model: type[R], content: bytes, version: str) -> R:
         raw = json.loads(content)
         if str(raw.get("schema_version")).partition(".")[0] != version.partition(".")[0]:
             raise
-    for *way, key in unknown:
-        reduce(lambda inner, step: inner[step], way, raw).pop(key)
+        try:
+            for *way, key in unknown:
+                reduce(lambda inner, step: inner[step], way, raw).pop(key)
+        except LookupError:  # no such key in the file: the model shows control characters in another form
+            raise error from None
     return model.model_validate_json(json.dumps(raw))
 
 

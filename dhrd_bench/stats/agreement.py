@@ -55,14 +55,13 @@ class _Part:
 
 
 def agreements(grid: Grid, resamples: int, seed: int) -> list[Agreement]:
-    """Return the agreement of every method, by task and over the tasks that have several seeds."""
-    tasks = [task for task in grid.tasks if len(task.seeds) > 1]
+    """Return the agreement of every method, by task and over the tasks of which it has several seeds."""
     found = []
-    parts = [[_part(task, m, resamples, seed) for task in tasks] for m in range(len(grid.methods))]
-    for name, of_method in zip(grid.methods, parts, strict=True):
-        if of_method:
-            found.append(_together(name, None, of_method))
-        found += [_together(name, task.name, [part]) for task, part in zip(tasks, of_method, strict=True)]
+    for m, name in enumerate(grid.methods):
+        parts = {task.name: _part(task, m, resamples, seed) for task in grid.tasks if task.present[m].sum() > 1}
+        if parts:
+            found.append(_together(name, None, list(parts.values())))
+        found += [_together(name, task, [part]) for task, part in parts.items()]
     return found
 
 
@@ -90,7 +89,7 @@ def _counts(task: TaskGrid, answers: Ints) -> Floats:
 
 
 def _part(task: TaskGrid, method: int, resamples: int, seed: int) -> _Part:
-    answers, clusters = task.predictions[method], task.n_clusters
+    answers, clusters = task.predictions[method, task.present[method]], task.n_clusters
     runs = len(answers)
     # All seeds, and all but each: seeds drawn with replacement would agree with themselves.
     without = [np.delete(answers, s, axis=0) for s in range(runs)] if runs > 2 else []

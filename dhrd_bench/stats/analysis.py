@@ -49,7 +49,7 @@ class Versus:
         Smallest true difference in points found with 80 % power after correction; None if that is more
         than there can be.
     needed
-        What it takes to find or to exclude a difference of the user's margin; None without one.
+        What it takes to find, after correction, or to exclude a difference of the user's margin; None without one.
     """
 
     gain: Estimate | None
@@ -227,7 +227,8 @@ def _contradictions(suite: SuiteScores) -> Iterator[str]:
         if not task.given or not known(task.info.metrics):
             continue
         recorded = np.mean(list(task.given.values()), axis=0)
-        for m, s in zip(*np.nonzero(~(np.abs(recorded - scored.point) < 0.05)), strict=True):
+        unlike = ~(np.abs(recorded - scored.point) < 0.05)  # a metric that is not recorded is unlike, too
+        for m, s in zip(*np.nonzero(unlike & task.present), strict=True):
             yield (
                 f"{suite.methods[m]} on {task.name}, seed {task.seeds[s]}: its record says {recorded[m, s]:.1f}, its "
                 f"rows say {scored.point[m, s]:.1f}; the rows count."
@@ -290,18 +291,21 @@ def _versus(
         crossed=None if uncorrected is None else uncorrected.crossed,
         mcnemar=None if task is None or uncorrected is None else mcnemar(tested.grid.tasks[task], method, base),
         detectable=detectable(difference, alpha),
-        needed=None if margin is None else _needed(tested, method, base, tasks, margin),
+        needed=None if margin is None else _needed(tested, method, base, tasks, margin, alpha),
     )
 
 
-def _needed(tested: TestedGrid, method: int, base: int, tasks: Sequence[int], margin: float) -> Needed | None:
-    """Return what it takes to find or exclude a difference of `margin` % of the baseline's score."""
+def _needed(
+    tested: TestedGrid, method: int, base: int, tasks: Sequence[int], margin: float, alpha: float
+) -> Needed | None:
+    """Return what it takes to find, at `alpha`, or exclude a difference of `margin` % of the baseline's score."""
     suite, unit = tested.suite, np.eye(len(tested.suite.methods))
     spread = suite.variance({t: (unit[method] - unit[base]) / len(tasks) for t in tasks})
     points = margin / 100 * suite.mean(base, tasks, method)
     if spread is None or points <= 0:
         return None
-    return needed(points, spread, min(int(tested.grid.tasks[t].shared([method, base]).sum()) for t in tasks))
+    seeds = min(int(tested.grid.tasks[t].shared([method, base]).sum()) for t in tasks)
+    return needed(points, spread, seeds, alpha)
 
 
 FEW_SEEDS = 3

@@ -67,8 +67,9 @@ class Hierarchical:
 def hierarchical(suite: SuiteScores, base: int, margin: float | None, seed: int) -> list[Hierarchical]:
     """Return what to believe of every method less the method at `base`.
 
-    A method is left out where a metric cannot be resampled, all are where every task has one seed: they
-    would speak of trained models. A margin is in % of the baseline's score, of the suite's or a task's.
+    A method is left out where a metric cannot be resampled, where it shares no seed of a task with the
+    baseline, or one seed of each: that would speak of trained models. A margin is in % of the baseline's
+    score on the seeds that both have, of the suite's or a task's; 0 where that score is not above 0.
     """
     found = []
     for method, name in enumerate(suite.methods):
@@ -76,8 +77,9 @@ def hierarchical(suite: SuiteScores, base: int, margin: float | None, seed: int)
         if evidence is None or evidence.seeds.max() == 1:
             continue
         theta, mu, tau = sample(evidence, derive_seed("hierarchical", name, str(seed)))
-        margins = [(margin or 0.0) / 100 * suite.mean(base, [t]) for t in suite.every]
-        of_suite = (margin or 0.0) / 100 * suite.mean(base)
+        share = (margin or 0.0) / 100
+        margins = [share * max(suite.mean(base, [t], method), 0.0) for t in suite.every]
+        of_suite = share * max(suite.mean(base, None, method), 0.0)
         rng = np.random.default_rng(derive_seed("new task", name, str(seed)))
         found.append(
             Hierarchical(
@@ -92,16 +94,18 @@ def hierarchical(suite: SuiteScores, base: int, margin: float | None, seed: int)
 
 
 def evidence_of(suite: SuiteScores, method: int, base: int) -> Evidence | None:
-    """Return what the tasks say of one method less another; None if a metric cannot be resampled."""
+    """Return what the tasks say of one method less another, on the seeds that both have.
+
+    None if a metric cannot be resampled, or no seed of a task is shared.
+    """
     unit = np.eye(len(suite.methods))
     rows = []
-    for task in suite.tasks:
+    for t, task in enumerate(suite.tasks):
         part = task.part(unit[method] - unit[base])
         if part is None:
             return None
         whole = max(part.examples * part.clusters / max(part.clusters - 1, 1), part.floor)
         examples = max(whole - part.interaction / part.seeds, 0.0)
         square = max(part.square, part.interaction, part.floor)
-        value = float((task.point[method] - task.point[base]).mean())
-        rows.append((value, examples, square, float(part.seeds)))
+        rows.append((suite.difference(method, base, [t]).value, examples, square, float(part.seeds)))
     return Evidence(*np.array(rows).T)

@@ -60,27 +60,32 @@ def calibrations(
     for scope, tasks in scopes:
         able = [name for name in methods if all(name not in given[t].left_out for t in tasks)]
         for name in able:
-            own = np.eye(len(methods))[methods.index(name)]
-            figures = {figure: _estimate(suite, own, tasks, 0.0) for figure, suite in suites.items()}
+            own = methods.index(name)
+            figures = {figure: _estimate(suite, own, None, tasks) for figure, suite in suites.items()}
             versus = {}
             if baseline in able and name != baseline:
-                pair = own - np.eye(len(methods))[methods.index(baseline)]
-                versus = {figure: _estimate(suite, pair, tasks, -math.inf) for figure, suite in suites.items()}
+                base = methods.index(baseline)
+                versus = {figure: _estimate(suite, own, base, tasks) for figure, suite in suites.items()}
             found.append(Calibration(name, scope, figures, versus))
     return found
 
 
-def _estimate(suite: SuiteScores, weights: Floats, tasks: Sequence[int], least: float) -> Estimate:
+def _estimate(suite: SuiteScores, method: int, base: int | None, tasks: Sequence[int]) -> Estimate:
+    """Return a figure of `method`, over its seeds, or its difference to `base`, over those that both have."""
     # Scores are of 0-100, and so is their floor, a row that goes either way.
-    value = float(np.mean([weights @ suite.tasks[t].point.mean(axis=1) for t in tasks])) / 100
+    weights = np.eye(len(suite.methods))[method]
+    value, least = suite.mean(method, tasks, base), 0.0
+    if base is not None:
+        weights[base], least = -1.0, -math.inf
+        value -= suite.mean(base, tasks, method)
     spread = suite.variance({t: weights / len(tasks) for t in tasks})
     if spread is None:
-        return Estimate(value)
-    found = student(100 * value, spread)
+        return Estimate(value / 100)
+    found = student(value, spread)
     assert found.low is not None
     assert found.high is not None
     assert found.se is not None
-    return Estimate(value, max(found.low / 100, least), found.high / 100, found.se / 100, found.df)
+    return Estimate(value / 100, max(found.low / 100, least), found.high / 100, found.se / 100, found.df)
 
 
 def measured(given: Probabilities, resamples: int, seed: int) -> list[Replicates]:
@@ -96,6 +101,7 @@ def measured(given: Probabilities, resamples: int, seed: int) -> list[Replicates
         start += len(weights)
     for m, s in np.ndindex(methods, seeds):
         point[:, m, s] = cells[m][s].figures(whole)[:, 0]
+    point[:, ~task.present] = np.nan
     drawn = seed_weights(task.name, seeds, resamples, seed)
     return [Replicates(task, 100 * point[figure], 100 * draws[figure], drawn) for figure in range(4)]
 

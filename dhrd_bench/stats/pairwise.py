@@ -7,7 +7,7 @@ one, and `SuiteFlips` asks the sign flips of the pairs that are left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,13 +125,13 @@ class SuiteFlips:
         self.resamples = resamples
         self.share = 1 / len(tasks)
         self.linear: list[_Linear] = []
-        self.others: list[tuple[Differences, Signs]] = []
+        self.others: list[tuple[Differences, list[Signs]]] = []
         for task in tasks:
             signs = drawn_signs(task.name, task.n_clusters, resamples, seed)
             if LINEAR.issuperset(task.info.metrics):
-                self.linear.append(_Linear(task, signs))
+                self.linear.append(_Linear(task, signs, resamples))
             else:
-                self.others.append((Differences(task), signs))
+                self.others.append((Differences(task), list(signs)))  # for every chunk of pairs anew
 
     def p(self, pairs: Ints) -> Floats:
         """Return the p of each of the ``(P, 2)`` pairs."""
@@ -149,7 +149,7 @@ class SuiteFlips:
                 parts, sums = [clusters[first] - clusters[second]], flipped[first] - flipped[second]
                 for differences, signs in self.others:
                     parts.append(self.share * differences.of(pairs[now]))
-                    sums += signed(parts[-1], signs)
+                    sums += signed(parts[-1], signs, self.resamples)
                 found[now] = [test.p for test in decide(np.concatenate(parts, axis=1), sums)]
         return found
 
@@ -176,15 +176,16 @@ class _Linear:
         ``(F,)`` what one more of each is worth.
     """
 
-    def __init__(self, task: TaskGrid, signs: Signs) -> None:
+    def __init__(self, task: TaskGrid, signs: Iterable[Signs], resamples: int) -> None:
         self.task = task
         table = cluster_counts(task)
         self.own = table.own.T.reshape(*table.shape, -1, task.n_clusters)
         size = np.int16 if len(task.labels) < 1 << 15 else np.int32
-        sums = np.empty((table.own.shape[1], len(signs)), dtype=size)
-        for start in range(0, len(signs), _CHUNK):
-            some = slice(start, start + _CHUNK)
-            sums[:, some] = table.own.T @ signs[some].T.astype(np.float32)
+        sums, start = np.empty((table.own.shape[1], resamples), dtype=size), 0
+        for chunk in signs:
+            for some in np.split(chunk, range(_CHUNK, len(chunk), _CHUNK)):
+                sums[:, start : start + len(some)] = table.own.T @ some.T.astype(np.float32)
+                start += len(some)
         self.signed = sums.reshape(*self.own.shape[:3], -1)
         one = np.zeros((1, 1, table.width))
         self.slopes = gradient(table, task.info.metrics, one, table.shared.astype(float).sum(0))[0][0, 0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from scipy.special import ndtri, stdtrit
 
 from dhrd_bench.stats.intervals import Estimate, Part, Variance, variance
+from dhrd_bench.stats.significance import ALPHA
 
 POWER = 0.8
 
@@ -34,7 +35,7 @@ def _quantiles(df: float, alpha: float) -> float:
     return float(sum(ndtri(level) if math.isinf(df) else stdtrit(df, level) for level in levels))
 
 
-def detectable(difference: Estimate, alpha: float = 0.05, most: float = 100.0) -> float | None:
+def detectable(difference: Estimate, alpha: float = ALPHA, most: float = 100.0) -> float | None:
     """Return the smallest true difference found with 80 % power by a two-sided test at `alpha`.
 
     ``(t_{1 - alpha/2} + t_{0.8}) * se`` at the discordance and the seed variance seen; None if that is
@@ -46,16 +47,16 @@ def detectable(difference: Estimate, alpha: float = 0.05, most: float = 100.0) -
     return points if points <= most else None
 
 
-def needed(margin: float, spread: Variance, seeds: int, alpha: float = 0.05) -> Needed:
+def needed(margin: float, spread: Variance, seeds: int, alpha: float = ALPHA) -> Needed:
     """Return the seeds or examples that would decide about a difference of `margin` points with 80 % power.
 
-    To find it, if it is there, takes ``margin >= (z_{1 - alpha/2} + z_{0.8}) * se``; to exclude it by two
-    one-sided tests, if there is none, ``(z_{1 - alpha} + z_{0.9}) * se``. The larger counts (normal
-    approximation). The margin is to be named, not seen: what an observed difference would need is as
-    uncertain as that difference squared.
+    To find it at `alpha`, if it is there, takes ``margin >= (z_{1 - alpha/2} + z_{0.8}) * se``; to exclude it
+    by two one-sided tests at 5 %, which are not corrected, if there is none, ``(z_{0.95} + z_{0.9}) * se``. The
+    larger counts (normal approximation). The margin is to be named, not seen: what an observed difference
+    would need is as uncertain as that difference squared.
     """
     find = float(ndtri(1 - alpha / 2) + ndtri(POWER))
-    exclude = float(ndtri(1 - alpha) + ndtri((1 + POWER) / 2))
+    exclude = float(ndtri(1 - ALPHA) + ndtri((1 + POWER) / 2))
     target = (margin / max(find, exclude)) ** 2
     by_seed = spread.seeds + spread.interaction
     fixed = spread.examples - spread.interaction

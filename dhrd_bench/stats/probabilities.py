@@ -24,7 +24,7 @@ class Probabilities:
     task
         Rows in the order of `values`.
     values
-        ``(M, S, n, K)``; of no meaning for a method that is left out.
+        ``(M, S, n, K)``; of no meaning for a method that is left out, nor where it lacks a seed.
     left_out
         By method that has no probabilities in one of its cells, the reason.
     """
@@ -44,23 +44,19 @@ def probabilities(table: LongTable, selection: Selection) -> list[Probabilities]
 def _of_task(
     pairing: Pairing, scores: dict[tuple[str, str, int], Floats | None], methods: tuple[str, ...], task: TaskGrid
 ) -> Probabilities:
-    cells = {(method, seed): (method, task.name, seed) for method in methods for seed in task.seeds}
-    keys = {at: pairing.keys(cell) for at, cell in cells.items() if cell in pairing.at}
+    # Cells that the grid holds, and no others that there are records of: a selection may have left some out.
+    cells = {(m, s): (methods[m], task.name, task.seeds[s]) for m, s in np.argwhere(task.present).tolist()}
+    keys = {at: pairing.keys(cell) for at, cell in cells.items()}
     common = reduce(np.intersect1d, keys.values())  # the grid's rows, in the grid's order
     values = np.full((*task.predictions.shape, task.classes), 1 / task.classes)
     left_out: dict[str, str] = {}
-    for m, method in enumerate(methods):
-        for s, seed in enumerate(task.seeds):
-            if (method, seed) not in keys:
-                left_out.setdefault(method, f"no record of seed {seed}")
-                continue
-            key, given = keys[method, seed], scores.get((method, task.name, seed))
-            read = as_probabilities(given, len(key), task.classes)
-            if isinstance(read, str):
-                left_out.setdefault(method, f"seed {seed}: {read}")
-            else:
-                order = np.argsort(key, kind="stable")
-                values[m, s] = read[order[np.searchsorted(key, common, sorter=order)]]
+    for at, (method, _, seed) in cells.items():
+        read = as_probabilities(scores.get(cells[at]), len(keys[at]), task.classes)
+        if isinstance(read, str):
+            left_out.setdefault(method, f"seed {seed}: {read}")
+        else:
+            order = np.argsort(keys[at], kind="stable")
+            values[at] = read[order[np.searchsorted(keys[at], common, sorter=order)]]
     return Probabilities(task, values, left_out)
 
 

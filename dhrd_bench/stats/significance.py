@@ -8,7 +8,7 @@ comparison's p is the larger of the two. With one seed only the first question c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,7 +139,7 @@ def sign_flips(differences: Mapping[str, Floats], resamples: int, seed: int) -> 
     tests: dict[str, list[Flips]] = {}
     mean: Floats | float = 0.0
     for task, part in differences.items():
-        flipped = signed(part, drawn_signs(task, part.shape[1], resamples, seed))
+        flipped = signed(part, drawn_signs(task, part.shape[1], resamples, seed), resamples)
         tests[task] = decide(part, flipped)
         flipped /= len(differences)
         mean = mean + flipped
@@ -149,23 +149,23 @@ def sign_flips(differences: Mapping[str, Floats], resamples: int, seed: int) -> 
     return tests
 
 
-def drawn_signs(task: str, clusters: int, resamples: int, seed: int) -> Signs:
-    """Draw ``(R, C)`` signs of the clusters."""
+def drawn_signs(task: str, clusters: int, resamples: int, seed: int) -> Iterator[Signs]:
+    """Draw signs of the clusters; yield ``(r, C)`` in chunks of the R resamples."""
     rng = np.random.default_rng(derive_seed("flips", task, str(seed)))
     rows = max(1, _CHUNK // clusters)
-    signs = np.empty((resamples, clusters), dtype=np.int8)
     for start in range(0, resamples, rows):
-        size = min(rows, resamples - start)
-        signs[start : start + size] = rng.integers(0, 2, size=(size, clusters), dtype=np.int8)
-    return 2 * signs - 1
+        signs = rng.integers(0, 2, size=(min(rows, resamples - start), clusters), dtype=np.int8)
+        signs *= 2
+        signs -= 1
+        yield signs
 
 
-def signed(values: Floats, signs: Signs) -> Floats:
-    """Return ``(P, R)`` sums of ``(P, C)`` `values` with ``(R, C)`` `signs`."""
-    sums = np.empty((len(values), len(signs)))
-    rows = max(1, _CHUNK // signs.shape[1])
-    for start in range(0, len(signs), rows):
-        sums[:, start : start + rows] = values @ signs[start : start + rows].T.astype(float)
+def signed(values: Floats, signs: Iterable[Signs], resamples: int) -> Floats:
+    """Return ``(P, R)`` sums of ``(P, C)`` `values` with the chunks of ``(R, C)`` `signs`."""
+    sums, start = np.empty((len(values), resamples)), 0
+    for chunk in signs:
+        sums[:, start : start + len(chunk)] = values @ chunk.T.astype(float)
+        start += len(chunk)
     return sums
 
 

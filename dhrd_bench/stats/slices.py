@@ -88,7 +88,7 @@ def _compare(
     entries = []
     for (method, base), flip in zip(pairs, flips, strict=True):
         difference = suite.difference(method, base)
-        crossed = crossed_p(difference) if len(part.seeds) > 1 else None
+        crossed = crossed_p(difference) if part.shared([method, base]).sum() > 1 else None
         p = max(flip.p, crossed or 0.0)
         test = Test(p, flip.attainable, p, decidable=True)
         entries.append(

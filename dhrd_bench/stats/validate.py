@@ -270,11 +270,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(text)
     sys.stdout.write(f"\n{time.monotonic() - start:.0f} s\n")
     if options.write:
-        page = options.write.read_text(encoding="utf-8")
-        before, _, rest = page.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        options.write.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
+        write_between(options.write, BEGIN, END, text)
     return 0
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Replace what stands between two marks in a file."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    page.write_text(f"{before}{begin}\n{text}{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

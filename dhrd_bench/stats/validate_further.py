@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dhrd_bench.stats.simulations import SIMULATIONS
-from dhrd_bench.stats.validate import Entry
+from dhrd_bench.stats.validate import Entry, write_between
 
 BEGIN, END = "<!-- further: begin -->", "<!-- further: end -->"
 
@@ -53,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = as_markdown(run(options.trials, options.only))
     sys.stdout.write(text)
     if options.write:
-        before, _, rest = options.write.read_text(encoding="utf-8").partition(BEGIN)
-        options.write.write_text(f"{before}{BEGIN}\n{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_between(options.write, BEGIN, END, text)
     return 0
 
 
