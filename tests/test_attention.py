@@ -55,7 +55,7 @@ def slow_varlen(
 def one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attention goes by the stand-in from here on."""
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", slow_varlen)
-    monkeypatch.setattr(attention, "VARLEN_OPTIONS", frozenset({"enable_gqa"}))
+    monkeypatch.setattr(attention, "varlen_options", lambda: frozenset({"enable_gqa"}))
     monkeypatch.setattr(Backbone, "one_call", True)
 
 
@@ -215,9 +215,9 @@ def test_a_kernel_that_knows_no_windows_is_not_taken(monkeypatch: pytest.MonkeyP
     def early(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False) -> Tensor:
         return query
 
-    assert layout._varlen_options()
+    assert layout.varlen_options.__wrapped__()
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", early)
-    assert not layout._varlen_options()
+    assert not layout.varlen_options.__wrapped__()
 
 
 def test_elsewhere_than_on_a_card_nothing_is_recorded() -> None:

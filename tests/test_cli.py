@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import dhrd, in_a_new_interpreter
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -21,12 +22,6 @@ from dhrd_bench.commands.new import create
 from dhrd_bench.errors import UserError
 
 TINY = ["--backbone", "tiny", "--tasks", "rte", "--methods", "pooled"]
-
-
-def dhrd(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dhrd_bench.cli", *arguments]
-    variables = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "100"} | environment
-    return subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -45,7 +40,7 @@ def test_help_is_quick_and_light() -> None:
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        assert "run" in dhrd("--help").stdout
+        assert "run" in in_a_new_interpreter("--help").stdout
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 1.0  # 0.1 s on an idle machine; the bound only catches a heavy import
 
@@ -112,7 +107,9 @@ def test_a_shell_completes_names_without_torch(tmp_path: Path, line: str, wanted
 
 
 def test_completion_can_be_installed() -> None:
-    done = dhrd("--show-completion", "bash", SHELL="/bin/bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    done = in_a_new_interpreter(
+        "--show-completion", "bash", SHELL="/bin/bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+    )
     assert "complete -o default -F" in done.stdout
     assert "--install-completion" in CliRunner().invoke(app, ["--help"]).output
 

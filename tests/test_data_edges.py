@@ -9,8 +9,8 @@ from typing import Any
 import evaluate
 import fakes
 import pytest
+from command_line import dhrd
 from pydantic import ValidationError
-from test_cli import dhrd
 from test_data_own import FROM_STORE, ROWS, SUITE, store_lines, write
 from test_grid import plan, run
 

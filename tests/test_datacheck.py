@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from test_cli import dhrd
+from command_line import dhrd
 from test_data_own import SUITE, write
 
 TEXT = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import site
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import dhrd, in_a_new_interpreter
 
 import dhrd_bench as db
 from dhrd_bench import plugins, registry
@@ -42,12 +42,6 @@ def own_registry() -> Iterator[None]:
     plugins.load_all()
     with plugins.isolated():
         yield
-
-
-def dhrd(*arguments: str, python: str = sys.executable, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [python, "-m", "dhrd_bench.cli", *arguments]
-    variables = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    return subprocess.run(command, capture_output=True, text=True, env=variables, check=False, cwd=cwd)
 
 
 # ---------------------------------------------------------------- folders
@@ -276,16 +270,16 @@ def test_a_third_party_package(tmp_path: Path) -> None:
         not in subprocess.run([sys.executable, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
     )
 
-    listed = dhrd("list", "methods", python=str(python), cwd=tmp_path)
+    listed = in_a_new_interpreter("list", "methods", python=str(python), cwd=tmp_path)
     assert "dhrd-brief" in listed.stdout
     assert re.search(
         r"not loaded brief-plugin:brief_plugin.broken:Broken: ModuleNotFoundError: .*not_there", listed.stdout
     )
-    assert "help-desk" in dhrd("list", "suites", python=str(python), cwd=tmp_path).stdout
-    checked = dhrd("check", "dhrd-brief", python=str(python), cwd=tmp_path)
+    assert "help-desk" in in_a_new_interpreter("list", "suites", python=str(python), cwd=tmp_path).stdout
+    checked = in_a_new_interpreter("check", "dhrd-brief", python=str(python), cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "none failed" in checked.stdout
-    ran = dhrd(
+    ran = in_a_new_interpreter(
         "run",
         "--suite",
         "help-desk",
@@ -301,7 +295,7 @@ def test_a_third_party_package(tmp_path: Path) -> None:
     # A folder may not take the package's name.
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine.py").write_text(walk_through())
-    refused = dhrd("list", "methods", "--include", "folder", python=str(python), cwd=tmp_path)
+    refused = in_a_new_interpreter("list", "methods", "--include", "folder", python=str(python), cwd=tmp_path)
     assert refused.returncode == 2
     assert "Two methods are called 'dhrd-brief'" in refused.stderr
     assert "brief_plugin/dhrd_brief.py" in refused.stderr

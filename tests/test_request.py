@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import dhrd
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -82,12 +82,6 @@ def test_a_nested_setting_keeps_what_is_not_named() -> None:
 
 
 # ---------------------------------------------------------------- requests
-
-
-def dhrd(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dhrd_bench.cli", *arguments]
-    variables = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"} | environment
-    return subprocess.run(command, capture_output=True, text=True, env=variables, check=False, cwd=cwd)
 
 
 def test_the_printed_request_plans_the_same_cells(tmp_path: Path) -> None:

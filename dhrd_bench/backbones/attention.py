@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dhrd_bench.backbones.layout import VARLEN_OPTIONS, Layout, Ragged, Runs, positions_of
+from dhrd_bench.backbones.layout import Layout, Ragged, Runs, positions_of, varlen_options
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _by_varlen(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring, ragg
     if ragged.keys is not None:
         k, v = k.index_select(0, ragged.keys), v.index_select(0, ragged.keys)
     assert not scoring.dropout, "see `Backbone.one_call`"
-    options: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in VARLEN_OPTIONS else {}
+    options: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in varlen_options() else {}
     if not options and q.shape[1] != k.shape[1]:
         k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
     attended: Any = varlen_attn(

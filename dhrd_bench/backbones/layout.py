@@ -110,8 +110,12 @@ def fillings(tokens: int, longest: int) -> int:
     return -(-tokens // longest)
 
 
-def _varlen_options() -> frozenset[str]:
-    """Return the options of the installed `varlen_attn`; none where it cannot be told about windows."""
+@lru_cache(maxsize=1)
+def varlen_options() -> frozenset[str]:
+    """Return the options of the installed `varlen_attn`; none where it cannot be told about windows.
+
+    It is not asked for where there is no card: with it comes PyTorch's compiler, which takes a second to import.
+    """
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -120,15 +124,12 @@ def _varlen_options() -> frozenset[str]:
     return options if {"scale", "window_size"} <= options else frozenset()
 
 
-VARLEN_OPTIONS = _varlen_options()
-
-
 @lru_cache(maxsize=8)
 def has_varlen(device: torch.device) -> bool:
     """Whether attention goes by `varlen_attn` on `device`: a CUDA card of Ampere's generation or later, torch 2.11."""
     if device.type != "cuda" or torch.version.hip is not None:
         return False
-    return torch.cuda.get_device_capability(device) >= (8, 0) and bool(VARLEN_OPTIONS)
+    return torch.cuda.get_device_capability(device) >= (8, 0) and bool(varlen_options())
 
 
 def _ragged(lengths: Sequence[int], branches: tuple[int, ...], device: torch.device) -> Ragged:
