@@ -14,6 +14,7 @@ from torch import nn
 
 from dhrd_bench.contracts import Predictions, TaskData
 from dhrd_bench.errors import UserError
+from dhrd_bench.modeling.heads import classification_head
 
 Floats = NDArray[np.float64]
 
@@ -88,7 +89,7 @@ class LogisticRegression:
 
     def head(self) -> nn.Sequential:
         """Return a classification head, in float32, that gives these logits; of the kind ``linear``."""
-        head = nn.Sequential(nn.utils.skip_init(nn.Linear, self.weight.shape[1], len(self.weight)))
+        head = classification_head("linear", self.weight.shape[1], len(self.weight), seed=0)
         values = {"0.weight": torch.from_numpy(self.weight), "0.bias": torch.from_numpy(self.bias)}
         head.load_state_dict({name: value.float() for name, value in values.items()})
         return head.eval()
