@@ -23,12 +23,15 @@ from .errors import UserError as UserError
 from .finetuned import FineTuned as FineTuned
 from .inference.answers import parse_free_answer as parse_free_answer
 from .inference.classification import classify as classify
+from .inference.embedding import embed as embed
 from .inference.generation import chat_turn as chat_turn
 from .inference.generation import generate as generate
 from .inference.score import score_labels as score_labels
+from .inference.shots import with_shots as with_shots
 from .modeling.encode import Encoder as Encoder
 from .modeling.encode import Row as Row
 from .modeling.fitted import Fitted as Fitted
+from .modeling.logistic import LogisticRegression as LogisticRegression
 from .plugins import method as method
 from .plugins import register as register
 from .request import RunRequest as RunRequest

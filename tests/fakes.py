@@ -51,13 +51,14 @@ class FakeTask:
 
 @dataclass(frozen=True)
 class FakeMethod:
-    """A made-up method that is right with probability `accuracy` and answers `qps` rows a second."""
+    """A made-up method: right with probability `accuracy`, `qps` rows a second, `tokens` read of each."""
 
     name: str
     accuracy: float = 0.8
     role: str = "method"
     inference: str = "pooled"
     qps: float = 100.0
+    tokens: int = 50
     unparsable: float = 0.0
     by_task: Mapping[str, float] = field(default_factory=dict)
 
@@ -144,7 +145,7 @@ def record(task: FakeTask, method: FakeMethod, seed: int, **changes: Any) -> Cel
         ),
         "timing": Timing(
             examples=task.rows, seconds=seconds, qps=task.rows / seconds, laps=laps,
-            tokens_in=task.rows * 50, tokens_out=0,
+            tokens_in=task.rows * method.tokens, tokens_out=0,
         ),
         "finished": "2026-01-01T00:00:00Z",
     }  # fmt: skip

@@ -23,7 +23,7 @@ from dhrd_bench.results.timed import Figure, timed_path
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point
 
-IDLE = fakes.FakeMethod("idle", 0.5, inference="none", qps=1e6)
+IDLE = fakes.FakeMethod("idle", 0.5, inference="none", qps=1e6, tokens=0)
 FORMS = ("terminal", "markdown", "html", "latex")
 
 
@@ -78,7 +78,7 @@ def test_the_table_says_who_is_on_the_front_and_what_a_point_costs(results):
         "an old record tells nothing"
     )
     assert rows["idle"]["QPS"] == rows["idle"]["Front"] == rows["idle"]["P(front)"] == "–"
-    assert "idle: no backbone at test time" in text
+    assert "idle: reads nothing of its input" in text
     board = {row["Method"]: row for row in rows_of(text, "Leaderboard")}
     assert board["idle"]["QPS"] == board["idle"]["QPS ratio"] == "–"
     assert board["base"]["QPS"] != "–"

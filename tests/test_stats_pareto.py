@@ -128,8 +128,8 @@ def test_names_and_order_have_no_say():
         assert ours[old].on_front == theirs[new].on_front
 
 
-def test_a_method_without_a_backbone_keeps_nobody_off_the_front():
-    idle = fakes.FakeMethod("idle", 0.99, inference="none", qps=1e6)
+def test_a_method_that_reads_nothing_keeps_nobody_off_the_front_and_one_without_a_backbone_does():
+    idle = fakes.FakeMethod("idle", 0.99, inference="none", qps=1e6, tokens=0)
     without = placed(fakes.records(TASKS, fakes.THREE))
     found = placed(fakes.records(TASKS, (*fakes.THREE, idle)))
     assert (found["idle"].qps, found["idle"].on_front, found["idle"].probability) == (None, None, None)
@@ -140,6 +140,8 @@ def test_a_method_without_a_backbone_keeps_nobody_off_the_front():
         assert found[name].qps == one.qps
     alone = placed(fakes.records(TASKS, [idle]))["idle"]
     assert (alone.on_front, alone.probability) == (None, None)
+    reads = placed(fakes.records(TASKS, (*fakes.THREE, dataclasses.replace(idle, name="reads", tokens=9))))
+    assert [name for name, one in reads.items() if one.on_front] == ["reads"]
 
 
 def test_a_metric_that_cannot_be_resampled_gives_a_front_without_probabilities():

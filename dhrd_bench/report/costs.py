@@ -33,7 +33,7 @@ def accuracy_and_throughput(analysis: Analysis) -> Table:
     ]
     idle = [point.method for point in analysis.points if point.qps is None]
     if idle:
-        caption.append(f"{', '.join(idle)}: no backbone at test time, so no QPS to compare; left out of the front.")
+        caption.append(f"{', '.join(idle)}: reads nothing of its input, so no QPS to compare; left out of the front.")
     caption.append("Train, teacher: means per cell; teacher tokens are those of the rationales handed to the method.")
     if base:
         caption.append(

@@ -167,8 +167,8 @@ def analyse_selection(
     grids += [TestedGrid(selection, grid, resamples, seed, only=name) for name, grid in selection.partial.items()]
     correct(grids)
     compared = sum(len(tested.compared()) for tested in grids)
-    # What runs no backbone at test time answers as fast as it is asked: no throughput to compare.
-    speed = Speed(selection.cells[selection.cells["inference"] != "none"])
+    # What reads nothing of its input answers as fast as it is asked: no throughput to compare.
+    speed = Speed(selection.cells[selection.cells["tokens_in"] != 0])
     lines = [_line(tested, method, speed, compared, margin) for tested in grids for method in tested.shown]
     lines.sort(key=lambda line: (not line.ranked, -line.score.value, line.method))
     main = grids[0].suite
