@@ -348,6 +348,27 @@ class MethodParams(Card):
     """Base of a method's parameters; subclasses declare fields with defaults."""
 
 
+class PooledParams(MethodParams):
+    """Parameters that every method has in common which classifies from a pooled state of x.
+
+    Attributes
+    ----------
+    head
+        Two layers, or one.
+    pooling
+        How the states of x become one: the state of the token that has read all of it, their mean, or their mean
+        weighted by one learned query.
+    pause
+        Fillers behind x, which is pooled with them: room to compute before the answer (Goyal et al. 2023,
+        arXiv 2310.02226). There they are a new token that is learnt; here it is the last token of " .", which any
+        tokenizer has and the backbone knows.
+    """
+
+    head: Literal["mlp", "linear"] = "mlp"
+    pooling: Literal["last", "mean", "attention"] = "last"
+    pause: int = Field(0, ge=0, le=64)
+
+
 class MethodCard(Card):
     """What a leaderboard says of a method.
 
