@@ -27,6 +27,9 @@ from .inference.classification import classify as classify
 from .inference.generation import chat_turn as chat_turn
 from .inference.generation import generate as generate
 from .inference.score import score_labels as score_labels
+from .methods import MethodReference as MethodReference
+from .methods import MethodSpec as MethodSpec
+from .methods import method_spec as method_spec
 from .modeling.batches import epoch_batches as epoch_batches
 from .modeling.batches import packs as packs
 from .modeling.encode import Encoder as Encoder

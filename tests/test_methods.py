@@ -20,7 +20,7 @@ from test_training import beside, slow_hidden
 
 import dhrd_bench as db
 from dhrd_bench import registry
-from dhrd_bench.contracts import Context, Example, LabeledExample, MethodCard, Prompt, TaskData
+from dhrd_bench.contracts import Context, Example, Inference, LabeledExample, Prompt, TaskData
 from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.training.trainer import Trainer
 
@@ -342,7 +342,7 @@ def test_method_files_are_short_and_use_the_public_package_only() -> None:
 
 def test_no_method_is_named_in_the_harness() -> None:
     """The harness knows the contracts, never a method; a kind of inference may share its name with one."""
-    kinds = get_args(MethodCard.model_fields["inference"].annotation)
+    kinds = get_args(Inference)
     names = "|".join(map(re.escape, registry.methods))
     quoted = re.compile(rf"""["'`,](?P<name>{names})(?:["'`,]|\[)""")
     found = []
