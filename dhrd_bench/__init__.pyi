@@ -27,6 +27,7 @@ from .inference.classification import classify as classify
 from .inference.generation import chat_turn as chat_turn
 from .inference.generation import generate as generate
 from .inference.score import score_labels as score_labels
+from .methods import Composed as Composed
 from .methods import MethodReference as MethodReference
 from .methods import MethodSpec as MethodSpec
 from .methods import method_spec as method_spec

@@ -456,6 +456,29 @@ class Predictions:
     tokens_out: list[int] = field(default_factory=list)
     truncated: int = 0
 
+    def corrected(self, places: Sequence[int], other: Predictions) -> Predictions:
+        """Return these predictions with the answers of `other` at `places`; what was read and written for both counts.
+
+        Scores are there if both have some, texts if one has.
+        """
+        count = len(self.labels)
+        at = dict(zip(places, range(len(places)), strict=True))
+
+        def chosen(own: list[Any] | None, others: list[Any] | None) -> list[Any]:
+            return [(others or [""] * len(at))[at[i]] if i in at else (own or [""] * count)[i] for i in range(count)]
+
+        def added(own: list[int], others: list[int]) -> list[int]:
+            return [tokens + (others[at[i]] if i in at else 0) for i, tokens in enumerate(own)]
+
+        return Predictions(
+            chosen(self.labels, other.labels),
+            None if self.scores is None or other.scores is None else chosen(self.scores, other.scores),
+            None if self.texts is None and other.texts is None else chosen(self.texts, other.texts),
+            added(self.tokens_in, other.tokens_in),
+            added(self.tokens_out, other.tokens_out),
+            self.truncated,
+        )
+
 
 @dataclass(slots=True)
 class Context:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator
 
 from dhrd_bench import plugins
 from dhrd_bench.cards import Reference, canonical
-from dhrd_bench.contracts import Method, MethodCard, MethodParams
+from dhrd_bench.contracts import Context, Method, MethodCard, MethodParams, TaskCard, TaskData
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,15 @@ class MethodSpec:
         return self.cls(self.params)
 
     @cached_property
-    def parts(self) -> tuple[MethodSpec, ...]:
-        """The methods that its parameters name, those of `MethodReference`."""
-        return tuple(map(method_spec, _references(self.params)))
+    def parts(self) -> dict[str, MethodSpec]:
+        """The methods that its parameters name by a `MethodReference`; see `named_methods`."""
+        return named_methods(self.params)
 
     @property
     def whole(self) -> Iterator[MethodSpec]:
         """The method itself and all that it is composed of, however deep."""
         yield self
-        for part in self.parts:
+        for part in self.parts.values():
             yield from part.whole
 
 
@@ -72,12 +73,57 @@ What it names is part of the identity of the cells, code included. A field may a
 """
 
 
-def _references(params: MethodParams) -> Iterator[str]:
+class Composed(Method):
+    """A method that runs others: those that its parameters name by a `MethodReference`.
+
+    Subclasses implement `predict`. Each part is fitted on the rows of the whole unless they override `fit`; saving and
+    loading come for free, and so does what the card says of training, rationales and inference.
+
+    Attributes
+    ----------
+    parts
+        The others, by the names of the parameters; ``members-0``, ``members-1`` where one holds several.
+    """
+
+    def __init__(self, params: MethodParams | None = None) -> None:
+        super().__init__(params)
+        self.parts: dict[str, Method] = {name: spec.new() for name, spec in named_methods(self.params).items()}
+
+    @classmethod
+    def card_for(cls, params: Any) -> MethodCard:
+        """Return the card with what the parts do."""
+        return cls.card.over([spec.card for spec in named_methods(params).values()])
+
+    def fit(self, task: TaskData, context: Context) -> None:
+        """Fit each part, one after the other."""
+        for name, part in self.parts.items():
+            part.fit(task, context.inner(name))
+
+    def save(self, folder: Path) -> None:
+        """Write each part's state into a folder of its own."""
+        for name, part in self.parts.items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            part.save(folder / name)
+
+    def load(self, folder: Path, task: TaskCard, context: Context) -> None:
+        """Read what `save` wrote."""
+        for name, part in self.parts.items():
+            part.load(folder / name, task, context.inner(name))
+
+
+def named_methods(params: MethodParams) -> dict[str, MethodSpec]:
+    """Return the methods that parameters name, by parameter; several of one are numbered, as ``members-0``."""
+    found: dict[str, MethodSpec] = {}
     for name, field in type(params).model_fields.items():
         value = getattr(params, name)
         inner = (getattr(each, "__metadata__", ()) for each in get_args(field.annotation))
-        if _holds(field.metadata) or any(map(_holds, inner)):
-            yield from (value,) if isinstance(value, str) else value or ()
+        if value is None or not (_holds(field.metadata) or any(map(_holds, inner))):
+            continue
+        if isinstance(value, str):
+            found[name] = method_spec(value)
+        else:
+            found |= {f"{name}-{place}": method_spec(each) for place, each in enumerate(value)}
+    return found
 
 
 def _holds(metadata: Any) -> bool:

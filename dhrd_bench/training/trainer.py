@@ -96,7 +96,7 @@ class Trainer:
             seed = context.stream("head")
             self.head = classification_head(self.head_kind, self.backbone.width, len(task.card.labels), seed)
             self.head.to(self.backbone.device)
-        self.pooling, self.pool = self._pool(pool, context)
+        self.pooling, self.pool = self._pool(pool if self.head else "last", context)
         self.loss = loss.to(self.backbone.device) if isinstance(loss, nn.Module) else loss
         self.steps = math.ceil(len(self.train) / self.budget.batch_size) * self.budget.epochs
         self.pack_tokens = sizes_of(self.backbone).pass_tokens(self.budget.micro_tokens)
