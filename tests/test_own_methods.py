@@ -346,10 +346,11 @@ def test_a_curriculum_makes_the_sequences_of_each_epoch(
 
     monkeypatch.setattr(Trainer, "step", watched)
     trainer = trained(made, toy, context)
-    r = [len(trainer._encoder.reasoning(row.rationale)) for row in toy.train]
+    encoder = trainer._sequences.encoder
+    r = [len(encoder.reasoning(row.rationale)) for row in toy.train]
     whole = sum(len(row.ids) for row in flat(trainer))
     assert [len(row.ids) for row in trainer.dev] == [
-        len(trainer._encoder.input(row.example) + trainer._encoder.answer(row.label)) for row in toy.dev
+        len(encoder.input(row.example) + encoder.answer(row.label)) for row in toy.dev
     ], "dev rows are in the form of the last epoch"
     trainer.close()
     made.fit(toy, context)

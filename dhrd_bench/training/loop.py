@@ -18,7 +18,8 @@ from dhrd_bench.modeling.fitted import Fitted
 from dhrd_bench.modeling.heads import HeadKind
 from dhrd_bench.modeling.pooling import Pooling
 from dhrd_bench.training.passes import Loss
-from dhrd_bench.training.trainer import Build, Curriculum, Trainer
+from dhrd_bench.training.sequences import Build, Curriculum
+from dhrd_bench.training.trainer import Trainer
 
 
 def fine_tune(

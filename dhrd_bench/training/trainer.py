@@ -17,7 +17,7 @@ from dhrd_bench.backbones import backbone_of
 from dhrd_bench.backbones.device import deterministic
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.sizes import sizes_of
-from dhrd_bench.contracts import Budget, Context, LabeledExample, TaskData
+from dhrd_bench.contracts import Budget, Context, TaskData
 from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.batches import packs
 from dhrd_bench.modeling.encode import Encoder, Row
@@ -28,13 +28,8 @@ from dhrd_bench.training.losses import lm_loss_sum
 from dhrd_bench.training.pack import Pack, Size
 from dhrd_bench.training.passes import Loss, Pass
 from dhrd_bench.training.scores import DevScores
+from dhrd_bench.training.sequences import Build, Curriculum, Sequences
 from dhrd_bench.training.tuning import Tuning
-
-Build = Callable[[LabeledExample, Encoder], list[Row]]
-"""Turns an example into its training sequences."""
-
-Curriculum = Callable[[LabeledExample, Encoder, int, int], list[Row]]
-"""Turns an example into its training sequences of one epoch, counted from 0, of so many."""
 
 
 class Trainer:
@@ -83,11 +78,11 @@ class Trainer:
     ) -> None:
         self.budget, self.backbone = context.budget, backbone_of(context)
         self.weights = {term: weight for term, weight in weights.items() if weight}
-        self.pause, self._task, self._build, self._curriculum = pause, task, build, curriculum
-        self._encoder = Encoder(self.backbone, self.budget, task.card, pause=pause)
-        self.train = [self._rows(example, 0) for example in task.train]
-        self.truncated = len(self._encoder.truncated)
-        self.dev = [row for example in task.dev for row in self._rows(example, self.budget.epochs - 1)]
+        self.pause, encoder = pause, Encoder(self.backbone, self.budget, task.card, pause=pause)
+        self._sequences = Sequences(task, encoder, build, curriculum)
+        self.train = self._sequences.train(0)
+        self.truncated = len(encoder.truncated)
+        self.dev = self._sequences.dev()
         # Embedding, blocks and LM head move together; the head is drawn on the CPU and then moved.
         self.tuning = Tuning(self.backbone, self.budget, context.stream("adapters"))
         self.head_kind = head if self.weights.get("cls") else None
@@ -115,20 +110,8 @@ class Trainer:
 
     def begin(self, epoch: int) -> None:
         """Make the sequences of an epoch, counted from 0, if they differ from epoch to epoch."""
-        if self._curriculum is not None and epoch:
-            self.train = [self._rows(example, epoch) for example in self._task.train]
-
-    def _rows(self, example: LabeledExample, epoch: int) -> list[Row]:
-        if self._curriculum is None:
-            rows = self._build(example, self._encoder)
-        else:
-            rows = self._curriculum(example, self._encoder, epoch, self.budget.epochs)
-        classes = len(self._task.card.labels)
-        for row in rows:
-            if row.soft is not None and len(row.soft) != classes:
-                message = f"Row {example.example.id!r} has {len(row.soft)} soft targets, the task {classes} classes."
-                raise UserError(message, "Give one probability a class.")
-        return [_without_pauses(row, self.pause) for row in rows]
+        if self._sequences.curriculum is not None and epoch:
+            self.train = self._sequences.train(epoch)
 
     @property
     def _modules(self) -> list[nn.Module]:
@@ -334,12 +317,6 @@ def _completion(row: Row) -> Row:
     if row.lm_weights is None:
         return kept
     return replace(kept, lm_weights=row.lm_weights[len(row.targets) - len(kept.targets) :])
-
-
-def _without_pauses(row: Row, pause: int) -> Row:
-    """Return `row` with no loss on the fillers behind its input: they are given, and not to be learnt."""
-    fillers = range(row.input_length - pause, row.input_length)
-    return row.weighted(lambda position: float(position not in fillers)) if pause and row.targets else row
 
 
 def _adamw(parameters: list[nn.Parameter], budget: Budget, device: torch.device) -> torch.optim.AdamW:
