@@ -9,7 +9,7 @@ import dhrd_bench as db
 
 @db.register
 class Dhrd(db.FineTuned):
-    """One pass over [x, r, y]: the head classifies from the last token of x, the LM head models the text."""
+    """One pass over [x, r, y]: the head classifies from x, by default its last token, the LM head models the text."""
 
     card = db.MethodCard(
         name="dhrd",
@@ -20,13 +20,12 @@ class Dhrd(db.FineTuned):
         inference="pooled",
     )
 
-    class Params(db.MethodParams):
+    class Params(db.PooledParams):
         """The paper's weights; ``lm_scope=rationale`` leaves the input out of the LM loss."""
 
         alpha: float = 1.0
         beta: float = 1.0
         lm_scope: Literal["all", "rationale"] = "all"
-        head: Literal["mlp", "linear"] = "mlp"
 
     def weights(self) -> dict[str, float]:
         return {"cls": self.params.beta, "lm": self.params.alpha}

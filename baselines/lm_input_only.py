@@ -18,7 +18,7 @@ class LmInputOnly(db.method("dhrd")):
         inference="pooled",
     )
 
-    class Params(db.method("pooled").Params):
+    class Params(db.PooledParams):
         """Weights of the two losses."""
 
         alpha: float = 1.0

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import dhrd_bench as db
 
 
 @db.register
 class Pooled(db.FineTuned):
-    """Classification head on the last input token; no rationale, no language modelling."""
+    """Classification head on the pooled input; no rationale, no language modelling."""
 
     card = db.MethodCard(
         name="pooled",
@@ -20,10 +18,7 @@ class Pooled(db.FineTuned):
         inference="pooled",
     )
 
-    class Params(db.MethodParams):
-        """Settings of the head."""
-
-        head: Literal["mlp", "linear"] = "mlp"
+    Params = db.PooledParams
 
     def weights(self) -> dict[str, float]:
         return {"cls": 1.0}

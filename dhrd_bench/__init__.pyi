@@ -14,6 +14,7 @@ from .contracts import LanguageModel as LanguageModel
 from .contracts import Method as Method
 from .contracts import MethodCard as MethodCard
 from .contracts import MethodParams as MethodParams
+from .contracts import PooledParams as PooledParams
 from .contracts import Predictions as Predictions
 from .contracts import Prompt as Prompt
 from .contracts import TaskCard as TaskCard
@@ -28,14 +29,23 @@ from .inference.generation import chat_turn as chat_turn
 from .inference.generation import generate as generate
 from .inference.score import score_labels as score_labels
 from .inference.shots import with_shots as with_shots
+from .methods import Composed as Composed
+from .methods import MethodReference as MethodReference
+from .methods import MethodSpec as MethodSpec
+from .methods import method_spec as method_spec
+from .modeling.batches import epoch_batches as epoch_batches
+from .modeling.batches import packs as packs
 from .modeling.encode import Encoder as Encoder
 from .modeling.encode import Row as Row
 from .modeling.fitted import Fitted as Fitted
+from .modeling.heads import classification_head as classification_head
 from .modeling.logistic import LogisticRegression as LogisticRegression
 from .plugins import method as method
 from .plugins import register as register
 from .request import RunRequest as RunRequest
 from .shuffling import derange as derange
 from .training.loop import fine_tune as fine_tune
+from .training.passes import Pass as Pass
+from .training.tuning import Tuning as Tuning
 
 __version__: str

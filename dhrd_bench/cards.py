@@ -84,7 +84,7 @@ def canonical(name: str, card: Card, default: Card) -> Reference:
     written as the card holds them.
     """
     changes = _difference(card.model_dump(mode="json"), default.model_dump(mode="json"))
-    return Reference(name, tuple(sorted((key, _text(value)) for key, value in changes.items())))
+    return Reference(name, tuple(sorted((key, _setting(value)) for key, value in changes.items())))
 
 
 def split_references(text: str) -> list[str]:
@@ -94,9 +94,10 @@ def split_references(text: str) -> list[str]:
 
 def _split(text: str) -> list[str]:
     """Split at the commas outside brackets, braces and double quotes; empty pieces are left out."""
-    pieces, depth, quoted = [""], 0, False
+    pieces, depth, quoted, escaped = [""], 0, False, False
     for character in text:
-        quoted ^= character == '"'
+        quoted ^= character == '"' and not escaped
+        escaped = quoted and character == "\\" and not escaped
         depth += 0 if quoted else (character in "[{") - (character in "]}")
         if character == "," and depth == 0 and not quoted:
             pieces.append("")
@@ -125,8 +126,15 @@ def _difference(values: dict[str, Any], default: dict[str, Any]) -> dict[str, An
     return changes
 
 
+def _setting(value: Any) -> str:
+    """Return `value` as the text of a setting; one that is a reference itself, ``name[key=value]``, stays plain."""
+    if isinstance(value, str) and re.fullmatch(r"[\w.-]+\[[\w./:@=,\[\]-]+\]", value) and _is_plain(value):
+        return value if _split(value) == [value] and value.count("[") == value.count("]") else json.dumps(value)
+    return _text(value)
+
+
 def _text(value: Any) -> str:
-    """Return `value` as a setting that YAML reads back as the same value; a plain word stays plain."""
+    """Return `value` as YAML that is read back as the same value; a plain word stays plain."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):

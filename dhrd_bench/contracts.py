@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -345,7 +345,39 @@ class LanguageModel(Protocol):
 
 
 class MethodParams(Card):
-    """Base of a method's parameters; subclasses declare fields with defaults."""
+    """Base of a method's parameters; subclasses declare fields with defaults, which are checked as values are."""
+
+    model_config = ConfigDict(validate_default=True)
+
+
+class PooledParams(MethodParams):
+    """Parameters that every method has in common which classifies from a pooled state of x.
+
+    Attributes
+    ----------
+    head
+        Two layers, or one.
+    pooling
+        How the states of x become one: the state of the token that has read all of it, their mean, or their mean
+        weighted by one learned query.
+    pause
+        Fillers behind x, which is pooled with them: room to compute before the answer (Goyal et al. 2023,
+        arXiv 2310.02226). There they are a new token that is learnt; here it is the last token of " .", which any
+        tokenizer has and the backbone knows.
+    """
+
+    head: Literal["mlp", "linear"] = "mlp"
+    pooling: Literal["last", "mean", "attention"] = "last"
+    pause: int = Field(0, ge=0, le=64)
+
+
+Inference = Literal["none", "pooled", "score", "generate"]
+"""How a method comes to an answer at test time."""
+
+
+def spelled(inference: Inference | tuple[Inference, ...]) -> str:
+    """Return kinds of inference as one word, as ``pooled+generate``."""
+    return inference if isinstance(inference, str) else "+".join(inference)
 
 
 class MethodCard(Card):
@@ -362,7 +394,8 @@ class MethodCard(Card):
         Whether a method that reads them is still itself on a task that has none. If not, it is refused
         there, unless the user allows it.
     inference
-        ``none`` (no backbone at test time), ``pooled``, ``score`` (label words), ``generate``.
+        ``none`` (no backbone at test time), ``pooled``, ``score`` (label words), ``generate``; several for a method
+        that runs others.
     expected_failures
         Conformance checks that this method cannot pass, each with the reason.
     """
@@ -376,8 +409,26 @@ class MethodCard(Card):
     trains: bool = True
     uses_rationales: bool = False
     rationales_optional: bool = False
-    inference: Literal["none", "pooled", "score", "generate"]
+    inference: Inference | Annotated[tuple[Inference, ...], Field(min_length=1)]
     expected_failures: dict[str, str] = {}
+
+    @property
+    def kinds(self) -> tuple[Inference, ...]:
+        """The kinds of inference that run the backbone; empty if none does."""
+        named = (self.inference,) if isinstance(self.inference, str) else self.inference
+        return tuple(kind for kind in named if kind != "none")
+
+    def over(self, parts: Sequence[MethodCard]) -> MethodCard:
+        """Return the card of a method that is composed of others: it trains, reads and infers as they do."""
+        kinds = tuple(dict.fromkeys(kind for part in parts for kind in part.kinds))
+        return self.model_copy(
+            update={
+                "trains": any(part.trains for part in parts),
+                "uses_rationales": any(part.uses_rationales for part in parts),
+                "rationales_optional": all(part.rationales_optional for part in parts if part.uses_rationales),
+                "inference": kinds[0] if len(kinds) == 1 else kinds or "none",
+            }
+        )
 
 
 @dataclass(slots=True)
@@ -404,6 +455,29 @@ class Predictions:
     tokens_in: list[int] = field(default_factory=list)
     tokens_out: list[int] = field(default_factory=list)
     truncated: int = 0
+
+    def corrected(self, places: Sequence[int], other: Predictions) -> Predictions:
+        """Return these predictions with the answers of `other` at `places`; what was read and written for both counts.
+
+        Scores are there if both have some, texts if one has.
+        """
+        count = len(self.labels)
+        at = dict(zip(places, range(len(places)), strict=True))
+
+        def chosen(own: list[Any] | None, others: list[Any] | None) -> list[Any]:
+            return [(others or [""] * len(at))[at[i]] if i in at else (own or [""] * count)[i] for i in range(count)]
+
+        def added(own: list[int], others: list[int]) -> list[int]:
+            return [tokens + (others[at[i]] if i in at else 0) for i, tokens in enumerate(own)]
+
+        return Predictions(
+            chosen(self.labels, other.labels),
+            None if self.scores is None or other.scores is None else chosen(self.scores, other.scores),
+            None if self.texts is None and other.texts is None else chosen(self.texts, other.texts),
+            added(self.tokens_in, other.tokens_in),
+            added(self.tokens_out, other.tokens_out),
+            self.truncated,
+        )
 
 
 @dataclass(slots=True)
@@ -442,6 +516,20 @@ class Context:
         ask for the same stream are paired. Put the method's own name in `name` to differ on purpose.
         """
         return derive_seed(self.task, str(self.seed), name)
+
+    def inner(self, name: str) -> Context:
+        """Return what to lend to another method that this one runs as its part called `name`.
+
+        It shares backbone, budget and seeds, so that the part is the one that would run by itself. Its laps do not
+        count: the method that runs it reports the examples that it has answered itself. What the part's training
+        leaves goes into ``train_log["inner"][name]``.
+        """
+        log = self.train_log.setdefault("inner", {}).setdefault(name, {})
+
+        def progress(phase: str, done: int, total: int, figures: dict[str, float]) -> None:
+            self.progress(f"{name} {phase}", done, total, figures)
+
+        return replace(self, progress=progress, lap=lambda examples: None, train_log=log)
 
 
 class Method(ABC):

@@ -24,7 +24,7 @@ from dhrd_bench.conformance import Check, checks, verify
 from dhrd_bench.conformance.running import CheckOutcome, run_check
 from dhrd_bench.conformance.subject import CheckError, Subject
 from dhrd_bench.data.suite import TestSplit
-from dhrd_bench.grid.identity import MethodSpec
+from dhrd_bench.methods import MethodSpec
 
 FITS = itertools.count()
 BY_NAME = {check.name: check for check in checks}

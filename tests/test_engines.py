@@ -25,6 +25,7 @@ from dhrd_bench.grid.plan import make_plan
 from dhrd_bench.inference.engine import Engine, Stop
 from dhrd_bench.inference.engines import engine_of
 from dhrd_bench.inference.vllm import Vllm
+from dhrd_bench.modeling.pooling import MeanPool
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.store import read_records
 
@@ -153,6 +154,11 @@ def test_sampling_depends_on_the_seed_and_not_on_the_neighbours(other: Backbone)
     assert [one.ids for one in together[2:4]] == [one.ids for one in alone]
     assert alone[0].ids != alone[1].ids
     assert alone[0].ids != engine.continuations(rows[1:2], decoding, Stop((), 0), [9])[0].ids
+
+
+def test_vllm_pools_the_last_token_only(other: Backbone) -> None:
+    with pytest.raises(UserError, match=r"last token's state alone.*Leave \[engine=vllm\] out"):
+        list(engine_of(other).pooled([[5, 6]], MeanPool()))
 
 
 # ---------------------------------------------------------------- whose weights

@@ -20,7 +20,7 @@ from test_training import beside, slow_hidden
 
 import dhrd_bench as db
 from dhrd_bench import registry
-from dhrd_bench.contracts import Context, Example, LabeledExample, MethodCard, Prompt, TaskData
+from dhrd_bench.contracts import Context, Example, Inference, LabeledExample, Prompt, TaskData
 from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.training.trainer import Trainer
 
@@ -67,8 +67,16 @@ def given_x(row: LabeledExample) -> list[Text]:
     return [Text(x(row), r(row) + y(row), row.label)]
 
 
+def paused(row: LabeledExample) -> list[Text]:
+    return [Text(x(row) + "...", r(row) + y(row), row.label)]
+
+
 DEFINITIONS: list[tuple[str, dict[str, Any], dict[str, float], Whole]] = [
     ("pooled", {}, {"cls": 1.0}, lambda row: [Text(x(row), "", row.label)]),
+    ("pooled", {"pooling": "mean"}, {"cls": 1.0}, lambda row: [Text(x(row), "", row.label)]),
+    ("pooled", {"pause": 2}, {"cls": 1.0}, lambda row: [Text(x(row) + "..", "", row.label)]),
+    ("dhrd", {"pooling": "mean", "alpha": 0.5}, {"cls": 1.0, "lm": 0.5}, dhrd),
+    ("dhrd", {"lm_scope": "rationale", "pause": 3}, {"cls": 1.0, "lm": 1.0}, paused),
     ("dhrd", {"alpha": 0.5, "beta": 2.0}, {"cls": 2.0, "lm": 0.5}, dhrd),
     ("dhrd", {"lm_scope": "rationale"}, {"cls": 1.0, "lm": 1.0}, given_x),
     ("dhrd-rationale-only", {"alpha": 0.3}, {"cls": 1.0, "lm": 0.3}, given_x),
@@ -104,13 +112,21 @@ def trainer(name: str, task: TaskData, context: Context, **params: Any) -> tuple
     made: Any = cls(cls.Params(**params))
     prepared = made.prepare(task, context)
     head = getattr(made.params, "head", "mlp") if made.weights().get("cls") else None
-    trained = Trainer(context, prepared, made.rows, dict(made.weights()), head)
+    pause = getattr(made.params, "pause", 0)
+    trained = Trainer(
+        context, prepared, made.rows, dict(made.weights()), head, pool=made.pool(context), pause=pause
+    )  # fmt: skip
     trained.set_dropout(False)
     return made, trained
 
 
 def slow_loss(
-    rows: tuple[LabeledExample, ...], whole: Whole, weights: dict[str, float], context: Context, head: Any
+    rows: tuple[LabeledExample, ...],
+    whole: Whole,
+    weights: dict[str, float],
+    context: Context,
+    head: Any,
+    pooling: str = "last",
 ) -> float:
     """One sequence at a time, through Hugging Face's own forward pass; a mean over each term's own targets."""
     backbone = context.backbone
@@ -122,7 +138,7 @@ def slow_loss(
         states = slow_hidden(backbone, ids)
         if text.label is not None:
             at = len(backbone.encode(text.before if text.input is None else text.input)) - 1
-            logits = head(states[at])[None]
+            logits = head(states[at] if pooling == "last" else states[: at + 1].mean(0))[None]
             losses.setdefault("cls", []).append(F.cross_entropy(logits, beside(logits, [text.label])))
         start = max(1, len(before))
         if len(ids) > start:
@@ -143,7 +159,8 @@ def test_loss_is_the_definition(
     made, trained = trainer(name, toy, context, **params)
     assert dict(made.weights()) == pytest.approx(weights)
     actual = float(trained.backward([row for rows in trained.train for row in rows]))
-    assert actual == pytest.approx(slow_loss(toy.train, whole, weights, context, trained.head), rel=1e-4)
+    expected = slow_loss(toy.train, whole, weights, context, trained.head, params.get("pooling", "last"))
+    assert actual == pytest.approx(expected, rel=1e-4)
 
 
 def test_every_trained_method_is_defined_here() -> None:
@@ -342,7 +359,7 @@ def test_method_files_are_short_and_use_the_public_package_only() -> None:
 
 def test_no_method_is_named_in_the_harness() -> None:
     """The harness knows the contracts, never a method; a kind of inference may share its name with one."""
-    kinds = get_args(MethodCard.model_fields["inference"].annotation)
+    kinds = get_args(Inference)
     names = "|".join(map(re.escape, registry.methods))
     quoted = re.compile(rf"""["'`,](?P<name>{names})(?:["'`,]|\[)""")
     found = []

@@ -31,6 +31,7 @@ from dhrd_bench.inference.engine import Continuation, Stop
 from dhrd_bench.inference.generation import chat_turn, generate
 from dhrd_bench.inference.transformers import Transformers
 from dhrd_bench.modeling.encode import Encoder
+from dhrd_bench.modeling.pooling import Pool
 from dhrd_bench.rationales.prompts import Ask
 from dhrd_bench.rationales.teachers.local import _encode
 from dhrd_bench.request import RunRequest
@@ -73,9 +74,9 @@ class Recorded(Transformers):
         super().__init__(backbone)
         self.seen: list[list[int]] = []
 
-    def pooled(self, sequences: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
+    def pooled(self, sequences: Sequence[list[int]], pool: Pool = None) -> Iterator[tuple[list[int], Tensor]]:
         self.seen += sequences
-        return super().pooled(sequences)
+        return super().pooled(sequences, pool)
 
     def log_likelihoods(self, prompts: Sequence[list[int]], *rest: Any) -> Iterator[tuple[list[int], Any]]:
         self.seen += prompts

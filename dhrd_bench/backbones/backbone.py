@@ -119,6 +119,10 @@ class Backbone:
         others = any(getattr(config, name, None) for name in ("attn_logit_softcapping", *ATTENTION_DROPOUT))
         return has_varlen(self.device) and self.dtype != torch.float32 and not others
 
+    def whole_place(self, length: int) -> int:
+        """Return the place of the token that has read the whole of a text of `length` tokens: causally, the last."""
+        return length - 1
+
     def layout(self, lengths: Sequence[int], branches: tuple[int, ...] = ()) -> Layout:
         """Return how sequences of these lengths lie end to end, for `run`."""
         return Layout.of(lengths, self.device, branches, one_call=self.one_call)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dhrd_bench import plugins, registry
+from dhrd_bench.contracts import spelled
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError, did_you_mean
 
@@ -53,7 +54,7 @@ def _methods() -> list[dict[str, str]]:
             "method": card.name,
             "role": card.role,
             "rationales": "yes" if card.uses_rationales else "no",
-            "inference": card.inference,
+            "inference": spelled(card.inference),
             "objective": card.objective,
             "paper": card.paper,
         }

@@ -151,7 +151,7 @@ def _plugin_notes(plan: Plan) -> Iterator[str]:
     from dhrd_bench.grid.isolation import is_plugin, why_no_process
 
     for spec in {planned.method.name: planned.method for planned in plan.missing}.values():
-        if not is_plugin(spec.cls):
+        if not is_plugin(spec):
             continue
         if not has_passed(spec):
             yield f"{spec.name}: has not passed 'dhrd-bench check' as it stands"

@@ -77,7 +77,7 @@ def _long_inputs(subject: Subject) -> None:
     long = make_task(words=150, train=4, dev=2, test=3)
     empty = replace(long.test[0], prompt=replace(long.test[0].prompt, passage=""))
     predictions = subject.run(replace(long, test=(empty, *long.test[1:]))).predictions
-    if subject.card.inference != "none":
+    if subject.card.kinds:
         allowed = subject.budget.max_length + 64  # markers and the like are not part of the input
         longest = max(predictions.tokens_in)
         ensure(longest <= allowed, f"it reads {longest} tokens, which is over max_length")
@@ -175,19 +175,20 @@ def _save_and_load(subject: Subject) -> None:
 
 @_check("What is counted for speed adds up: examples, tokens, texts, truncated inputs")
 def _counters(subject: Subject) -> None:
-    predictions, count, inference = subject.base.predictions, len(subject.task.test), subject.card.inference
+    predictions, count, kinds = subject.base.predictions, len(subject.task.test), subject.card.kinds
     for name, tokens in (("tokens_in", predictions.tokens_in), ("tokens_out", predictions.tokens_out)):
         ensure(len(tokens) == count and min(tokens) >= 0, f"{name} is not one count an example")
     laps = subject.base.laps
     ensure(not laps or (sum(laps) == count and min(laps) > 0), f"laps of {laps} examples for {count} examples")
     ensure(0 <= predictions.truncated <= count, f"{predictions.truncated} of {count} inputs truncated")
-    if inference != "none":
+    if kinds:
         ensure(min(predictions.tokens_in) > 0, "an example was answered without reading a token")
-    if inference == "generate":
+    if kinds == ("generate",):
         ensure(predictions.texts is not None and len(predictions.texts) == count, "generated texts are missing")
         ensure(sum(predictions.tokens_out) > 0, "tokens_out counts no generated token")
-    else:
-        ensure(not any(predictions.tokens_out), f"inference is {inference!r}, but tokens_out counts generated tokens")
+    elif "generate" not in kinds:
+        named = subject.card.inference
+        ensure(not any(predictions.tokens_out), f"inference is {named!r}, but tokens_out counts generated tokens")
 
 
 @_check("Without train rows a method that trains raises, and says why")
@@ -246,7 +247,11 @@ def _runner(subject: Subject) -> Runner:
     from dhrd_bench.grid.isolation import Runner, is_plugin
 
     folders = [subject.data_dir] if subject.data_dir else []
-    return Runner(subject.backbone, "auto" if is_plugin(subject.spec.cls) else "audit", folders=folders)
+    return Runner(
+        subject.backbone,
+        "auto" if is_plugin(subject.spec) else "audit",
+        folders=folders,
+    )
 
 
 def _harness(subject: Subject, runner: Runner, task: CheckTask) -> list[int]:

@@ -45,10 +45,9 @@ def subject(method: str, backbone: str = "tiny", data_dir: Path | None = None) -
         If there is no such method, setting or backbone.
     """
     from dhrd_bench.backbones import load, resolve
-    from dhrd_bench.grid.plan import method_specs
+    from dhrd_bench.methods import method_spec
 
-    (spec,) = method_specs((method,))
-    return Subject(spec, load(resolve(backbone)), data_dir=data_dir)
+    return Subject(method_spec(method), load(resolve(backbone)), data_dir=data_dir)
 
 
 def run_check(tested: Subject, check: Check) -> CheckOutcome:

@@ -16,7 +16,7 @@ import numpy as np
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.conformance.tasks import BUDGET, CheckTask, make_task
 from dhrd_bench.contracts import Budget, Context, Example, Method, MethodCard, Predictions, TaskData
-from dhrd_bench.grid.identity import MethodSpec
+from dhrd_bench.methods import MethodSpec
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 2e-2}
 """How far two scores of one example may lie apart, relative to the larger of 1 and their size."""

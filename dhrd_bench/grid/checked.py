@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dhrd_bench.backbones.cache import cache_folder
-from dhrd_bench.grid.identity import MethodSpec, digest
+from dhrd_bench.grid.identity import digest, method_identity
+from dhrd_bench.methods import MethodSpec
 
 
 def mark_checked(spec: MethodSpec, *, passed: bool) -> None:
@@ -26,4 +27,4 @@ def has_passed(spec: MethodSpec) -> bool:
 
 
 def _stamp(spec: MethodSpec) -> Path:
-    return cache_folder() / "checked" / digest(spec.identity.model_dump(mode="json"))
+    return cache_folder() / "checked" / digest(method_identity(spec).model_dump(mode="json"))

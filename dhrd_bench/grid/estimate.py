@@ -24,6 +24,7 @@ from dhrd_bench.grid.identity import digest
 from dhrd_bench.grid.plan import Plan, PlannedCell
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Stop
+from dhrd_bench.methods import MethodSpec
 from dhrd_bench.modeling.encode import Row
 from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.training.frozen import input_states
@@ -78,21 +79,34 @@ def estimate_seconds(plan: Plan) -> list[float]:
     tokens = {task: _lengths(loaded, backbone, plan.budget) for task, loaded in tasks.items()}
     seen: set[tuple[str, str, bool]] = set()
     return [
-        0.0 if planned.record else _cell(planned, *tokens[planned.cell.task], plan.budget, rates, seen)
+        0.0
+        if planned.record
+        else sum(
+            _cell(planned, spec, *tokens[planned.cell.task], plan.budget, rates, seen)
+            for spec in planned.method.whole
+            if not spec.parts  # what is composed costs what its parts do, if all of them answer
+        )
         for planned in plan.cells
     ]
 
 
 def _cell(
-    planned: PlannedCell, x: float, r: float, budget: Budget, rates: Rates, seen: set[tuple[str, str, bool]]
+    planned: PlannedCell,
+    spec: MethodSpec,
+    x: float,
+    r: float,
+    budget: Budget,
+    rates: Rates,
+    seen: set[tuple[str, str, bool]],
 ) -> float:
-    """Return the expected seconds of a cell with inputs of `x` tokens and `r` of rationale and answer.
+    """Return the expected seconds of `spec` in a cell with inputs of `x` tokens and `r` of rationale and answer.
 
     `seen` holds the sequences whose frozen states are kept by then: task, row, whether with its rationale.
     """
-    card = planned.method.card
-    if card.inference == "none":
+    card = spec.card
+    if not card.kinds:
         return 0.0
+    x += getattr(spec.params, "pause", 0)
     train, dev, test = len(planned.data.train), len(planned.data.dev), len(planned.test.examples)
     length = x + r if card.uses_rationales else x
     seconds = 0.0
@@ -106,7 +120,7 @@ def _cell(
             seconds += 0.0 if sequence in seen else length * rates.frozen
             seen.add(sequence)
     seconds += test * x * rates.forward
-    if card.inference == "generate":
+    if "generate" in card.kinds:
         seconds += test * min(budget.decoding.max_new_tokens, r if r else budget.decoding.max_new_tokens) * rates.decode
     return seconds
 

@@ -8,17 +8,16 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dhrd_bench import plugins, registry
-from dhrd_bench.contracts import Budget, Method, MethodCard, MethodParams, TaskData
+from dhrd_bench.contracts import Budget, Method, TaskData
 from dhrd_bench.data.suite import LoadedTask, TestSplit
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.source import imported_files, read_source, source_digest
 from dhrd_bench.inference.answers import ANSWERS_VERSION
+from dhrd_bench.methods import MethodSpec
 from dhrd_bench.results.schema import (
     BackboneIdentity,
     IdentityParts,
@@ -32,32 +31,14 @@ HARNESS_VERSION = "1.0"
 scoring. It changes when records of before and after must not stand in one table."""
 
 
-@dataclass(frozen=True)
-class MethodSpec:
-    """A method with its parameters, under its one spelling."""
-
-    name: str
-    cls: type[Method]
-    params: MethodParams
-
-    @cached_property
-    def card(self) -> MethodCard:
-        """The method's card under these parameters."""
-        return self.cls.card_for(self.params)
-
-    def new(self) -> Method:
-        """Return an instance that has not been fitted."""
-        return self.cls(self.params)
-
-    @cached_property
-    def identity(self) -> MethodIdentity:
-        """What of the method can change an outcome."""
-        return MethodIdentity(
-            name=self.name,
-            version=self.card.version,
-            params=self.params.model_dump(mode="json"),
-            code=method_code(self.cls),
-        )
+def method_identity(spec: MethodSpec) -> MethodIdentity:
+    """Return what of a method can change an outcome: of those that it is composed of, too."""
+    return MethodIdentity(
+        name=spec.name,
+        version=spec.card.version,
+        params=spec.params.model_dump(mode="json"),
+        code=method_code(*(each.cls for each in spec.whole)),
+    )
 
 
 def digest(value: Any) -> str:
@@ -88,7 +69,7 @@ def identity_parts(
         "dev": [row.example.id for row in data.dev],
         "test": test.ids,
     }
-    generates = method.card.inference == "generate"
+    generates = "generate" in method.card.kinds
     parts = IdentityParts(
         harness=HARNESS_VERSION,
         suite=suite,
@@ -101,7 +82,7 @@ def identity_parts(
         ),
         rows=digest(rows),
         rationales=loaded.rationale_fingerprint if method.card.uses_rationales else None,
-        method=method.identity,
+        method=method_identity(method),
         backbone=backbone,
         budget=relevant_budget(budget, generates=generates),
         answers=ANSWERS_VERSION if generates else None,
@@ -158,10 +139,10 @@ def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:
 # ---------------------------------------------------------------- the code of a method
 
 
-def method_code(cls: type[Method]) -> str:
-    """Return a digest of the source that a method class consists of; see `source_digest`.
+def method_code(*classes: type[Method]) -> str:
+    """Return a digest of the source that method classes consist of; see `source_digest`.
 
-    It covers the files of the class and of its bases and what may help them: all modules of the package
+    It covers the files of a class and of its bases and what may help them: all modules of the package
     that they come from, or of their plug-in folder, less the files of other methods that they do not
     import. This package itself is covered by `HARNESS_VERSION`. So an edited method is a new method, not
     an old record.
@@ -171,7 +152,10 @@ def method_code(cls: type[Method]) -> str:
     UserError
         If the source cannot be had.
     """
-    sources: list[str] = []
+    return source_digest(source for cls in classes for source in _sources(cls))
+
+
+def _sources(cls: type[Method]) -> Iterator[str]:
     for base in cls.__mro__:
         room = base.__module__.partition(".")[0]
         # The standard library differs between versions of Python, and no method is to differ with it.
@@ -179,12 +163,11 @@ def method_code(cls: type[Method]) -> str:
             continue
         file = inspect.getsourcefile(base)
         if file is None or not Path(file).is_file():
-            sources.append(_typed_in(base))
+            yield _typed_in(base)
         elif issubclass(base, Method):
-            sources += map(read_source, _with_helpers(Path(file).resolve(), base.__module__))
+            yield from map(read_source, _with_helpers(Path(file).resolve(), base.__module__))
         else:  # what a library lends: its file will do, its whole package has thousands
-            sources.append(read_source(Path(file)))
-    return source_digest(sources)
+            yield read_source(Path(file))
 
 
 def _typed_in(cls: type) -> str:

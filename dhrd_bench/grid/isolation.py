@@ -17,7 +17,6 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Method
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid import landlock
-from dhrd_bench.grid.identity import MethodSpec
 from dhrd_bench.grid.perform import OutOfTimeError, at_most, can_limit, perform
 from dhrd_bench.grid.plan import PlannedCell, Step
 from dhrd_bench.grid.process import CellProcess, CellProcessError
@@ -25,12 +24,17 @@ from dhrd_bench.grid.record import Answered, Attempt, describe
 from dhrd_bench.grid.scoring import score
 from dhrd_bench.grid.seal import Seal, refusing, seal
 from dhrd_bench.grid.wire import can_be_sent, job, performance_of
+from dhrd_bench.methods import MethodSpec
 from dhrd_bench.request import Isolation
 from dhrd_bench.results.schema import IsolationLevel
 
 
-def is_plugin(cls: type[Method]) -> bool:
-    """Whether a method comes from outside: a folder of ``--include``, an installed package, a notebook."""
+def is_plugin(spec: MethodSpec) -> bool:
+    """Whether a method, or one that it runs, comes from outside: ``--include``, an installed package, a notebook."""
+    return any(_is_from_outside(each.cls) for each in spec.whole)
+
+
+def _is_from_outside(cls: type[Method]) -> bool:
     try:
         file = Path(inspect.getfile(cls)).resolve()
     except (OSError, TypeError):  # typed in
@@ -134,7 +138,7 @@ class Runner:
         """
         if self.threads is not None:
             return self._level_of_worker(spec)
-        if self.isolation == "none" or (self.isolation == "auto" and not is_plugin(spec.cls)):
+        if self.isolation == "none" or (self.isolation == "auto" and not is_plugin(spec)):
             return "none"
         if self.isolation == "audit":
             return "audit"

@@ -19,9 +19,10 @@ from dhrd_bench.contracts import BackboneCard, Budget, Context, TaskData
 from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.errors import UserError
-from dhrd_bench.grid.identity import MethodSpec, digest, identity_parts
+from dhrd_bench.grid.identity import digest, identity_parts
 from dhrd_bench.grid.notes import lacks_rationales, length_notes, rationale_notes
 from dhrd_bench.grid.texts import CellTexts
+from dhrd_bench.methods import MethodSpec, method_spec
 from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
 from dhrd_bench.results.store import check_names, find
@@ -198,14 +199,7 @@ def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:
     UserError
         If the list is empty or names a method or parameter that does not exist.
     """
-    specs: dict[str, MethodSpec] = {}
-    for text in references:
-        reference = Reference.parse(text)
-        cls = registry.methods.get(reference.name)
-        default = cls.Params()
-        params = reference.apply(default, "Method")
-        name = str(canonical(cls.card.name, params, default))
-        specs[name] = MethodSpec(name, cls, params)
+    specs = {spec.name: spec for spec in map(method_spec, references)}
     if not specs:
         raise UserError("No method was named.", f"Known: {', '.join(registry.methods.names())}.")
     return list(specs.values())

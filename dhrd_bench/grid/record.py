@@ -90,7 +90,7 @@ def _record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundi
     planned, result = attempt.planned, attempt.result
     card = planned.method.card
     outcome: dict[str, Any] = {"status": "failed", "error": attempt.error}
-    train_log = plain(attempt.train_log)
+    train_log = _with_parts(plain(attempt.train_log))
     if isinstance(result, Answered):
         train_log["teacher_tokens"] = _teacher_tokens(planned, backbone)
         outcome = {
@@ -121,6 +121,18 @@ def _record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundi
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         **outcome,
     )
+
+
+def _with_parts(log: dict[str, Any]) -> dict[str, Any]:
+    """Return the log of a training whose costs include those of the methods that this one has run."""
+    parts = {name: _with_parts(part) for name, part in (log.get("inner") or {}).items()}
+    if not any(parts.values()):
+        return {key: value for key, value in log.items() if key != "inner"}
+    costs = {
+        name: sum(part.get(name) or 0 for part in parts.values()) + (log.get(name) or 0)
+        for name in ("steps", "tokens", "seconds")
+    }
+    return log | costs | {"inner": parts}
 
 
 def plain(value: Any) -> Any:

@@ -31,14 +31,14 @@ class CellTexts:
 
     def version(self, method: MethodCard) -> str | None:
         """Return `TOKENS_VERSION` if what `method` reads has something that is not plain, else None."""
-        if method.inference == "none":
+        if not method.kinds:
             return None
         special = self._odd_inputs or (method.uses_rationales and self._odd_rationales)
-        return TOKENS_VERSION if special or (method.inference == "generate" and self._alike) else None
+        return TOKENS_VERSION if special or ("generate" in method.kinds and self._alike) else None
 
     def notes(self, method: MethodCard) -> list[str]:
         """Say how many inputs stay longer than the limit, because the prompt lets no more be cut."""
-        if method.inference == "none" or not self._too_long:
+        if not method.kinds or not self._too_long:
             return []
         worst = max(self._too_long, key=lambda name: self._too_long[name])
         return [

@@ -23,9 +23,9 @@ from dhrd_bench.contracts import (
     TaskCard,
     TaskData,
 )
-from dhrd_bench.grid.identity import MethodSpec
 from dhrd_bench.grid.perform import Performance
 from dhrd_bench.grid.plan import PlannedCell
+from dhrd_bench.methods import MethodSpec
 
 
 def job(planned: PlannedCell, keep: Path | None) -> dict[str, Any]:
@@ -54,8 +54,12 @@ def job(planned: PlannedCell, keep: Path | None) -> dict[str, Any]:
 
 
 def can_be_sent(spec: MethodSpec) -> bool:
-    """Whether another process can import the method's class: it was registered from a file, by a name of its own."""
-    cls = spec.cls
+    """Whether another process can import the method, with all that it is composed of."""
+    return all(_can_be_imported(each.cls) for each in spec.whole)
+
+
+def _can_be_imported(cls: type[Method]) -> bool:
+    """Whether a class was registered from a file, by a name of its own."""
     entry = registry.methods.entries.get(cls.card.name)
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     known = entry is not None and entry.origin == file

@@ -14,7 +14,7 @@ from dhrd_bench.modeling.fitted import Fitted
 
 @torch.inference_mode()
 def classify(fitted: Fitted, examples: Sequence[Example], context: Context) -> Predictions:
-    """Predict with the classification head at the last token of each input.
+    """Predict with the classification head on the pooled state of each input.
 
     A row's result does not depend on its neighbours.
 
@@ -37,7 +37,7 @@ def classify(fitted: Fitted, examples: Sequence[Example], context: Context) -> P
     sequences = [encoder.input(example) for example in examples]
     scores: list[list[float]] = [[]] * len(sequences)
     done = 0
-    for places, states in engine_of(backbone).pooled(sequences):
+    for places, states in engine_of(backbone).pooled(sequences, fitted.pool):
         for i, row in zip(places, fitted.logits(states).tolist(), strict=True):
             scores[i] = row
         done += len(places)

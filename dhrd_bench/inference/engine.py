@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Decoding
+from dhrd_bench.modeling.pooling import Pool
 
 
 @dataclass(slots=True)
@@ -84,13 +85,18 @@ class Engine(ABC):
         return f"{self.name} {self.version}".strip()
 
     @abstractmethod
-    def pooled(self, sequences: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
-        """Yield the state at the last token of each sequence, after the final norm.
+    def pooled(self, sequences: Sequence[list[int]], pool: Pool = None) -> Iterator[tuple[list[int], Tensor]]:
+        """Yield what `pool` makes of the states of each sequence, after the final norm.
 
         Yields
         ------
         places, states
             Places in `sequences` and their states ``(m, d)``, as they are finished.
+
+        Raises
+        ------
+        UserError
+            If the engine cannot pool so.
         """
 
     @abstractmethod

@@ -16,6 +16,7 @@ from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Continuation, Engine, Stop
 from dhrd_bench.inference.reading import Reader
 from dhrd_bench.modeling.batches import packs
+from dhrd_bench.modeling.pooling import Pool, places_read, pooled
 
 
 class Transformers(Engine):
@@ -29,7 +30,7 @@ class Transformers(Engine):
         return str(transformers.__version__)
 
     @torch.inference_mode()
-    def pooled(self, sequences: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
+    def pooled(self, sequences: Sequence[list[int]], pool: Pool = None) -> Iterator[tuple[list[int], Tensor]]:
         """Pack the sequences by length; see `Engine.pooled`."""
         device = self.backbone.device
         groups = packs([len(ids) for ids in sequences], sizes_of(self.backbone).pack)
@@ -37,8 +38,12 @@ class Transformers(Engine):
         for pack in groups:
             lengths = [len(sequences[i]) for i in pack]
             ids = sent([token for i in pack for token in sequences[i]], device)
-            last = sent(np.cumsum(lengths) - 1, device)
-            yield pack, reader.read(ids, lengths)[last]
+            reads = [places_read(pool, self.backbone, length) for length in lengths]
+            starts = np.cumsum([0, *lengths[:-1]])
+            places = sent(
+                np.concatenate([start + np.asarray(each) for start, each in zip(starts, reads, strict=True)]), device
+            )
+            yield pack, pooled(pool, reader.read(ids, lengths)[places], [len(each) for each in reads])
 
     @torch.inference_mode()
     def log_likelihoods(

@@ -17,6 +17,7 @@ from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.contracts import Decoding, derive_seed
 from dhrd_bench.errors import UserError
 from dhrd_bench.inference.engine import Continuation, Engine, Stop
+from dhrd_bench.modeling.pooling import Pool
 
 MEMORY = 0.9
 """Share of the device's free memory that vLLM may take; the model that is trained stays where it is."""
@@ -48,8 +49,12 @@ class Vllm(Engine):
         """Version of the package."""
         return str(self._vllm.__version__)
 
-    def pooled(self, sequences: Sequence[list[int]]) -> Iterator[tuple[list[int], Tensor]]:
+    def pooled(self, sequences: Sequence[list[int]], pool: Pool = None) -> Iterator[tuple[list[int], Tensor]]:
         """Yield all states at once; see `Engine.pooled`."""
+        if pool is not None:
+            raise UserError(
+                "The engine vllm gives the last token's state alone.", "Leave [engine=vllm] out, or pool the last."
+            )
         outputs = self._ready("pooling").encode(self._prompts(sequences), pooling_task="embed", use_tqdm=False)
         states = [output.outputs.data for output in outputs]
         if states:

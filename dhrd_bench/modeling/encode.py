@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from dhrd_bench.contracts import Budget, Cut, Example, LanguageModel, TaskCard
+from dhrd_bench.errors import UserError
+
+PAUSE = " ."
+"""The text whose last token is the pause: any tokenizer has it, and no vocabulary need grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +21,24 @@ class Row:
     ids
         The tokens of the whole sequence.
     input_length
-        How many of them are the input x; the pooled state is that of token ``input_length - 1``.
+        How many of them are the input x with its pauses; nothing behind them is pooled.
     label
-        Class for the classification loss, or None if the row has no part in it.
+        Class for the classification loss. A row with neither this nor `soft` has no part in it.
+    soft
+        Probability of each class that the classification loss is to take instead of `label`; dev accuracy goes by
+        `label` where there is one. How a teacher's opinion and the label are mixed is the method's affair.
     lm
         Half-open range of positions whose token is an LM target, predicted from the tokens before
         it, or None. A range that starts at 0 counts from 1: the first token has no context.
+    lm_weights
+        Weight of each of the `targets` in the mean that the LM loss is, which is divided by their sum; None is 1 each.
     term
         Which of the weighted LM losses the row belongs to.
+
+    Raises
+    ------
+    UserError
+        If `soft` or `lm_weights` have the wrong length or hold negative numbers, or `soft` does not add up to 1.
     """
 
     ids: list[int]
@@ -31,16 +46,43 @@ class Row:
     label: int | None = None
     lm: tuple[int, int] | None = None
     term: str = "lm"
+    soft: tuple[float, ...] | None = None
+    lm_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.soft is not None and (min(self.soft) < 0 or abs(sum(self.soft) - 1) > 1e-3):
+            raise UserError(f"Soft targets {self.soft} are no probabilities.", "Give one a class, adding up to 1.")
+        if self.lm_weights is not None:
+            if len(self.lm_weights) != len(self.targets):
+                message = f"A row has {len(self.lm_weights)} LM weights and {len(self.targets)} LM targets."
+                raise UserError(message, "Give one a target; the first token of a sequence is none.")
+            if min(self.lm_weights, default=0) < 0:
+                raise UserError("An LM weight is negative.", "Weights are those of a mean: 0 or more.")
+
+    @property
+    def classified(self) -> bool:
+        """Whether the row has a part in the classification loss."""
+        return self.label is not None or self.soft is not None
 
     @property
     def targets(self) -> range:
         """Positions of the LM targets."""
         return range(0) if self.lm is None else range(max(1, self.lm[0]), min(self.lm[1], len(self.ids)))
 
+    @property
+    def target_weights(self) -> tuple[float, ...]:
+        """Weight of each of the `targets`."""
+        return (1.0,) * len(self.targets) if self.lm_weights is None else self.lm_weights
+
+    def weighted(self, weight: Callable[[int], float]) -> Row:
+        """Return the row with each target's weight multiplied by `weight` of its position."""
+        pairs = zip(self.targets, self.target_weights, strict=True)
+        return replace(self, lm_weights=tuple(old * weight(position) for position, old in pairs))
+
 
 @dataclass(slots=True)
 class Encoder:
-    """Turns the parts of a sequence into token ids under a budget.
+    """Turns the parts of a sequence into token ids under a budget, with `pause` fillers behind each input.
 
     The parts are encoded one by one and then joined, so that the tokens of x are the same whatever
     follows: what makes one pass over [x, r, y] equal to a pass over x.
@@ -50,14 +92,22 @@ class Encoder:
     budget: Budget
     card: TaskCard
     truncated: set[str] = field(default_factory=set)
+    pause: int = 0
 
     def input(self, example: Example, prefix: str = "", suffix: str = "") -> list[int]:
-        """Return the tokens of x: at most ``budget.max_length``, cut from the end of the passage only.
+        """Return the tokens of x and its pauses: of x at most ``budget.max_length``, cut from the passage's end only.
 
         Where spans are marked, it is cut at the far ends of what stands around them (`Prompt.context`). A question
         that is longer than the limit by itself is kept whole. `prefix` and `suffix` are put around x (a task prefix,
         an instruction) and count towards the limit, as does the beginning of text where the tokenizer has one.
         """
+        return self._input(example, prefix, suffix) + self.pauses()
+
+    def pauses(self) -> list[int]:
+        """Return the fillers behind an input: one token of the tokenizer's own, `pause` times."""
+        return self.backbone.encode(PAUSE)[-1:] * self.pause
+
+    def _input(self, example: Example, prefix: str, suffix: str) -> list[int]:
         prompt, backbone = example.prompt, self.backbone
         ids = backbone.begun(backbone.encode(prompt.text, prefix, suffix))
         pieces = prompt.pieces

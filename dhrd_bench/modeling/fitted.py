@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,8 +14,10 @@ from transformers.pytorch_utils import Conv1D
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, TaskCard
+from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.modeling.heads import HeadKind, classification_head
+from dhrd_bench.modeling.pooling import Pool, Pooling, make_pool
 
 
 @dataclass(eq=False)
@@ -31,6 +34,10 @@ class Fitted:
         The LoRA factors behind them, if that is what was trained.
     head_kind, head
         The classification head, if there is one.
+    pooling, pool
+        How the states of an input become the one that the head reads; ``custom`` is a contributor's own module.
+    pause
+        Fillers behind each input.
     """
 
     card: TaskCard
@@ -38,11 +45,14 @@ class Fitted:
     adapters: dict[str, Tensor] = field(default_factory=dict)
     head_kind: HeadKind | None = None
     head: nn.Sequential | None = None
+    pooling: Pooling | Literal["custom"] = "last"
+    pool: Pool = None
+    pause: int = 0
 
     def activate(self, backbone: Backbone, budget: Budget) -> Encoder:
         """Put the weights into `backbone` (nothing happens if they are there) and return an encoder."""
         backbone.load_weights(self.weights, self)
-        return Encoder(backbone, budget, self.card)
+        return Encoder(backbone, budget, self.card, pause=self.pause)
 
     def save(self, folder: Path) -> None:
         """Write the state as safetensors and JSON; LoRA is saved as its factors."""
@@ -52,27 +62,44 @@ class Fitted:
             tensors = {f"weight.{k}": v for k, v in self.weights.items()}
         if self.head is not None:
             tensors |= {f"head.{k}": v for k, v in self.head.state_dict().items()}
+        if self.pool is not None:
+            tensors |= {f"pool.{k}": v for k, v in self.pool.state_dict().items()}
         save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, folder / "fitted.safetensors")
-        (folder / "fitted.json").write_text(json.dumps({"head": self.head_kind, "task": self.card.name}))
+        settings = {"head": self.head_kind, "task": self.card.name, "pooling": self.pooling, "pause": self.pause}
+        (folder / "fitted.json").write_text(json.dumps(settings))
 
     @classmethod
-    def load(cls, folder: Path, card: TaskCard, backbone: Backbone, budget: Budget) -> Fitted:
-        """Read what `save` wrote."""
+    def load(cls, folder: Path, card: TaskCard, backbone: Backbone, budget: Budget, pool: Pool = None) -> Fitted:
+        """Read what `save` wrote; a contributor's own `pool` is handed in and takes its values from there.
+
+        Raises
+        ------
+        UserError
+            If there was such a pool, and none is handed in.
+        """
         tensors = load_file(folder / "fitted.safetensors", device=str(backbone.device))
-        parts: dict[str, dict[str, Tensor]] = {"adapter": {}, "weight": {}, "head": {}}
+        parts: dict[str, dict[str, Tensor]] = {"adapter": {}, "weight": {}, "head": {}, "pool": {}}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition(".")
             parts[kind][rest] = tensor
         weights = parts["weight"]
         if parts["adapter"]:
             weights = merge_lora(backbone, parts["adapter"], budget.lora.alpha / budget.lora.r)
-        kind = json.loads((folder / "fitted.json").read_text())["head"]
+        settings = json.loads((folder / "fitted.json").read_text())
+        kind, pooling = settings["head"], settings.get("pooling", "last")
+        if pooling != "custom":
+            pool = make_pool(pooling, backbone.width, seed=0)
+        elif pool is None:
+            raise UserError(f"{folder} was fitted with a pool of its own.", "Hand the module in as `pool`.")
+        if pool is not None:
+            pool.load_state_dict(parts["pool"])
+            pool.to(backbone.device).eval()
         head = None
         if kind:
             head = classification_head(kind, backbone.width, len(card.labels), seed=0).to(backbone.device)
             head.load_state_dict(parts["head"])
             head.eval()
-        return cls(card, weights, parts["adapter"], kind, head)
+        return cls(card, weights, parts["adapter"], kind, head, pooling, pool, settings.get("pause", 0))
 
     @torch.no_grad()
     def logits(self, pooled: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from dhrd_bench.contracts import Inference
 from dhrd_bench.request import RunRequest
 
 SCHEMA_VERSION = "1.1.0"
@@ -59,7 +60,7 @@ class MethodInfo(_Shown):
     """The part of the method's card that a table needs."""
 
     role: Literal["method", "baseline", "reference", "control"]
-    inference: Literal["none", "pooled", "score", "generate"]
+    inference: Inference | Annotated[tuple[Inference, ...], Field(min_length=1)]
     uses_rationales: bool
     summary: str = ""
     paper: str = ""
@@ -223,6 +224,8 @@ class TrainingCost(BaseModel):
         Tokens of a forward pass where a card took others than the budget's; how often they had to be halved.
     teacher_tokens
         Tokens of the rationales that the method was given, each text once.
+    inner
+        By name, what fitting the methods cost that this one runs; steps, tokens and seconds above include them.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -238,6 +241,7 @@ class TrainingCost(BaseModel):
     pack_tokens: int | None = None
     out_of_memory: int | None = None
     teacher_tokens: int | None = None
+    inner: dict[str, TrainingCost] | None = None
 
 
 class Revision(_Part):

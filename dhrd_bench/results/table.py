@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dhrd_bench.contracts import spelled
 from dhrd_bench.results.schema import CellRecord, Rows, TaskInfo
 from dhrd_bench.results.store import Problem
 from dhrd_bench.results.timed import ThroughputRecord
@@ -80,7 +81,7 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "metrics": record.metrics,
                 "unparsable": record.unparsable,
                 "role": record.method.role,
-                "inference": record.method.inference,
+                "inference": spelled(record.method.inference),
                 "uses_rationales": record.method.uses_rationales,
                 "qps": timing.qps if timing else None,
                 "examples": timing.examples if timing else None,

@@ -204,7 +204,7 @@ def _line(tested: TestedGrid, method: int, speed: Speed, compared: int, margin: 
         qps=speed.qps(name, suite.names),
         qps_ratio=to_reference,
         qps_to_baseline=to_baseline,
-        unparsable=float(cells["unparsable"].mean()) if inference == "generate" else None,
+        unparsable=float(cells["unparsable"].mean()) if "generate" in inference else None,
         costs=_costs(tested, method, versus),
         equivalence={} if margin is None else _equivalence(tested, method, to_baseline, margin),
         tasks=tuple(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.contracts import Method
+from dhrd_bench.contracts import Method, MethodCard, spelled
 from dhrd_bench.grid.environment import surroundings_of
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.inference.engine import Engine
@@ -53,14 +53,14 @@ def measure(
 def _measurement(name: str, planned: PlannedCell, timing: Timing, backbone: Backbone, peak: float) -> Measurement:
     """Say what `timing` tells of one method; `peak` is what the machine reaches, in FLOP/s."""
     visits, qps = timing.visits[name], timing.qps(name)
-    inference, engine = planned.method.card.inference, engine_of(backbone)
+    card, engine = planned.method.card, engine_of(backbone)
     reasons = _reasons(name, timing, qps)
     measurement = Measurement(
         method=name,
         identity=planned.identity,
-        inference=inference,
-        engine=engine.label if inference != "none" else "none",
-        batch_policy=_batch_policy(timing, inference, engine),
+        inference=spelled(card.inference),
+        engine=engine.label if card.kinds else "none",
+        batch_policy=_batch_policy(timing, card, engine),
         qps=qps,
         tokens_in=visits.tokens_in / visits.queries,
         tokens_out=visits.tokens_out / visits.queries,
@@ -78,7 +78,7 @@ def _measurement(name: str, planned: PlannedCell, timing: Timing, backbone: Back
         measurement.blocks = visits.blocks
     measurement.ratio, _ = _ratio(name, timing.reference, timing)
     measurement.ratio_to_baseline, measurement.equivalent_p = _ratio(name, timing.baseline, timing)
-    if inference != "none":
+    if card.kinds:
         measurement.achieved_flops = model_flops(backbone, visits.tokens_in, visits.tokens_out) / visits.seconds
         measurement.roofline_share = measurement.achieved_flops / peak
     return measurement
@@ -94,8 +94,8 @@ def _ratio(name: str, other: str | None, timing: Timing) -> tuple[Figure | None,
     return figure, within.equivalent if within else None
 
 
-def _batch_policy(timing: Timing, inference: str, engine: Engine) -> str:
-    if inference == "none":
+def _batch_policy(timing: Timing, card: MethodCard, engine: Engine) -> str:
+    if not card.kinds:
         return "none"
     if timing.scenario == "single-stream":
         return "one example"
@@ -103,7 +103,7 @@ def _batch_policy(timing: Timing, inference: str, engine: Engine) -> str:
         return f"what is waiting, at most {timing.settings.server_batch}"
     if engine.batching:
         return engine.batching
-    return "by length, without padding" if inference != "generate" else "by length, rows that are done leave"
+    return "by length, without padding" if "generate" not in card.kinds else "by length, rows that are done leave"
 
 
 def _reasons(name: str, timing: Timing, qps: Figure) -> list[str]:

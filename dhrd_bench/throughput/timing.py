@@ -8,7 +8,7 @@ from functools import partial
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.device import synchronise
-from dhrd_bench.contracts import Method
+from dhrd_bench.contracts import Method, spelled
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.request import Scenario
 from dhrd_bench.results.timed import Figure, Trial
@@ -98,7 +98,7 @@ def time_methods(
     meter = BusyMeter()
     trials: dict[str, list[Trial]] = {}
     if scenario == "offline":
-        kinds = {name: str(planned.method.card.inference) for name, (planned, _) in fitted.items()}
+        kinds = {name: spelled(planned.method.card.inference) for name, (planned, _) in fitted.items()}
         visits = scenarios.offline(
             answers, stock, rounds=settings.rounds, block=settings.block,
             min_seconds=settings.min_seconds, seed=seed, done=done,

@@ -16,18 +16,30 @@ from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.batches import epoch_batches
 from dhrd_bench.modeling.fitted import Fitted
 from dhrd_bench.modeling.heads import HeadKind
-from dhrd_bench.training.trainer import Build, Trainer
+from dhrd_bench.modeling.pooling import Pooling
+from dhrd_bench.training.passes import Loss
+from dhrd_bench.training.sequences import Build, Curriculum
+from dhrd_bench.training.trainer import Trainer
 
 
 def fine_tune(
-    task: TaskData, context: Context, build: Build, *, weights: Mapping[str, float], head: HeadKind | None = "mlp"
+    task: TaskData,
+    context: Context,
+    build: Build,
+    *,
+    weights: Mapping[str, float],
+    head: HeadKind | None = "mlp",
+    pool: Pooling | nn.Module = "last",
+    pause: int = 0,
+    loss: Loss | None = None,
+    curriculum: Curriculum | None = None,
 ) -> Fitted:
     """Fine-tune the context's backbone under its budget.
 
     The loss of a step is ``weights["cls"]`` times the mean classification loss over the step's labelled
     rows, plus for every other term its weight times the mean next-token loss over the step's targets
-    of that term. Sums are divided by the step's totals, so that neither forward passes (`packs`) nor
-    their size have a say in the gradient.
+    of that term (weighted, where a row says so), plus the mean of `loss` over the step's sequences. Sums are
+    divided by the step's totals, so that neither forward passes (`packs`) nor their size have a say in the gradient.
 
     After each epoch the dev rows are scored: by accuracy, then loss, if there is a classification
     loss; otherwise by the LM losses after the input, each a mean of its own, with their weights. The
@@ -46,6 +58,17 @@ def fine_tune(
         that `build` names.
     head
         Kind of classification head; None if there is no ``cls`` term.
+    pool
+        How the states of an input become the one that the head reads: ``last`` (the token that has read the whole
+        input), ``mean``, ``attention`` (one learned query), or a module from float32 states ``(T, d)`` of inputs end to
+        end and their lengths to ``(n, d)``. What follows the input is never among them.
+    pause
+        Fillers behind each input, the last of which is then what ``last`` reads (Goyal et al. 2023, arXiv 2310.02226).
+        They are no LM targets.
+    loss
+        A loss of your own for each sequence of a `Pass`; the parameters of a module are trained with the others.
+    curriculum
+        Turns an example into the sequences of one epoch, in place of `build`; dev rows are those of the last one.
 
     Raises
     ------
@@ -56,7 +79,9 @@ def fine_tune(
     """
     if not task.train:
         raise UserError(f"Task {task.card.name!r} has no training rows.", "Raise train_rows, or check the rationales.")
-    trainer = Trainer(context, task, build, weights, head)
+    trainer = Trainer(
+        context, task, build, weights, head, pool=pool, pause=pause, loss=loss, curriculum=curriculum
+    )  # fmt: skip
     try:
         return run_epochs(trainer, task.card, context)
     finally:
@@ -72,6 +97,7 @@ def run_epochs(trainer: Trainer, card: TaskCard, context: Context) -> Fitted:
     best: _Best | None = None
     epochs: list[dict[str, float]] = []
     for epoch in range(budget.epochs):
+        trainer.begin(epoch)
         losses: list[float] = []
         for batch in epoch_batches(len(trainer.train), budget.batch_size, context.stream("order"), epoch):
             rows = [row for index in batch for row in trainer.train[index]]
@@ -105,7 +131,9 @@ def run_epochs(trainer: Trainer, card: TaskCard, context: Context) -> Fitted:
     }
     if trainer.pack_tokens != budget.micro_tokens:
         context.train_log |= {"pack_tokens": trainer.pack_tokens, "out_of_memory": trainer.out_of_memory}
-    return Fitted(card, weights, adapters, trainer.head_kind, trainer.head)
+    return Fitted(
+        card, weights, adapters, trainer.head_kind, trainer.head, trainer.pooling, trainer.pool, trainer.pause
+    )  # fmt: skip
 
 
 def _finite(loss: Tensor) -> float:

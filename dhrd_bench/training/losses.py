@@ -22,7 +22,7 @@ class _FrozenHeadCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, backbone: Backbone, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, backbone: Backbone, targets: Tensor, weights: Tensor | None) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(hidden)
         for start in range(0, len(hidden), CHUNK):
@@ -32,6 +32,8 @@ class _FrozenHeadCrossEntropy(torch.autograd.Function):
                 logits = backbone.logits(piece)
             log_probabilities = torch.log_softmax(logits.detach().float(), dim=-1)
             counted, place = (target >= 0)[:, None], target.clamp(min=0)[:, None]
+            if weights is not None:
+                counted = counted * weights[start : start + CHUNK, None]
             total -= (log_probabilities.gather(1, place) * counted).sum()
             # What cross-entropy is by the logits is written down, and saves a copy of them; autograd does the head.
             by_logits = log_probabilities.exp_()
@@ -42,12 +44,12 @@ class _FrozenHeadCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_outputs[0].to(gradient.dtype), None, None
+        return gradient * grad_outputs[0].to(gradient.dtype), None, None, None
 
 
-def lm_loss_sum(hidden: Tensor, backbone: Backbone, targets: Tensor) -> Tensor:
+def lm_loss_sum(hidden: Tensor, backbone: Backbone, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the summed next-token cross-entropy.
 
     Parameters
@@ -58,6 +60,8 @@ def lm_loss_sum(hidden: Tensor, backbone: Backbone, targets: Tensor) -> Tensor:
         Makes logits of them.
     targets
         ``(n,)`` token ids.
+    weights
+        ``(n,)`` float32, of each target; None is 1 each.
 
     Returns
     -------
@@ -65,7 +69,10 @@ def lm_loss_sum(hidden: Tensor, backbone: Backbone, targets: Tensor) -> Tensor:
         A float32 scalar, in nats.
     """
     if torch.is_grad_enabled() and backbone.head_frozen:
-        loss: Tensor = _FrozenHeadCrossEntropy.apply(hidden, backbone, targets)  # type: ignore[no-untyped-call]
+        loss: Tensor = _FrozenHeadCrossEntropy.apply(hidden, backbone, targets, weights)  # type: ignore[no-untyped-call]
         return loss
     pieces = zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True)
-    return torch.stack([F.cross_entropy(backbone.logits(h).float(), t, reduction="sum") for h, t in pieces]).sum()
+    if weights is None:
+        return torch.stack([F.cross_entropy(backbone.logits(h).float(), t, reduction="sum") for h, t in pieces]).sum()
+    each = torch.cat([F.cross_entropy(backbone.logits(h).float(), t, reduction="none") for h, t in pieces])
+    return (each * weights).sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.layout import Layout, fillings, sent
 from dhrd_bench.modeling.encode import Row
+from dhrd_bench.modeling.pooling import Pool, places_read
 
 IGNORED = -100
 """The target that no loss counts: `torch.nn.functional.cross_entropy` leaves it out by default."""
@@ -71,12 +72,19 @@ class Pack:
     layout
         How the sequences lie.
     pooled, labels
-        ``(n,)`` last position of the input and class of the labelled rows.
+        ``(n,)`` the position that has read the input, or, with `lengths`, all of an input's positions end to end;
+        ``(n,)`` class of the labelled rows.
     terms
         For each LM term the positions ``(m,)`` from which its targets ``(m,)`` are predicted.
     scales
         ``(1 + number of terms,)`` float32: what the summed classification loss and each term's sum are
         multiplied by.
+    lengths
+        How many of the pooled positions are each input's; None if one is.
+    soft
+        ``(n, K)`` probabilities that the classification loss takes for classes, where a row has some.
+    weights
+        For each LM term in which a row has weights those of its targets, ``(m,)``.
     """
 
     states: Tensor
@@ -85,10 +93,18 @@ class Pack:
     labels: Tensor
     terms: dict[str, tuple[Tensor, Tensor]]
     scales: Tensor
+    lengths: list[int] | None = None
+    soft: Tensor | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, rows: Sequence[Row], backbone: Backbone, scales: Mapping[str, float], states: Tensor | None = None
+        cls,
+        rows: Sequence[Row],
+        backbone: Backbone,
+        scales: Mapping[str, float],
+        states: Tensor | None = None,
+        pool: Pool = None,
     ) -> Pack:
         """Return the pack of `rows`.
 
@@ -98,19 +114,28 @@ class Pack:
             Factor of each loss; what has none is left out.
         states
             What the trained blocks take in; None for the token ids.
+        pool
+            What reads the states of an input.
         """
         device = backbone.device
-        pooled, labels = [], []
+        labelled = [row for row in rows if row.classified and "cls" in scales]
+        weighted = {row.term for row in rows if row.lm_weights is not None}
+        pooled: list[int] = []
+        lengths: list[int] = []
         terms: dict[str, tuple[list[int], list[int]]] = {}
+        weights: dict[str, list[float]] = {}
         start = 0
         for row in rows:
-            if row.label is not None and "cls" in scales:
-                pooled.append(start + row.input_length - 1)
-                labels.append(row.label)
+            if row.classified and "cls" in scales:
+                reads = places_read(pool, backbone, row.input_length)
+                pooled += [start + place for place in reads]
+                lengths.append(len(reads))
             if row.term in scales and row.targets:
                 positions, tokens = terms.setdefault(row.term, ([], []))
                 positions += [start + t - 1 for t in row.targets]
                 tokens += [row.ids[t] for t in row.targets]
+                if row.term in weighted:
+                    weights.setdefault(row.term, []).extend(row.target_weights)
             start += len(row.ids)
         if states is None:
             states = sent([token for row in rows for token in row.ids], device)
@@ -119,10 +144,18 @@ class Pack:
             states,
             backbone.layout([len(row.ids) for row in rows]),
             sent(pooled, device),
-            sent(labels, device),
+            sent([_class(row) for row in labelled], device),
             {term: (sent(terms[term][0], device), sent(terms[term][1], device)) for term in sorted(terms)},
             sent(factors, device),
+            None if pool is None else lengths,
+            _soft(labelled, device),
+            {term: sent(np.array(each, dtype=np.float32), device) for term, each in weights.items()},
         )
+
+    @property
+    def recordable(self) -> bool:
+        """Whether packs of its size are alike: what few methods ask for is not filled up, and so not recorded."""
+        return self.lengths is None and self.soft is None and not self.weights
 
     @property
     def size(self) -> Size:
@@ -162,6 +195,25 @@ def _up(count: int, step: int) -> int:
     """Return the next multiple of `step`, or of four steps where there are many."""
     step = step if count <= 8 * step else 4 * step
     return -(-count // step) * step
+
+
+def _class(row: Row) -> int:
+    """Return the class that a row counts as: its label, or the likeliest one."""
+    if row.label is not None:
+        return row.label
+    assert row.soft is not None
+    return max(range(len(row.soft)), key=row.soft.__getitem__)
+
+
+def _soft(rows: Sequence[Row], device: torch.device) -> Tensor | None:
+    """Return the class probabilities ``(n, K)`` of `rows`, a label's being 1; None if no row has any."""
+    classes = next((len(row.soft) for row in rows if row.soft is not None), None)
+    if classes is None:
+        return None
+    table = np.zeros((len(rows), classes), dtype=np.float32)
+    for line, row in zip(table, rows, strict=True):
+        line[:] = np.eye(classes)[_class(row)] if row.soft is None else row.soft
+    return sent(table, device)
 
 
 def _filled(tensor: Tensor, size: int, value: int) -> Tensor:

@@ -17,27 +17,29 @@ class DevScores:
     right, labelled
         Labelled rows whose class the head finds, and all of them.
     completion, completion_tokens
-        Loss and count of the LM targets after the input, by term.
+        Loss and weights (or count) of the LM targets after the input, by term.
     """
 
     cls: float = 0.0
     right: int = 0
     labelled: int = 0
     completion: dict[str, float] = field(default_factory=dict)
-    completion_tokens: dict[str, int] = field(default_factory=dict)
+    completion_tokens: dict[str, float] = field(default_factory=dict)
 
     def add_labelled(self, count: int, loss: float, right: int) -> None:
         """Add so many labelled rows."""
         self.labelled, self.cls, self.right = self.labelled + count, self.cls + loss, self.right + right
 
-    def add_targets(self, term: str, count: int, loss: float) -> None:
+    def add_targets(self, term: str, count: float, loss: float) -> None:
         """Add so many LM targets of a term."""
         self.completion[term] = self.completion.get(term, 0.0) + loss
         self.completion_tokens[term] = self.completion_tokens.get(term, 0) + count
 
     def lm_loss(self, weights: Mapping[str, float]) -> float:
         """Return the weighted sum of each term's mean."""
-        return sum(weights[term] * self.completion[term] / count for term, count in self.completion_tokens.items())
+        return sum(
+            weights[term] * self.completion[term] / count for term, count in self.completion_tokens.items() if count
+        )
 
     def rank(self, weights: Mapping[str, float]) -> tuple[float, ...]:
         """Larger is better."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,18 +17,19 @@ from dhrd_bench.backbones import backbone_of
 from dhrd_bench.backbones.device import deterministic
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.sizes import sizes_of
-from dhrd_bench.contracts import Budget, Context, LabeledExample, TaskData
+from dhrd_bench.contracts import Budget, Context, TaskData
+from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.batches import packs
 from dhrd_bench.modeling.encode import Encoder, Row
 from dhrd_bench.modeling.heads import HeadKind, classification_head
+from dhrd_bench.modeling.pooling import Pool, Pooling, make_pool, places_read, pooled
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.losses import lm_loss_sum
 from dhrd_bench.training.pack import Pack, Size
+from dhrd_bench.training.passes import Loss, Pass
 from dhrd_bench.training.scores import DevScores
+from dhrd_bench.training.sequences import Build, Curriculum, Sequences
 from dhrd_bench.training.tuning import Tuning
-
-Build = Callable[[LabeledExample, Encoder], list[Row]]
-"""Turns an example into its training sequences."""
 
 
 class Trainer:
@@ -38,9 +40,9 @@ class Trainer:
     Attributes
     ----------
     train
-        The sequences of each training example.
+        The sequences of each training example in the present epoch.
     dev
-        Those of all dev rows.
+        Those of all dev rows, in the form of the last epoch.
     truncated
         How many inputs had their passage cut.
     pack_tokens, out_of_memory
@@ -51,19 +53,36 @@ class Trainer:
         What of the backbone is trained.
     head_kind, head
         The classification head; None if there is no classification loss.
+    pooling, pool
+        How the states of an input become the one that the head reads.
+    pause
+        Fillers behind each input.
+    loss
+        A contributor's own loss, which is added to the others.
     weights
         Weight of each loss term that has one.
     """
 
     def __init__(
-        self, context: Context, task: TaskData, build: Build, weights: Mapping[str, float], head: HeadKind | None
+        self,
+        context: Context,
+        task: TaskData,
+        build: Build,
+        weights: Mapping[str, float],
+        head: HeadKind | None,
+        *,
+        pool: Pooling | nn.Module = "last",
+        pause: int = 0,
+        loss: Loss | None = None,
+        curriculum: Curriculum | None = None,
     ) -> None:
         self.budget, self.backbone = context.budget, backbone_of(context)
         self.weights = {term: weight for term, weight in weights.items() if weight}
-        encoder = Encoder(self.backbone, self.budget, task.card)
-        self.train = [build(example, encoder) for example in task.train]
+        self.pause, encoder = pause, Encoder(self.backbone, self.budget, task.card, pause=pause)
+        self._sequences = Sequences(task, encoder, build, curriculum)
+        self.train = self._sequences.train(0)
         self.truncated = len(encoder.truncated)
-        self.dev = [row for example in task.dev for row in build(example, encoder)]
+        self.dev = self._sequences.dev()
         # Embedding, blocks and LM head move together; the head is drawn on the CPU and then moved.
         self.tuning = Tuning(self.backbone, self.budget, context.stream("adapters"))
         self.head_kind = head if self.weights.get("cls") else None
@@ -72,6 +91,8 @@ class Trainer:
             seed = context.stream("head")
             self.head = classification_head(self.head_kind, self.backbone.width, len(task.card.labels), seed)
             self.head.to(self.backbone.device)
+        self.pooling, self.pool = self._pool(pool if self.head else "last", context)
+        self.loss = loss.to(self.backbone.device) if isinstance(loss, nn.Module) else loss
         self.steps = math.ceil(len(self.train) / self.budget.batch_size) * self.budget.epochs
         self.pack_tokens = sizes_of(self.backbone).pass_tokens(self.budget.micro_tokens)
         self.out_of_memory, self._dropout = 0, False
@@ -81,17 +102,33 @@ class Trainer:
         self._schedule = get_cosine_schedule_with_warmup(self._optimiser, warmup, self.steps)
         torch.manual_seed(context.stream("dropout"))
 
+    def _pool(self, pool: Pooling | nn.Module, context: Context) -> tuple[Pooling | Literal["custom"], Pool]:
+        if isinstance(pool, nn.Module):
+            return "custom", pool.to(self.backbone.device)
+        made = make_pool(pool, self.backbone.width, context.stream("pool"))
+        return pool, made and made.to(self.backbone.device)
+
+    def begin(self, epoch: int) -> None:
+        """Make the sequences of an epoch, counted from 0, if they differ from epoch to epoch."""
+        if self._sequences.curriculum is not None and epoch:
+            self.train = self._sequences.train(epoch)
+
+    @property
+    def _modules(self) -> list[nn.Module]:
+        """What is trained beside the backbone."""
+        return [each for each in (self.head, self.pool, self.loss) if isinstance(each, nn.Module)]
+
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """All that is trained, the head's last."""
-        return [*self.tuning.parameters, *(self.head.parameters() if self.head else [])]
+        """All that is trained, the backbone's first."""
+        return [*self.tuning.parameters, *(each for module in self._modules for each in module.parameters())]
 
     def set_dropout(self, on: bool) -> None:
         """Switch dropout on or off, in backbone and head."""
         self._dropout = on
         self.tuning.train(on)
-        if self.head:
-            self.head.train(on)
+        for module in self._modules:
+            module.train(on)
 
     def step(self, rows: Sequence[Row]) -> Tensor:
         """Take one optimiser step on `rows`, with dropout; return the loss before it, ``()``."""
@@ -124,21 +161,29 @@ class Trainer:
             torch.cuda.empty_cache()
 
     def _backward(self, rows: Sequence[Row]) -> Tensor:
-        totals: dict[str, int] = {}
+        totals: dict[str, float] = {}
         for row in rows:
-            if row.label is not None:
+            if row.classified:
                 totals["cls"] = totals.get("cls", 0) + 1
-            totals[row.term] = totals.get(row.term, 0) + len(row.targets)
+            # A whole number where there are no weights: nothing is to depend on how a sum of ones is rounded.
+            count = len(row.targets) if row.lm_weights is None else sum(row.lm_weights)
+            totals[row.term] = totals.get(row.term, 0) + count
         scales = {term: weight / totals[term] for term, weight in self.weights.items() if totals.get(term)}
         losses = []
         for chosen in self._packs(rows):
             pack = self._pack(chosen, scales)
-            # A pass that computes activations anew reads the random state, which no recording can.
-            if self._graphs.on and self.backbone.one_call and not self.budget.gradient_checkpointing:
+            if self.loss is not None:
+                losses.append(self._pass(pack, partial(self._own_loss, chosen, pack, 1 / len(rows))))
+            elif self._records(pack):
                 losses.append(self._recorded(pack))
             else:
                 losses.append(self._pass(pack))
         return torch.stack(losses).sum()
+
+    def _records(self, pack: Pack) -> bool:
+        # A pass that computes activations anew reads the random state, which no recording can.
+        able = self._graphs.on and self.backbone.one_call and not self.budget.gradient_checkpointing
+        return able and pack.recordable
 
     def _recorded(self, pack: Pack) -> Tensor:
         """Return the loss of a pass that is recorded for packs of about this size."""
@@ -149,11 +194,12 @@ class Trainer:
             buffer.copy_(padded)
         return self._graphs.run((size, self._dropout), lambda: self._pass(buffer)).clone()
 
-    def _pass(self, pack: Pack) -> Tensor:
+    def _pass(self, pack: Pack, loss_of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Run a pack forward and backward; return its share of the loss."""
         with deterministic(self.backbone.device):
             with self.backbone.autocast():
-                loss = self._loss(self._run(pack), pack)
+                hidden = self._run(pack)
+                loss = self._loss(hidden, pack) if loss_of is None else loss_of(hidden)
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
@@ -172,7 +218,7 @@ class Trainer:
         frozen = self.tuning.frozen_blocks
         with self.backbone.autocast():
             states = input_states(self.backbone, rows, frozen, self.pack_tokens) if frozen else None
-        return Pack.of(rows, self.backbone, scales, states)
+        return Pack.of(rows, self.backbone, scales, states, self.pool)
 
     def _run(self, pack: Pack) -> Tensor:
         frozen = self.tuning.frozen_blocks
@@ -182,14 +228,38 @@ class Trainer:
         """Return the states ``(T, d)`` of `rows`, end to end, after the final norm."""
         return self._run(self._pack(rows, {}))
 
-    def _loss(self, hidden: Tensor, pack: Pack) -> Tensor:
+    def _loss(self, hidden: Tensor, pack: Pack, logits: Tensor | None = None) -> Tensor:
         loss = hidden.new_zeros((), dtype=torch.float32)
         if len(pack.pooled):
-            summed = F.cross_entropy(self.logits(hidden[pack.pooled]), pack.labels, reduction="sum")
-            loss = loss + pack.scales[0] * summed
-        for number, (positions, targets) in enumerate(pack.terms.values(), 1):
-            loss = loss + pack.scales[number] * self._lm(hidden[positions], targets)
+            logits = self._logits(hidden, pack) if logits is None else logits
+            targets = pack.labels if pack.soft is None else pack.soft
+            loss = loss + pack.scales[0] * F.cross_entropy(logits, targets, reduction="sum")
+        for number, (term, (positions, targets)) in enumerate(pack.terms.items(), 1):
+            loss = loss + pack.scales[number] * self._lm(hidden[positions], targets, pack.weights.get(term))
         return loss
+
+    def _own_loss(self, rows: Sequence[Row], pack: Pack, share: float, hidden: Tensor) -> Tensor:
+        """Return the built-in losses of a pack and the contributor's, each sequence's times `share`."""
+        assert self.loss is not None
+        seen = Pass(rows, hidden, self._logits_of, self._lm, lambda: self._run(pack))
+        own = self.loss(seen)
+        if own.shape != (len(rows),):
+            message = f"A loss of shape {tuple(own.shape)} was returned for {len(rows)} sequences."
+            raise UserError(message, "Return one number a sequence, (n,): the harness takes the step's mean.")
+        # The logits that the contributor has seen, not those under another dropout mask of the head.
+        logits = seen.logits[[row.classified for row in rows]] if len(pack.pooled) else None
+        return self._loss(hidden, pack, logits) + share * own.float().sum()
+
+    def _logits_of(self, rows: Sequence[Row], hidden: Sequence[Tensor]) -> Tensor:
+        """Return the class logits ``(n, K)`` of sequences with these states."""
+        reads = [places_read(self.pool, self.backbone, row.input_length) for row in rows]
+        states = [each[at.start : at.stop] for each, at in zip(hidden, reads, strict=True)]
+        return self.logits(pooled(self.pool, torch.cat(states), [len(at) for at in reads]))
+
+    def _logits(self, hidden: Tensor, pack: Pack) -> Tensor:
+        """Return the class logits ``(n, K)`` of the labelled rows of a pack."""
+        lengths = [1] * len(pack.pooled) if pack.lengths is None else pack.lengths
+        return self.logits(pooled(self.pool, hidden[pack.pooled], lengths))
 
     def logits(self, pooled: Tensor) -> Tensor:
         """Return float32 class logits ``(n, K)`` of pooled states ``(n, d)``."""
@@ -198,35 +268,38 @@ class Trainer:
             logits: Tensor = self.head(pooled.float())
         return logits
 
-    def _lm(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return lm_loss_sum(hidden, self.backbone, targets)
+    def _lm(self, hidden: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        return lm_loss_sum(hidden, self.backbone, targets, weights)
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[Row]) -> DevScores:
         """Return sums of the losses over `rows`, without dropout; of the LM losses those after the input.
 
-        The LM losses are of interest where there is no classification loss.
+        The LM losses are of interest where there is no classification loss; a contributor's own is not.
         """
         self.set_dropout(False)
         scores = DevScores()
         scored = {"cls": 1.0} if self.head is not None else dict.fromkeys(self.weights, 1.0)
-        sums: list[tuple[str, int, Tensor]] = []
+        sums: list[tuple[str, float, Tensor]] = []
         for chosen in self._packs([_completion(row) for row in rows]):
             pack = self._pack(chosen, scored)
             with self.backbone.autocast():
                 hidden = self._run(pack)
             if len(pack.pooled):
-                logits = self.logits(hidden[pack.pooled])
-                losses = F.cross_entropy(logits, pack.labels, reduction="none").double().sum()
+                logits = self._logits(hidden, pack)
+                expected = pack.labels if pack.soft is None else pack.soft
+                losses = F.cross_entropy(logits, expected, reduction="none").double().sum()
                 right = (logits.argmax(-1) == pack.labels).sum()
-                sums.append(("cls", len(pack.pooled), torch.stack([losses, right])))
+                sums.append(("cls", len(pack.labels), torch.stack([losses, right])))
             for term, (positions, targets) in pack.terms.items():
-                sums.append((term, len(targets), self._lm(hidden[positions], targets)))
+                weights = pack.weights.get(term)
+                count = len(targets) if weights is None else float(weights.sum())
+                sums.append((term, count, self._lm(hidden[positions], targets, weights)))
         # Read only now: each reading waits for the device.
         for term, count, figures in sums:
             if term == "cls":
                 loss, right = figures.tolist()
-                scores.add_labelled(count, loss, int(right))
+                scores.add_labelled(int(count), loss, int(right))
             else:
                 scores.add_targets(term, count, float(figures))
         return scores
@@ -238,7 +311,12 @@ class Trainer:
 
 def _completion(row: Row) -> Row:
     """Return `row` with the LM targets after the input only."""
-    return row if row.lm is None else replace(row, lm=(max(row.lm[0], row.input_length), row.lm[1]))
+    if row.lm is None:
+        return row
+    kept = replace(row, lm=(max(row.lm[0], row.input_length), row.lm[1]), lm_weights=None)
+    if row.lm_weights is None:
+        return kept
+    return replace(kept, lm_weights=row.lm_weights[len(row.targets) - len(kept.targets) :])
 
 
 def _adamw(parameters: list[nn.Parameter], budget: Budget, device: torch.device) -> torch.optim.AdamW:
