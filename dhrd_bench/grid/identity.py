@@ -76,11 +76,13 @@ def identity_parts(
     budget: Budget,
     seed: int,
     tokens: str | None = None,
+    processes: int = 1,
 ) -> IdentityParts:
     """Return what a cell's identity is a digest of.
 
     The parts hold what can change the outcome and nothing else: a budget's name is not among them, nor
-    the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`.
+    the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`; `processes` train it
+    together, each with dropout of its own.
     """
     card = loaded.card
     rows = {
@@ -106,9 +108,14 @@ def identity_parts(
         budget=relevant_budget(budget, generates=generates),
         answers=ANSWERS_VERSION if generates else None,
         tokens=tokens,
+        processes=processes if processes > 1 and method.card.trains and _draws_dropout(budget) else None,
         seed=seed,
     )
     return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)
+
+
+def _draws_dropout(budget: Budget) -> bool:
+    return budget.tuning.startswith("lora") and budget.lora.dropout > 0
 
 
 def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str) -> IdentityParts:

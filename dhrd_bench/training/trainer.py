@@ -20,6 +20,7 @@ from dhrd_bench.contracts import Budget, Context, LabeledExample, TaskData
 from dhrd_bench.modeling.batches import packs
 from dhrd_bench.modeling.encode import Encoder, Row
 from dhrd_bench.modeling.heads import HeadKind, classification_head
+from dhrd_bench.training import parallel
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.losses import lm_loss_sum
 from dhrd_bench.training.pack import Pack, Size
@@ -79,7 +80,7 @@ class Trainer:
         self._optimiser = _adamw(self.parameters, self.budget, self.backbone.device)
         warmup = min(self.budget.warmup_steps, self.steps // 2)
         self._schedule = get_cosine_schedule_with_warmup(self._optimiser, warmup, self.steps)
-        torch.manual_seed(context.stream("dropout"))
+        torch.manual_seed(context.stream("dropout") + parallel.rank())
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -96,7 +97,7 @@ class Trainer:
     def step(self, rows: Sequence[Row]) -> Tensor:
         """Take one optimiser step on `rows`, with dropout; return the loss before it, ``()``."""
         self.set_dropout(True)
-        loss = self.backward(rows)
+        loss = parallel.summed(self.backward(rows), self.parameters)
         self._graphs.run("update", self._update)
         self._schedule.step()
         return loss
@@ -131,14 +132,14 @@ class Trainer:
             totals[row.term] = totals.get(row.term, 0) + len(row.targets)
         scales = {term: weight / totals[term] for term, weight in self.weights.items() if totals.get(term)}
         losses = []
-        for chosen in self._packs(rows):
+        for chosen in self._packs(parallel.part(rows)):
             pack = self._pack(chosen, scales)
             # A pass that computes activations anew reads the random state, which no recording can.
             if self._graphs.on and self.backbone.one_call and not self.budget.gradient_checkpointing:
                 losses.append(self._recorded(pack))
             else:
                 losses.append(self._pass(pack))
-        return torch.stack(losses).sum()
+        return torch.stack(losses).sum() if losses else torch.zeros((), device=self.backbone.device)
 
     def _recorded(self, pack: Pack) -> Tensor:
         """Return the loss of a pass that is recorded for packs of about this size."""
