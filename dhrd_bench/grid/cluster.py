@@ -1,4 +1,4 @@
-"""Cells on a Ray cluster: each worker an actor with its share of processors and cards; this process scores and writes."""
+"""Cells on a Ray cluster: each worker an actor with its processors and cards; this process scores and writes."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def identity_parts(
 
     The parts hold what can change the outcome and nothing else: a budget's name is not among them, nor
     the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`; `processes` train it
-    together, each with dropout of its own.
+    together, and each draws dropout of its own.
     """
     card = loaded.card
     rows = {
@@ -91,6 +91,7 @@ def identity_parts(
         "test": test.ids,
     }
     generates = method.card.inference == "generate"
+    trains = method.card.trains and method.card.inference != "none"
     parts = IdentityParts(
         harness=HARNESS_VERSION,
         suite=suite,
@@ -108,14 +109,10 @@ def identity_parts(
         budget=relevant_budget(budget, generates=generates),
         answers=ANSWERS_VERSION if generates else None,
         tokens=tokens,
-        processes=processes if processes > 1 and method.card.trains and _draws_dropout(budget) else None,
+        processes=processes if processes > 1 and trains else None,
         seed=seed,
     )
     return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)
-
-
-def _draws_dropout(budget: Budget) -> bool:
-    return budget.tuning.startswith("lora") and budget.lora.dropout > 0
 
 
 def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str) -> IdentityParts:

@@ -51,7 +51,6 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
     surroundings = surroundings_of(str(backbone.device), plan.backbone.dtype, engine.label)
     with remembered_interrupts() as check, _crew(plan, backbone, engine.label, keep=keep is not None) as crew:
         for planned, attempt in _attempts(plan, backbone, crew, display, check):
-            check()
             around = (attempt.surroundings or surroundings).model_copy(update=crew.shared)
             record = make_record(attempt, backbone, plan.request, around)
             _write(plan, planned, attempt, record)
@@ -59,6 +58,7 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
                 keep(attempt.result.save, planned)
             records.append(record)
             display.end(_outcome(record))
+            check()
     backbone.reset()
     return records
 

@@ -176,7 +176,7 @@ class IdentityParts(_Part):
         Version of how tokens are made of what is not plain: inputs that are cut, texts that hold the name of a special
         token, answers that begin alike. None where the cell has none of it, and in records from before.
     processes
-        How many trained it together, if more than one and each has drawn its own dropout.
+        How many trained it together, each with dropout of its own, if more than one.
     version, data_version, method_version
         Cells of one table share the first, those of one of its tasks the second, those of one of its
         methods the third. They are not part of the identity themselves.
