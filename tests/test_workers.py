@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 from test_grid import FAST, outcome, plan, registry_as_it_was, run
+from typer.testing import CliRunner
 
 from dhrd_bench import plugins
+from dhrd_bench.cli import app
 from dhrd_bench.commands.run import run_command
 from dhrd_bench.errors import UserError
-from dhrd_bench.grid.plan import PlannedCell
+from dhrd_bench.grid.plan import PlannedCell, make_plan
 from dhrd_bench.grid.run import run_plan
 from dhrd_bench.progress import Display
 from dhrd_bench.report.leaderboard import analyse
@@ -210,3 +213,26 @@ def test_what_a_worker_has_saved_outlives_its_process(tmp_path: Path) -> None:
     assert sorted(record.status for record in records) == ["failed"] * 2 + ["ok"] * 4
     assert sorted(task for task, _ in kept) == ["CB", "CB", "COPA", "COPA"]
     assert all(names for _, names in kept)
+
+
+def test_the_job_array_of_the_documentation_is_the_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its script runs as SLURM would run it, with a stand-in that hands on how it was called."""
+    page = (Path(__file__).parent.parent / "docs" / "grids.md").read_text(encoding="utf-8")
+    script = page.partition("```bash\n")[2].partition("```")[0]
+    first, last = re.findall(r"--array=(\d+)-(\d+)", script)[0]
+    (tmp_path / "job.sh").write_text(script)
+    (tmp_path / "study.yaml").write_text(f"methods: majority\ntasks: copa\nbackbone: tiny\nseeds: 9\nbudget: {FAST}\n")
+    stand_in = tmp_path / "dhrd-bench"
+    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    stand_in.chmod(0o755)
+    asked: list[RunRequest] = []
+    monkeypatch.setattr("dhrd_bench.commands.run.run_command", lambda request, console: asked.append(request))
+    monkeypatch.chdir(tmp_path)
+    for task in range(int(first), int(last) + 1):
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": str(task)}
+        called = subprocess.run(["bash", "job.sh"], env=environment, capture_output=True, text=True, check=True)
+        assert CliRunner().invoke(app, called.stdout.splitlines()).exit_code == 0
+    assert {request.results for request in asked} == {Path("/shared/results")}
+    shards = [[planned.identity for planned in make_plan(request).cells] for request in asked]
+    whole = plan(tmp_path / "whole", methods="majority", tasks="copa", seeds="9")
+    assert sorted(sum(shards, [])) == sorted(planned.identity for planned in whole.cells)
