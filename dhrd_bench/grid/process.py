@@ -78,7 +78,7 @@ class CellProcess:
         If it cannot be started.
     """
 
-    surroundings = None
+    surroundings: Surroundings | None = None
 
     def __init__(self, card: BackboneCard, seal: Seal | None, threads: int | None = None, processes: int = 1) -> None:
         import torch
