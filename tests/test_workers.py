@@ -130,13 +130,15 @@ def test_a_method_that_no_worker_can_import_is_refused(tmp_path: Path) -> None:
         run(plan(tmp_path, methods="typed,majority", workers=2))
 
 
-def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(tmp_path: Path, executor: str) -> None:
     command = [
-        sys.executable, "-m", "dhrd_bench.cli", "run", "--workers", "2", "--methods", "majority,pooled", "--suite",
+        sys.executable, "-m", "dhrd_bench.cli", "run", "--executor", executor, "--workers", "2",
+        "--methods", "majority,pooled", "--suite",
         "mini7", "--backbone", "tiny", "--budget", FAST.replace("epochs=1", "epochs=40"), "--seeds", "3", "--results",
         str(tmp_path / "out"),
     ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "RAY_ADDRESS": "local"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=environment,
         # Who runs the tests in the background of a shell has interrupts ignored, and so would the command.
@@ -146,8 +148,8 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(tmp_path: Pat
         for line in process.stdout:
             if line.startswith("2/"):
                 break
-        workers = _children(process.pid)
-        assert len(workers) == 2
+        workers = _workers_of(process.pid)
+        assert 1 <= len(workers) <= 2, "on a cluster the second may not have begun"
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
     assert process.returncode == 130, rest
@@ -163,18 +165,20 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(tmp_path: Pat
     assert all(record.status == "ok" for record in records)
 
 
-def _children(parent: int) -> list[int]:
-    """The workers that a process has started."""
-    found = []
+def _workers_of(ancestor: int) -> list[int]:
+    """The workers that a process has started, or that what it has started has."""
+    parents, commands = {}, {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            pid, parent_pid = int(status.parent.name), int(status.read_text().rpartition(")")[2].split()[1])
-            command = (status.parent / "cmdline").read_bytes()
+            pid, parent = int(status.parent.name), int(status.read_text().rpartition(")")[2].split()[1])
+            parents[pid], commands[pid] = parent, (status.parent / "cmdline").read_bytes()
         except (OSError, ValueError):
             continue
-        if parent_pid == parent and b"dhrd_bench.grid.worker" in command:
-            found.append(pid)
-    return found
+
+    def descends(pid: int) -> bool:
+        return parents.get(pid) == ancestor or (pid in parents and descends(parents[pid]))
+
+    return [pid for pid, command in commands.items() if b"dhrd_bench.grid.worker" in command and descends(pid)]
 
 
 KEPT = """
