@@ -143,8 +143,17 @@ def run(
         str | None, typer.Option(help="Time that a cell may take: 90 (seconds), 30m, 1h30m; longer is a failure.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run cells again that have a record.")] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="Who runs the cells: local, or ray (a Ray cluster).", show_default="local")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Cells to run at a time, in processes of their own.", show_default="1")
+        int | None,
+        typer.Option(
+            help="Cells to run at a time, in processes of their own.", show_default="1; what a Ray cluster has room for"
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that train each cell together, a GPU each.", show_default="1")
     ] = None,
     shard: Annotated[str | None, typer.Option(help="Run a part of the cells only: 2/8 is the second of eight.")] = None,
     config: Config = None,
@@ -164,7 +173,8 @@ def run(
         methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
         data_dir=data_dir, rationales=rationales, allow_missing_rationales=allow_missing_rationales or None,
         include=include, results=results, throughput=throughput,
-        isolation=isolation, cell_timeout=cell_timeout, force=force or None, workers=workers, shard=shard,
+        isolation=isolation, cell_timeout=cell_timeout, force=force or None, executor=executor,
+        workers=workers, processes=processes, shard=shard,
     )  # fmt: skip
     request = read_request(config, options)
     check_places(request)

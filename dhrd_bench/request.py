@@ -15,6 +15,8 @@ from dhrd_bench.errors import UserError, did_you_mean
 
 Isolation = Literal["auto", "none", "audit", "process"]
 ISOLATIONS: tuple[Isolation, ...] = ("auto", "none", "audit", "process")
+Executor = Literal["local", "ray"]
+EXECUTORS: tuple[Executor, ...] = ("local", "ray")
 Scenario = Literal["offline", "single-stream", "server"]
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
 
@@ -85,6 +87,12 @@ def _duration(value: Any) -> Any:
 def _isolation(value: Any) -> Any:
     if isinstance(value, str) and value not in ISOLATIONS:
         raise UserError(f"Unknown isolation {value!r}.", did_you_mean(value, ISOLATIONS))
+    return value
+
+
+def _executor(value: Any) -> Any:
+    if isinstance(value, str) and value not in EXECUTORS:
+        raise UserError(f"Unknown executor {value!r}.", did_you_mean(value, EXECUTORS))
     return value
 
 
@@ -174,9 +182,12 @@ class RunRequest(Card):
     results
         Folder of the records.
     executor
-        Who runs the cells: this machine.
+        Who runs the cells: this machine, or a Ray cluster.
     workers
-        Cells that are run at a time, each worker a process of its own; they share processors and cards.
+        Cells that are run at a time, each worker a process of its own; they share processors and cards. None is one
+        on this machine, and as many as a cluster has room for.
+    processes
+        Processes that train each cell together, on a card each or on a part of the threads.
     shard
         A part of the cells, ``2/8`` the second of eight: the parts of a grid, run wherever, are the grid.
     isolation
@@ -203,8 +214,9 @@ class RunRequest(Card):
     allow_missing_rationales: bool = False
     include: tuple[Folder, ...] = ()
     results: Folder = Path("results")
-    executor: Literal["local"] = "local"
-    workers: int = Field(1, gt=0)
+    executor: Annotated[Executor, BeforeValidator(_executor)] = "local"
+    workers: Annotated[int, Field(gt=0)] | None = None
+    processes: int = Field(1, gt=0)
     shard: Annotated[str | None, BeforeValidator(_shard)] = None
     isolation: Annotated[Isolation, BeforeValidator(_isolation)] = "auto"
     cell_timeout: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_duration)] = None
@@ -221,7 +233,8 @@ class RunRequest(Card):
         """
         store = self.rationales and Path(self.rationales).name
         update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
-        return self.model_copy(update=update | {"rationales": store, "force": False, "workers": 1, "shard": None})
+        run = {"force": False, "executor": "local", "workers": None, "processes": 1, "shard": None}
+        return self.model_copy(update=update | run | {"rationales": store})
 
     def to_yaml(self) -> str:
         """Return the request as a file that `read_request` reads."""
@@ -246,7 +259,9 @@ class Options(TypedDict, total=False):
     isolation: str | None
     cell_timeout: str | None
     force: bool | None
+    executor: str | None
     workers: int | None
+    processes: int | None
     shard: str | None
     throughput: str | None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 from test_grid import FAST, outcome, plan, registry_as_it_was, run
+from typer.testing import CliRunner
 
 from dhrd_bench import plugins
+from dhrd_bench.cli import app
 from dhrd_bench.commands.run import run_command
 from dhrd_bench.errors import UserError
-from dhrd_bench.grid.plan import PlannedCell
+from dhrd_bench.grid.plan import PlannedCell, make_plan
 from dhrd_bench.grid.run import run_plan
 from dhrd_bench.progress import Display
 from dhrd_bench.report.leaderboard import analyse
@@ -127,20 +130,26 @@ def test_a_method_that_no_worker_can_import_is_refused(tmp_path: Path) -> None:
         run(plan(tmp_path, methods="typed,majority", workers=2))
 
 
-def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(tmp_path: Path, executor: str) -> None:
     command = [
-        sys.executable, "-m", "dhrd_bench.cli", "run", "--workers", "2", "--methods", "majority,pooled", "--suite",
+        sys.executable, "-m", "dhrd_bench.cli", "run", "--executor", executor, "--workers", "2",
+        "--methods", "majority,pooled", "--suite",
         "mini7", "--backbone", "tiny", "--budget", FAST.replace("epochs=1", "epochs=40"), "--seeds", "3", "--results",
         str(tmp_path / "out"),
     ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "RAY_ADDRESS": "local"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment,
+        # Who runs the tests in the background of a shell has interrupts ignored, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("2/"):
                 break
-        workers = _children(process.pid)
-        assert len(workers) == 2
+        workers = _workers_of(process.pid)
+        assert 1 <= len(workers) <= 2, "on a cluster the second may not have begun"
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
     assert process.returncode == 130, rest
@@ -156,18 +165,20 @@ def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(tmp_path: Pat
     assert all(record.status == "ok" for record in records)
 
 
-def _children(parent: int) -> list[int]:
-    """The workers that a process has started."""
-    found = []
+def _workers_of(ancestor: int) -> list[int]:
+    """The workers that a process has started, or that what it has started has."""
+    parents, commands = {}, {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
-            pid, parent_pid = int(status.parent.name), int(status.read_text().rpartition(")")[2].split()[1])
-            command = (status.parent / "cmdline").read_bytes()
+            pid, parent = int(status.parent.name), int(status.read_text().rpartition(")")[2].split()[1])
+            parents[pid], commands[pid] = parent, (status.parent / "cmdline").read_bytes()
         except (OSError, ValueError):
             continue
-        if parent_pid == parent and b"dhrd_bench.grid.worker" in command:
-            found.append(pid)
-    return found
+
+    def descends(pid: int) -> bool:
+        return parents.get(pid) == ancestor or (pid in parents and descends(parents[pid]))
+
+    return [pid for pid, command in commands.items() if b"dhrd_bench.grid.worker" in command and descends(pid)]
 
 
 KEPT = """
@@ -206,3 +217,26 @@ def test_what_a_worker_has_saved_outlives_its_process(tmp_path: Path) -> None:
     assert sorted(record.status for record in records) == ["failed"] * 2 + ["ok"] * 4
     assert sorted(task for task, _ in kept) == ["CB", "CB", "COPA", "COPA"]
     assert all(names for _, names in kept)
+
+
+def test_the_job_array_of_the_documentation_is_the_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its script runs as SLURM would run it, with a stand-in that hands on how it was called."""
+    page = (Path(__file__).parent.parent / "docs" / "grids.md").read_text(encoding="utf-8")
+    script = page.partition("```bash\n")[2].partition("```")[0]
+    first, last = re.findall(r"--array=(\d+)-(\d+)", script)[0]
+    (tmp_path / "job.sh").write_text(script)
+    (tmp_path / "study.yaml").write_text(f"methods: majority\ntasks: copa\nbackbone: tiny\nseeds: 9\nbudget: {FAST}\n")
+    stand_in = tmp_path / "dhrd-bench"
+    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    stand_in.chmod(0o755)
+    asked: list[RunRequest] = []
+    monkeypatch.setattr("dhrd_bench.commands.run.run_command", lambda request, console: asked.append(request))
+    monkeypatch.chdir(tmp_path)
+    for task in range(int(first), int(last) + 1):
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": str(task)}
+        called = subprocess.run(["bash", "job.sh"], env=environment, capture_output=True, text=True, check=True)
+        assert CliRunner().invoke(app, called.stdout.splitlines()).exit_code == 0
+    assert {request.results for request in asked} == {Path("/shared/results")}
+    shards = [planned.identity for request in asked for planned in make_plan(request).cells]
+    whole = plan(tmp_path / "whole", methods="majority", tasks="copa", seeds="9")
+    assert sorted(shards) == sorted(planned.identity for planned in whole.cells)

@@ -18,6 +18,7 @@ from rich.table import Table
 from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import Plan, make_plan
+from dhrd_bench.interrupts import INTERRUPTED, second_interrupt_leaves
 from dhrd_bench.progress import show_progress
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import CellRecord
@@ -25,9 +26,6 @@ from dhrd_bench.results.store import keep_current, record_path
 
 if TYPE_CHECKING:
     from dhrd_bench.grid.datacheck import DataCheck
-
-INTERRUPTED = 130
-"""Exit code of a command that was interrupted, as a shell has it."""
 
 
 def run_command(request: RunRequest, console: Console) -> int:
@@ -105,7 +103,7 @@ def _run_missing(plan: Plan, console: Console) -> int:
     from dhrd_bench.throughput.fitted import save_fitted
 
     try:
-        with show_progress(console, missing, "cells") as display:
+        with second_interrupt_leaves(), show_progress(console, missing, "cells") as display:
             records = run_plan(plan, display, save_fitted if plan.request.throughput else None)
     except KeyboardInterrupt:
         console.print("Interrupted. Finished cells are kept; the same command goes on with the missing ones.")

@@ -57,11 +57,13 @@ def identity_parts(
     budget: Budget,
     seed: int,
     tokens: str | None = None,
+    processes: int = 1,
 ) -> IdentityParts:
     """Return what a cell's identity is a digest of.
 
     The parts hold what can change the outcome and nothing else: a budget's name is not among them, nor
-    the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`.
+    the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`; `processes` train it
+    together, and each draws dropout of its own.
     """
     card = loaded.card
     rows = {
@@ -70,6 +72,7 @@ def identity_parts(
         "test": test.ids,
     }
     generates = "generate" in method.card.kinds
+    trains = method.card.trains and set(method.card.kinds) != {"none"}
     parts = IdentityParts(
         harness=HARNESS_VERSION,
         suite=suite,
@@ -87,6 +90,7 @@ def identity_parts(
         budget=relevant_budget(budget, generates=generates),
         answers=ANSWERS_VERSION if generates else None,
         tokens=tokens,
+        processes=processes if processes > 1 and trains else None,
         seed=seed,
     )
     return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)

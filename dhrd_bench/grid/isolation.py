@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, chdir, nullcontext
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from dhrd_bench import plugins
 from dhrd_bench.backbones import Backbone
@@ -19,7 +19,7 @@ from dhrd_bench.errors import UserError
 from dhrd_bench.grid import landlock
 from dhrd_bench.grid.perform import OutOfTimeError, at_most, can_limit, perform
 from dhrd_bench.grid.plan import PlannedCell, Step
-from dhrd_bench.grid.process import CellProcess, CellProcessError
+from dhrd_bench.grid.process import CellProcess, CellProcessError, Process
 from dhrd_bench.grid.record import Answered, Attempt, describe
 from dhrd_bench.grid.scoring import score
 from dhrd_bench.grid.seal import Seal, refusing, seal
@@ -86,9 +86,13 @@ class Runner:
         Seconds that a cell may take.
     keep
         Whether fitted methods will be saved.
-    workers
-        How many of these work at a time. If there are others, every method is in a process of its own, which is closed
-        off where that can be had and `isolation` is not ``none``.
+    threads, processes
+        Threads of a cell, if it has others beside it; processes that train it together.
+    start
+        What starts a process elsewhere, closed off or not.
+
+    With one of these three every method is in a process of its own, which is closed off where that can be had and
+    `isolation` is not ``none``.
 
     Raises
     ------
@@ -105,16 +109,19 @@ class Runner:
         results: Path | None = None,
         limit: float | None = None,
         keep: bool = False,
-        workers: int = 1,
+        threads: int | None = None,
+        processes: int = 1,
+        start: Callable[[bool], Process] | None = None,
     ) -> None:
-        self.threads = threads_each(workers) if workers > 1 else None
-        if limit is not None and self.threads is None and not can_limit():
+        self.apart = threads is not None or processes > 1 or start is not None
+        self._threads, self._processes, self._start = threads, processes, start or self._start_here
+        if limit is not None and not self.apart and not can_limit():
             raise UserError(
                 "A cell cannot be given a time limit here.", "It takes Unix, and the program's main thread."
             )
         self.backbone, self.isolation, self.limit, self.keep = backbone, isolation, limit, keep
         self._folders, self._results = [folder.absolute() for folder in folders], results and results.absolute()
-        self._process: CellProcess | None = None
+        self._process: Process | None = None
         self._no_process, self._has_started = "", False
 
     def __enter__(self) -> Self:
@@ -136,7 +143,7 @@ class Runner:
         UserError
             If it is to work in a process of its own and cannot.
         """
-        if self.threads is not None:
+        if self.apart:
             return self._level_of_worker(spec)
         if self.isolation == "none" or (self.isolation == "auto" and not is_plugin(spec)):
             return "none"
@@ -150,22 +157,26 @@ class Runner:
     def _level_of_worker(self, spec: MethodSpec) -> IsolationLevel:
         if not can_be_sent(spec):
             raise UserError(
-                f"Method {spec.name!r} is registered from no file that a worker could import.", "Leave --workers out."
+                f"Method {spec.name!r} is registered from no file that a worker could import.",
+                "Leave --workers out, or --processes or --executor.",
             )
         closed = self.isolation != "none" and landlock.version()
         if not closed and self.isolation == "process":
             raise UserError(f"There is no process for {spec.name!r}: {why_no_process(spec)}.", "Take --isolation none.")
         return "process" if closed else "none"
 
+    def _start_here(self, closed: bool) -> Process:
+        return CellProcess(self.backbone.card, self.seal if closed else None, self._threads, self._processes)
+
     def run(self, planned: PlannedCell, step: Step) -> Attempt:
         """Fit, predict against the clock, and score one cell; an exception becomes a failed attempt."""
         level = self.level(planned.method)
-        apart = self.threads is not None or level == "process"
+        apart = self.apart or level == "process"
         if apart and self._process is None:
             try:
-                self._process = CellProcess(self.backbone, self.seal if level == "process" else None, self.threads)
+                self._process = self._start(level == "process")
             except CellProcessError as error:
-                if self.threads is not None or self._has_started:  # the next cell tries again
+                if self.apart or self._has_started:  # the next cell tries again
                     return Attempt(planned, str(error), {}, level)
                 self._no_process = str(error)
                 level = self.level(planned.method)
@@ -196,23 +207,26 @@ class Runner:
     def _apart(self, planned: PlannedCell, step: Step, level: IsolationLevel) -> Attempt:
         assert self._process is not None
         keep = self._process.folder_for(planned.identity) if self.keep else None
+        sent: dict[str, Any] = {}
         try:
-            sent = self._process.perform(job(planned, keep), step, self.limit)
+            for sent in self._process.perform(job(planned, keep), self.limit):
+                if "step" in sent:
+                    step(*sent["step"])
         except CellProcessError as error:
             self.end()
             return Attempt(planned, str(error), {}, level)
-        log = sent["train_log"]
+        log, where = sent["train_log"], self._process.surroundings
         if "error" in sent:
-            return Attempt(planned, sent["error"], log, level)
+            return Attempt(planned, sent["error"], log, level, where)
         try:
             performance = performance_of(sent["answer"])
             outcome = score(planned.loaded.card, planned.test, performance.predictions)
         except Exception as error:
-            return Attempt(planned, describe(error), log, level)
-        return Attempt(planned, Answered(performance, outcome, _taken(keep) if keep else None), log, level)
+            return Attempt(planned, describe(error), log, level, where)
+        return Attempt(planned, Answered(performance, outcome, _taken(keep) if keep else None), log, level, where)
 
     def end(self) -> None:
         """End the process, if there is one; the next cell has a new one."""
-        if self._process is not None:
-            self._process.end()
-            self._process = None
+        process, self._process = self._process, None  # another thread may end it, too
+        if process is not None:
+            process.end()

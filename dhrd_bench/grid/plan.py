@@ -144,7 +144,7 @@ def make_plan(request: RunRequest) -> Plan:
                 check_names(cell)
                 parts = identity_parts(
                     suite_identity, loaded, data, test, spec, backbone_identity, budget, seed,
-                    texts.version(spec.card) if texts else None,
+                    texts.version(spec.card) if texts else None, request.processes,
                 )  # fmt: skip
                 key = digest(parts.hashed())
                 record = None if request.force else find(results, cell, key)

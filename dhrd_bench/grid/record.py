@@ -51,12 +51,16 @@ class Answered:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One cell as it was run: what it came to or why it failed, what training left for the record, and where it ran."""
+    """One cell as it was run: what it came to or why it failed, what training left for the record, and where it ran.
+
+    `surroundings` are those of another machine, if it ran there.
+    """
 
     planned: PlannedCell
     result: Answered | str
     train_log: dict[str, Any] = field(default_factory=dict)
     isolation: IsolationLevel = "none"
+    surroundings: Surroundings | None = None
 
     @property
     def error(self) -> str | None:

@@ -69,6 +69,7 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
             "throughput": (),
             "isolation": "auto",
             "cell_timeout": None,
+            "processes": record.parts.processes or 1,
         }
     )
     request = read_request(None, options)

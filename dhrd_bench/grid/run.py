@@ -1,21 +1,29 @@
-"""Running cells on this machine, each leaving a record."""
+"""Running cells, each leaving a record."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dhrd_bench.backbones import Backbone, load
 from dhrd_bench.contracts import Predictions
+from dhrd_bench.errors import UserError
+from dhrd_bench.grid import cluster
 from dhrd_bench.grid.environment import surroundings_of
 from dhrd_bench.grid.isolation import Runner, threads_each
 from dhrd_bench.grid.plan import Plan, PlannedCell
+from dhrd_bench.grid.process import Process
 from dhrd_bench.grid.record import Answered, Attempt, make_record
 from dhrd_bench.grid.workers import attempts_by
 from dhrd_bench.inference.engines import engine_of
+from dhrd_bench.interrupts import remembered_interrupts
 from dhrd_bench.metrics import METRICS
 from dhrd_bench.progress import Display
+from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import find, record_path, write_record, write_text_atomically
 
@@ -41,30 +49,66 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
     backbone = load(plan.backbone)
     engine = engine_of(backbone)  # before hours of work: this machine may not have it
     surroundings = surroundings_of(str(backbone.device), plan.backbone.dtype, engine.label)
-    workers = min(plan.request.workers, len(plan.missing))
-    if workers > 1:
-        shared = {"workers": workers, "threads": threads_each(workers)}
-        surroundings = surroundings.model_copy(update=shared)
-    for planned, attempt in _attempts(plan, backbone, workers, display, keep=keep is not None):
-        record = make_record(attempt, backbone, plan.request, surroundings)
-        _write(plan, planned, attempt, record)
-        if isinstance(attempt.result, Answered) and attempt.result.save and keep and record.status == "ok":
-            keep(attempt.result.save, planned)
-        records.append(record)
-        display.end(_outcome(record))
+    with remembered_interrupts() as check, _crew(plan, backbone, engine.label, keep=keep is not None) as crew:
+        for planned, attempt in _attempts(plan, backbone, crew, display, check):
+            around = (attempt.surroundings or surroundings).model_copy(update=crew.shared)
+            record = make_record(attempt, backbone, plan.request, around)
+            _write(plan, planned, attempt, record)
+            if isinstance(attempt.result, Answered) and attempt.result.save and keep and record.status == "ok":
+                keep(attempt.result.save, planned)
+            records.append(record)
+            display.end(_outcome(record))
+            check()
     backbone.reset()
     return records
 
 
+@dataclass(frozen=True)
+class _Crew:
+    """Who performs the cells of a run, and what records say of it."""
+
+    runners: list[Runner]
+    shared: dict[str, Any]
+
+
+@contextmanager
+def _crew(plan: Plan, backbone: Backbone, engine: str, *, keep: bool) -> Iterator[_Crew]:
+    """Yield the workers, here or on a cluster, which is let go when the block ends."""
+    request, cells = plan.request, len(plan.missing)
+    _require_devices(request, backbone)
+    shared: dict[str, Any] = {"processes": request.processes} if request.processes > 1 else {}
+    if request.executor == "ray":
+        with cluster.connected() as nodes:
+            share, start = cluster.workers_for(plan, backbone, engine, nodes)
+            workers = min(share.workers, cells)
+            each = max(1, share.cpus // request.processes)
+            shared |= {"executor": "ray", "threads": each, "workers": workers if workers > 1 else None}
+            yield _Crew([runner_of(plan, backbone, keep=keep, start=start) for _ in range(workers)], shared)
+        return
+    workers = min(request.workers or 1, cells)
+    threads = threads_each(workers) if workers > 1 else None
+    if workers > 1 or request.processes > 1:
+        shared |= {"threads": threads_each(workers * request.processes), "workers": workers if workers > 1 else None}
+    yield _Crew([runner_of(plan, backbone, keep=keep, threads=threads) for _ in range(workers)], shared)
+
+
+def _require_devices(request: RunRequest, backbone: Backbone) -> None:
+    if request.processes > 1 and request.executor == "local" and backbone.device.type == "cuda":
+        import torch
+
+        if request.processes > (count := torch.cuda.device_count()):
+            message = f"{request.processes} processes take a GPU each, and there are {count}."
+            raise UserError(message, f"Say --processes {count}, or leave it out.")
+
+
 def _attempts(
-    plan: Plan, backbone: Backbone, workers: int, display: Display, *, keep: bool
+    plan: Plan, backbone: Backbone, crew: _Crew, display: Display, check: Callable[[], None]
 ) -> Iterator[tuple[PlannedCell, Attempt]]:
-    if workers > 1:
-        runners = [runner_of(plan, backbone, keep=keep, workers=workers) for _ in range(workers)]
-        yield from attempts_by(runners, plan.missing, display)
+    if len(crew.runners) > 1:
+        yield from attempts_by(crew.runners, plan.missing, display, check)
         return
     task = ""
-    with runner_of(plan, backbone, keep=keep) as runner:
+    with crew.runners[0] as runner:
         for planned in plan.missing:
             if planned.cell.task != task:
                 backbone.frozen_states.clear()
@@ -73,8 +117,15 @@ def _attempts(
             yield planned, runner.run(planned, display.step)
 
 
-def runner_of(plan: Plan, backbone: Backbone, *, keep: bool = False, workers: int = 1) -> Runner:
-    """Return what performs the cells of `plan` as its request says, beside `workers` - 1 others.
+def runner_of(
+    plan: Plan,
+    backbone: Backbone,
+    *,
+    keep: bool = False,
+    threads: int | None = None,
+    start: Callable[[bool], Process] | None = None,
+) -> Runner:
+    """Return what performs the cells of `plan` as its request says; see `Runner`.
 
     Raises
     ------
@@ -85,7 +136,7 @@ def runner_of(plan: Plan, backbone: Backbone, *, keep: bool = False, workers: in
     folders = [request.data_dir] if request.data_dir else []
     runner = Runner(
         backbone, request.isolation, folders=folders, results=plan.results, limit=request.cell_timeout, keep=keep,
-        workers=workers,
+        threads=threads, processes=request.processes, start=start,
     )  # fmt: skip
     for planned in plan.missing:
         runner.level(planned.method)

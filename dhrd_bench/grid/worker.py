@@ -45,7 +45,10 @@ def main(handle: int) -> None:
         if sent["card"]["name"] != task:
             backbone.frozen_states.clear()
             task = sent["card"]["name"]
-        _send(connection, **_perform(sent, seal, backbone, connection))
+        if setup["rank"]:
+            _send(connection, **_help(sent, seal, backbone))
+        else:
+            _send(connection, **_perform(sent, seal, backbone, connection))
 
 
 def _set_up(setup: dict[str, Any]) -> tuple[Seal, Backbone]:
@@ -62,7 +65,12 @@ def _set_up(setup: dict[str, Any]) -> tuple[Seal, Backbone]:
     torch.set_num_threads(setup["threads"])
     for folder in setup["include"]:
         plugins.include(Path(folder))
-    return seal, load_fresh(BackboneCard.model_validate(setup["backbone"]))
+    card = BackboneCard.model_validate(setup["backbone"])
+    if setup["processes"] > 1:
+        from dhrd_bench.training.parallel import join
+
+        join(setup["rank"], setup["processes"], Path(setup["rendezvous"]), cpu=card.device == "cpu")
+    return seal, load_fresh(card)
 
 
 def _try(seal: Seal) -> None:
@@ -107,6 +115,23 @@ def _perform(sent: dict[str, Any], seal: Seal, backbone: Backbone, connection: C
     except (Exception, SystemExit) as error:
         result = {"error": describe(error)}
     return result | {"train_log": plain(context.train_log)}
+
+
+def _help(sent: dict[str, Any], seal: Seal, backbone: Backbone) -> dict[str, Any]:
+    """Take the training steps of a cell together with the process that leads, and nothing else."""
+    from dhrd_bench.contracts import Context
+    from dhrd_bench.grid.record import describe
+    from dhrd_bench.grid.seal import refusing
+    from dhrd_bench.grid.wire import budget_of, data_of, method_of
+
+    data = data_of(sent)
+    backbone.reset()
+    try:
+        with refusing(seal):
+            method_of(sent).fit(data, Context(backbone, budget_of(sent), data.card.name, sent["seed"]))
+    except (Exception, SystemExit) as error:
+        return {"error": describe(error)}
+    return {}
 
 
 def _send(connection: Connection, **message: Any) -> None:

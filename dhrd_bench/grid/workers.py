@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dhrd_bench.grid.isolation import Runner
@@ -30,11 +30,11 @@ Event = _Step | tuple[PlannedCell, Attempt] | BaseException | None
 
 
 def attempts_by(
-    runners: Sequence[Runner], cells: Sequence[PlannedCell], display: Display
+    runners: Sequence[Runner], cells: Sequence[PlannedCell], display: Display, check: Callable[[], None]
 ) -> Iterator[tuple[PlannedCell, Attempt]]:
     """Yield the cells as they are finished; a runner takes the next one as soon as it is free.
 
-    However it ends, an interrupt included, the runners' processes end with it.
+    However it ends, an interrupt included, the runners' processes end with it. `check` raises one that was lost.
     """
     todo, events = deque(cells), queue.Queue[Event]()
     for runner in runners:
@@ -42,6 +42,7 @@ def attempts_by(
     working = len(runners)
     try:
         while working:
+            check()
             event = events.get()
             if event is None:
                 working -= 1
@@ -75,6 +76,7 @@ def _work(runner: Runner, todo: deque[PlannedCell], events: queue.Queue[Event]) 
             events.put((planned, runner.run(planned, step)))
     except BaseException as error:  # told to the one who waits, not to a thread that nobody hears
         events.put(error)
+    runner.end()  # its room is for others, who may be waiting for it
     events.put(None)
 
 

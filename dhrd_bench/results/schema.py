@@ -176,6 +176,8 @@ class IdentityParts(_Part):
     tokens
         Version of how tokens are made of what is not plain: inputs that are cut, texts that hold the name of a special
         token, answers that begin alike. None where the cell has none of it, and in records from before.
+    processes
+        How many trained it together, each with dropout of its own, if more than one.
     version, data_version, method_version
         Cells of one table share the first, those of one of its tasks the second, those of one of its
         methods the third. They are not part of the identity themselves.
@@ -191,6 +193,7 @@ class IdentityParts(_Part):
     budget: dict[str, Any]
     answers: str | None = None
     tokens: str | None = None
+    processes: int | None = None
     seed: int
     version: str = ""
     data_version: str = ""
@@ -200,7 +203,7 @@ class IdentityParts(_Part):
         """Return what the identity is a digest of."""
         parts = self.model_dump(mode="json", exclude={"version", "data_version", "method_version"})
         # What goes without saying, as the reference engine, is left out.
-        for holder, names in ((parts["backbone"], ("engine", "start")), (parts, ("answers", "tokens"))):
+        for holder, names in ((parts["backbone"], ("engine", "start")), (parts, ("answers", "tokens", "processes"))):
             for name in names:
                 if holder[name] is None:
                     del holder[name]
@@ -256,8 +259,11 @@ class Surroundings(_Shown):
 
     Attributes
     ----------
-    threads, workers
-        Threads that the cell computed with; cells that were run at a time, itself included, if more than one.
+    threads, workers, processes
+        Threads that the cell computed with, in each of its processes; cells that were run at a time, itself included,
+        and processes that trained it together, if more than one.
+    executor
+        Who ran it, if not the machine that asked for it.
     """
 
     python: str = ""
@@ -266,6 +272,8 @@ class Surroundings(_Shown):
     cpu: str = ""
     threads: int | None = None
     workers: int | None = None
+    processes: int | None = None
+    executor: Literal["ray"] | None = None
     gpu: str | None = None
     device: str = ""
     dtype: str = ""

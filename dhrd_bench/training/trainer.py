@@ -23,6 +23,7 @@ from dhrd_bench.modeling.batches import packs
 from dhrd_bench.modeling.encode import Encoder, Row
 from dhrd_bench.modeling.heads import HeadKind, classification_head
 from dhrd_bench.modeling.pooling import Pool, Pooling, make_pool, places_read, pooled
+from dhrd_bench.training import parallel
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.losses import lm_loss_sum
 from dhrd_bench.training.pack import Pack, Size
@@ -100,7 +101,7 @@ class Trainer:
         self._optimiser = _adamw(self.parameters, self.budget, self.backbone.device)
         warmup = min(self.budget.warmup_steps, self.steps // 2)
         self._schedule = get_cosine_schedule_with_warmup(self._optimiser, warmup, self.steps)
-        torch.manual_seed(context.stream("dropout"))
+        torch.manual_seed(context.stream("dropout") + parallel.rank())
 
     def _pool(self, pool: Pooling | nn.Module, context: Context) -> tuple[Pooling | Literal["custom"], Pool]:
         if isinstance(pool, nn.Module):
@@ -133,7 +134,7 @@ class Trainer:
     def step(self, rows: Sequence[Row]) -> Tensor:
         """Take one optimiser step on `rows`, with dropout; return the loss before it, ``()``."""
         self.set_dropout(True)
-        loss = self.backward(rows)
+        loss = parallel.summed(self.backward(rows), self.parameters)
         self._graphs.run("update", self._update)
         self._schedule.step()
         return loss
@@ -170,7 +171,7 @@ class Trainer:
             totals[row.term] = totals.get(row.term, 0) + count
         scales = {term: weight / totals[term] for term, weight in self.weights.items() if totals.get(term)}
         losses = []
-        for chosen in self._packs(rows):
+        for chosen in self._packs(parallel.part(rows)):
             pack = self._pack(chosen, scales)
             if self.loss is not None:
                 losses.append(self._pass(pack, partial(self._own_loss, chosen, pack, 1 / len(rows))))
@@ -178,7 +179,7 @@ class Trainer:
                 losses.append(self._recorded(pack))
             else:
                 losses.append(self._pass(pack))
-        return torch.stack(losses).sum()
+        return torch.stack(losses).sum() if losses else torch.zeros((), device=self.backbone.device)
 
     def _records(self, pack: Pack) -> bool:
         # A pass that computes activations anew reads the random state, which no recording can.
