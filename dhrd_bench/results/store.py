@@ -24,6 +24,8 @@ from dhrd_bench.results.schema import SCHEMA_VERSION, Cell, CellRecord, Identity
 NAME_LIMIT = 240
 """Bytes of a folder's name: file systems take 255, some a few less."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -72,7 +74,8 @@ def write_text_atomically(path: Path, text: str) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}.", "Choose another folder.") from error
+        cure = "Make room, or choose another folder." if error.errno in _FULL else "Choose another folder."
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.", cure) from error
 
 
 def write_record(root: Path, record: CellRecord) -> Path:
