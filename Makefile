@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS ?= results
 
-.PHONY: demo test test-all lint bench bench-gpu validate-stats leaderboard clean
+.PHONY: demo test test-all chaos lint bench bench-gpu validate-stats leaderboard clean
 
 demo: $(READY)
 	$(BIN)/dhrd-bench run --methods pooled,dhrd,cot --suite mini7 --tasks rte,copa --budget 'smoke[train_rows=32,test_rows=32]' --seeds 2 --results $(RESULTS)/demo
@@ -16,7 +16,11 @@ test: $(READY)
 
 # Slow tests too; those marked hub, gpu or superglue need what their name says.
 test-all: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not hub and not gpu and not superglue"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not hub and not gpu and not superglue and not chaos"
+
+# Kills, fills and breaks things, then says what was lost; one after the other, as each starts processes of its own.
+chaos: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m chaos tests/chaos
 
 lint: $(READY)
 	$(BIN)/ruff check .

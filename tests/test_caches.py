@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from dhrd_bench.backbones import Backbone, gguf, load, resolve
 from dhrd_bench.backbones.gguf import COMPLETE, converted
@@ -21,6 +22,7 @@ from dhrd_bench.contracts import Budget
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid import estimate
 from dhrd_bench.grid.estimate import KEPT, Rates, kept_rates
+from dhrd_bench.results.checksum import with_checksum, without_checksum
 
 
 @pytest.fixture(autouse=True)
@@ -97,14 +99,32 @@ def test_a_damaged_conversion_is_named_and_done_again(
     assert conversions.count == 2, "and then it is as it should be"
 
 
-def test_a_whole_conversion_is_not_read_a_second_time(
-    conversions: Conversions, monkeypatch: pytest.MonkeyPatch
+def test_damage_that_changes_neither_size_nor_time_is_found(
+    conversions: Conversions, caplog: pytest.LogCaptureFixture
 ) -> None:
-    conversions.weights()
-    converted(conversions.source)
-    monkeypatch.setattr("dhrd_bench.backbones.fingerprint._digest", Mock(side_effect=AssertionError("hashed again")))
-    converted(conversions.source)
-    assert conversions.count == 1
+    """So does a disk that loses a bit."""
+    whole = conversions.weights()
+    weights = converted(conversions.source) / "model.safetensors"
+    before = weights.stat()
+    flip(weights)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (weights.stat().st_size, weights.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert conversions.weights() == whole
+    assert conversions.count == 2
+    assert "model.safetensors" in caplog.text
+
+
+def test_a_conversion_that_the_disk_has_no_room_for_leaves_nothing(
+    conversions: Conversions, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(gguf, "_convert", full)
+    with pytest.raises(UserError, match=r"Cannot convert the backbone into the cache .*No space left"):
+        converted(conversions.source)
+    assert not list(cache.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"source": "small.gguf", "bytes": 4}'])
@@ -183,9 +203,9 @@ def test_a_calibration_is_kept_by_budget(tiny: Backbone, budget: Budget, measure
 def test_a_calibration_grows_old(tiny: Backbone, budget: Budget, measured: list[str], cache: Path) -> None:
     first = kept_rates(tiny, budget)
     (file,) = (cache / "calibrations").iterdir()
-    kept = json.loads(file.read_text())
+    kept = json.loads(without_checksum(file.read_bytes()))
     for age, calls in ((KEPT / 2, 1), (KEPT + timedelta(hours=1), 2)):
-        file.write_text(json.dumps(kept | {"measured": (datetime.now(UTC) - age).isoformat()}))
+        file.write_text(with_checksum(json.dumps(kept | {"measured": (datetime.now(UTC) - age).isoformat()})))
         assert (kept_rates(tiny, budget) == first) == (calls == 1)
         assert len(measured) == calls
 
@@ -198,7 +218,8 @@ def test_a_corrupt_calibration_is_measured_again(
 ) -> None:
     kept_rates(tiny, budget)
     (file,) = (cache / "calibrations").iterdir()
-    file.write_text("no JSON" if change is None else json.dumps(json.loads(file.read_text()) | change))
+    kept = json.loads(without_checksum(file.read_bytes()))
+    file.write_text("no JSON" if change is None else with_checksum(json.dumps(kept | change)))
     kept_rates(tiny, budget)
     assert len(measured) == 2
 

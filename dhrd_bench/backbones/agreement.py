@@ -55,12 +55,14 @@ def check_agreement(backbone: Backbone) -> None:
     """
     facts = _facts(backbone)
     store = cache_folder() / "agreement" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.json"
-    if store.is_file():
-        return
+    stamp = json.dumps(facts, indent=1)
+    with suppress(OSError, ValueError):
+        if store.read_text(encoding="utf-8") == stamp:
+            return
     if difference := find_difference(backbone):
         raise unfit(backbone.card, backbone.model, difference)
     with suppress(UserError):
-        write_text_atomically(store, json.dumps(facts, indent=1))
+        write_text_atomically(store, stamp)
 
 
 def find_difference(backbone: Backbone) -> str:

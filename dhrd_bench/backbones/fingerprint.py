@@ -12,6 +12,7 @@ from typing import Any
 
 from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.errors import UserError
+from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.results.store import write_text_atomically
 
 PATTERNS = (
@@ -48,22 +49,26 @@ def file_digests(folder: Path, patterns: Sequence[str] = PATTERNS) -> dict[str, 
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}):
         key, stat = str(path.resolve()), path.stat()
         entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        digests[path.name] = _kept_digest(kept.get(key), entry) or _digest(path)
+        digests[path.name] = _kept_digest(kept.get(key), entry) or sha256_of(path)
         if time.time() - stat.st_mtime > SETTLED:
             entries[key] = entry | {"sha256": digests[path.name]}
-    if entries != kept:
+    if entries and entries != kept:
         with suppress(UserError):
-            write_text_atomically(store, json.dumps(entries, indent=1))
+            write_text_atomically(store, with_checksum(json.dumps(entries, indent=1)))
     return digests
 
 
 def damaged_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
-    """Return the names of the files in `folder` that are not there or have other digests than they had."""
-    found = file_digests(folder, tuple(digests))
-    return [name for name, digest in digests.items() if found.get(name) != digest]
+    """Return the names of the files in `folder` that are not there or have other digests than they had.
+
+    Every byte is read: what a disk has lost changes neither size nor time of a file.
+    """
+    paths = {name: folder / name for name in digests}
+    return [name for name, path in paths.items() if not path.is_file() or sha256_of(path) != digests[name]]
 
 
-def _digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -78,7 +83,7 @@ def _kept_digest(kept: Any, entry: dict[str, int]) -> str | None:
 
 def _read(store: Path) -> dict[str, Any]:
     try:
-        kept = json.loads(store.read_text(encoding="utf-8"))
+        kept = json.loads(without_checksum(store.read_bytes()))
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}

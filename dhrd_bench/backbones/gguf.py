@@ -52,6 +52,7 @@ def converted(source: Path) -> Path:
         If the cache cannot be written.
     """
     from filelock import FileLock
+    from safetensors import SafetensorError
 
     folder = cache_folder() / "backbones" / gguf_revision(source)
     if _damage(folder) == []:
@@ -66,11 +67,15 @@ def converted(source: Path) -> Path:
                 _log.warning("Damaged in %s: %s. The backbone is converted anew.", folder, ", ".join(damaged))
             shutil.rmtree(folder)
             folder.mkdir()
-            _convert(source, folder)
-    except OSError as error:
-        reason = error.strerror or error
+            try:
+                _convert(source, folder)
+            except BaseException:  # what is half-written may be what fills the disk
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         message = f"Cannot convert the backbone into the cache {folder}: {reason}."
-        raise UserError(message, "Set DHRD_CACHE to a folder that can be written.") from error
+        raise UserError(message, "Set DHRD_CACHE to a folder that can be written and has room.") from error
     return folder
 
 

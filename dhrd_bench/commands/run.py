@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -22,7 +21,7 @@ from dhrd_bench.interrupts import INTERRUPTED, second_interrupt_leaves
 from dhrd_bench.progress import show_progress
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import CellRecord
-from dhrd_bench.results.store import keep_current, record_path
+from dhrd_bench.results.store import broken_path, keep_current, read_record, record_path
 
 if TYPE_CHECKING:
     from dhrd_bench.grid.datacheck import DataCheck
@@ -88,7 +87,7 @@ def dry_run_command(request: RunRequest, format_: str, console: Console) -> int:
 
 
 def _run_missing(plan: Plan, console: Console) -> int:
-    _check_writable(plan.results)
+    _check_writable(plan)
     if plan.request.throughput:
         _check_cache()
     done, missing = len(plan.cells) - len(plan.missing), len(plan.missing)
@@ -139,7 +138,7 @@ def _print_report_command(plan: Plan, console: Console) -> None:
 
 def _print_notes(plan: Plan, console: Console) -> None:
     notes = [f"{c.cell.task}: {note}" for c in plan.cells for note in c.notes]
-    for note in dict.fromkeys([*_plugin_notes(plan), *notes]):
+    for note in dict.fromkeys([*_plugin_notes(plan), *notes, *_broken_notes(plan)]):
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
@@ -157,13 +156,26 @@ def _plugin_notes(plan: Plan) -> Iterator[str]:
             yield f"{spec.name}: works in this process, where only what Python opens is watched: {reason}"
 
 
-def _check_writable(results: Path) -> None:
+def _broken_notes(plan: Plan) -> Iterator[str]:
+    """Name the files that lie where records of missing cells will, and are none."""
+    for planned in plan.missing:
+        path = record_path(plan.results, planned.cell)
+        if path.exists():
+            try:
+                read_record(path)
+            except ValueError as error:
+                yield f"{path}: {error}. Its cell is run again, and the file kept as {broken_path(path).name}"
+
+
+def _check_writable(plan: Plan) -> None:
     """Find out before hours of work, not after."""
-    probe = results
-    while not probe.exists():
-        probe = probe.parent
-    if not probe.is_dir() or not os.access(probe, os.W_OK):
-        raise UserError(f"The results folder {results} is not writable.", "Choose another with --results.")
+    folders = [plan.results, *(record_path(plan.results, planned.cell).parent for planned in plan.missing)]
+    for folder in dict.fromkeys(folders):
+        probe = folder
+        while not probe.exists():
+            probe = probe.parent
+        if not probe.is_dir() or not os.access(probe, os.W_OK):
+            raise UserError(f"The results folder {folder} is not writable.", "Choose another with --results.")
 
 
 def _check_cache() -> None:

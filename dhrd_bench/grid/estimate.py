@@ -26,6 +26,7 @@ from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Stop
 from dhrd_bench.methods import MethodSpec
 from dhrd_bench.modeling.encode import Row
+from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.trainer import Trainer
@@ -152,7 +153,7 @@ def kept_rates(backbone: Backbone, budget: Budget) -> Rates:
     rates = calibrate(backbone, budget)
     kept = {"measured": datetime.now(UTC).isoformat(), "rates": asdict(rates), "conditions": conditions}
     with suppress(UserError):
-        write_text_atomically(store, json.dumps(kept, indent=1))
+        write_text_atomically(store, with_checksum(json.dumps(kept, indent=1)))
     return rates
 
 
@@ -171,7 +172,7 @@ def _conditions(backbone: Backbone, budget: Budget) -> dict[str, Any]:
 def _read_rates(store: Path) -> Rates | None:
     """Return the rates that were kept, unless they are too old or no rates."""
     try:
-        kept = json.loads(store.read_text(encoding="utf-8"))
+        kept = json.loads(without_checksum(store.read_bytes()))
         age = datetime.now(UTC) - datetime.fromisoformat(kept["measured"])
         rates = Rates(**{name: float(rate) for name, rate in kept["rates"].items()})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

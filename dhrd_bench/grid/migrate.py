@@ -21,8 +21,8 @@ from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest, method_code, method_version
 from dhrd_bench.plugins import PACKAGE
 from dhrd_bench.results.schema import SCHEMA_VERSION, CellRecord
-from dhrd_bench.results.store import read_record, record_path, superseded_path, write_text_atomically
-from dhrd_bench.results.timed import read_timed, timed_path
+from dhrd_bench.results.store import read_record, record_path, superseded_path, text_of, write_text_atomically
+from dhrd_bench.results.timed import read_timed, timed_path, write_timed
 
 OLD = "1.0.0"
 """The schema version whose records are brought up to date."""
@@ -89,8 +89,7 @@ def _timings(root: Path, identities: Mapping[str, str], *, write: bool) -> Itera
             yield Migration("current", path)
             continue
         if write:
-            renamed = record.model_copy(update={"measurements": measurements})
-            write_text_atomically(path, renamed.model_dump_json(indent=1) + "\n")
+            write_timed(root, record.model_copy(update={"measurements": measurements}))
         yield Migration("migrated", path)
 
 
@@ -119,7 +118,7 @@ def _replace(root: Path, path: Path, record: CellRecord, *, write: bool) -> Path
     current = record_path(root, record.cell)
     target = path if path.name == current.name else superseded_path(path.parent / current.name, record.identity)
     if write:
-        write_text_atomically(target, record.model_dump_json(exclude_none=True) + "\n")
+        write_text_atomically(target, text_of(record))
         if target != path:
             path.unlink()
     return target

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from dhrd_bench.backbones import Backbone
+from dhrd_bench.backbones.fingerprint import sha256_of
 from dhrd_bench.contracts import Budget, TaskCard
 from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.modeling.heads import HeadKind, classification_head
 from dhrd_bench.modeling.pooling import Pool, Pooling, make_pool
+from dhrd_bench.results.checksum import with_checksum, without_checksum
+from dhrd_bench.results.store import write_text_atomically
+
+_WEIGHTS, _ABOUT = "fitted.safetensors", "fitted.json"
 
 
 @dataclass(eq=False)
@@ -55,7 +61,7 @@ class Fitted:
         return Encoder(backbone, budget, self.card, pause=self.pause)
 
     def save(self, folder: Path) -> None:
-        """Write the state as safetensors and JSON; LoRA is saved as its factors."""
+        """Write the state as safetensors, and JSON with their digest; LoRA is saved as its factors."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"adapter.{k}": v for k, v in self.adapters.items()}
         if not tensors:
@@ -64,9 +70,10 @@ class Fitted:
             tensors |= {f"head.{k}": v for k, v in self.head.state_dict().items()}
         if self.pool is not None:
             tensors |= {f"pool.{k}": v for k, v in self.pool.state_dict().items()}
-        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, folder / "fitted.safetensors")
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, folder / _WEIGHTS)
         settings = {"head": self.head_kind, "task": self.card.name, "pooling": self.pooling, "pause": self.pause}
-        (folder / "fitted.json").write_text(json.dumps(settings))
+        about = settings | {"sha256": sha256_of(folder / _WEIGHTS)}
+        write_text_atomically(folder / _ABOUT, with_checksum(json.dumps(about)))
 
     @classmethod
     def load(cls, folder: Path, card: TaskCard, backbone: Backbone, budget: Budget, pool: Pool = None) -> Fitted:
@@ -75,17 +82,16 @@ class Fitted:
         Raises
         ------
         UserError
-            If there was such a pool, and none is handed in.
+            If a file is not there, or not as it was written; or if there was such a pool, and none is handed in.
         """
-        tensors = load_file(folder / "fitted.safetensors", device=str(backbone.device))
+        settings, tensors = _read(folder, str(backbone.device))
         parts: dict[str, dict[str, Tensor]] = {"adapter": {}, "weight": {}, "head": {}, "pool": {}}
         for name, tensor in tensors.items():
-            kind, _, rest = name.partition(".")
-            parts[kind][rest] = tensor
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
         weights = parts["weight"]
         if parts["adapter"]:
             weights = merge_lora(backbone, parts["adapter"], budget.lora.alpha / budget.lora.r)
-        settings = json.loads((folder / "fitted.json").read_text())
         kind, pooling = settings["head"], settings.get("pooling", "last")
         if pooling != "custom":
             pool = make_pool(pooling, backbone.width, seed=0)
@@ -107,6 +113,18 @@ class Fitted:
         assert self.head is not None, "this method has no classification head"
         out: Tensor = self.head(pooled.float())
         return out
+
+
+def _read(folder: Path, device: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the settings and all tensors of what `Fitted.save` wrote."""
+    try:
+        about: dict[str, Any] = json.loads(without_checksum((folder / _ABOUT).read_bytes()))
+        if about.get("sha256") not in (None, sha256_of(folder / _WEIGHTS)):  # once there was none
+            raise ValueError(f"{_WEIGHTS} has another digest than when it was written")
+        return {"head": about["head"]} | about, load_file(folder / _WEIGHTS, device=device)
+    except (OSError, ValueError, LookupError, AttributeError, SafetensorError) as error:
+        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"What was fitted cannot be read from {folder}: {reason}.", "Fit and save it again.") from error
 
 
 def merge_lora(backbone: Backbone, adapters: dict[str, Tensor], scale: float) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dhrd_bench.errors import UserError
 from dhrd_bench.results.schema import CellRecord, shown
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -44,12 +45,21 @@ def prediction_rows(record: CellRecord, texts: dict[str, str]) -> list[dict[str,
 
 
 def read_texts(path: Path) -> dict[str, str]:
-    """Return what a method wrote, by example, from the file beside its record at `path`; nothing if there is none."""
+    """Return what a method wrote, by example, from the file beside its record at `path`; nothing if there is none.
+
+    Raises
+    ------
+    UserError
+        If the file is not as it was written.
+    """
+    beside = path.with_suffix(".generations.jsonl")
     try:
-        lines = path.with_suffix(".generations.jsonl").read_text(encoding="utf-8").split("\n")
+        lines = beside.read_text(encoding="utf-8").split("\n")
+        return {row["id"]: row["text"] for row in map(json.loads, filter(None, lines))}
     except OSError:
         return {}
-    return {row["id"]: row["text"] for row in map(json.loads, filter(None, lines))}
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{beside} is damaged: {error}.", "Delete it, or run the cell again with --force.") from error
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:

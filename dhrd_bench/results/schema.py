@@ -308,6 +308,8 @@ class CellRecord(_Part):
         How the method was kept from test labels while it worked; ``none`` in records from before there was any.
     request
         What was asked for when the cell was run; None in records from before 1.1.0.
+    checksum
+        In a file only: SHA-256 of all that stands before it. Records from before 1.1.0 have none.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -329,6 +331,7 @@ class CellRecord(_Part):
     environment: Surroundings = Surroundings()
     request: RunRequest | None = None
     finished: str = ""
+    checksum: str | None = Field(None, exclude=True)
 
     @model_validator(mode="after")
     def _complete(self) -> CellRecord:

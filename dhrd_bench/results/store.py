@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -17,10 +18,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dhrd_bench.errors import UserError, first_misfit
+from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.results.schema import SCHEMA_VERSION, Cell, CellRecord, IdentityParts
 
 NAME_LIMIT = 240
 """Bytes of a folder's name: file systems take 255, some a few less."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ def record_path(root: Path, cell: Cell) -> Path:
 def superseded_path(path: Path, identity: str) -> Path:
     """Return where a record of another identity is kept beside the current one of its cell at `path`."""
     return path.with_name(f"{path.stem}.{identity[:12]}.json")
+
+
+def broken_path(path: Path) -> Path:
+    """Return where what lies at `path` and is no record is kept when its cell is run again."""
+    return path.with_suffix(".broken.json")
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -65,22 +74,33 @@ def write_text_atomically(path: Path, text: str) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}.", "Choose another folder.") from error
+        cure = "Make room, or choose another folder." if error.errno in _FULL else "Choose another folder."
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.", cure) from error
 
 
 def write_record(root: Path, record: CellRecord) -> Path:
-    """Write `record` below `root`; an older record of the same cell but another identity is kept beside it."""
+    """Write `record` below `root`; an older record of the same cell but another identity is kept beside it.
+
+    So is a file that is no record. Whatever goes wrong, what was at the record's place is there or beside it.
+    """
     path = record_path(root, record.cell)
     if path.exists():
         try:
             old = read_record(path)
         except ValueError:
-            path.replace(path.with_suffix(".broken.json"))
+            with suppress(FileNotFoundError):  # another run has put it aside
+                path.replace(broken_path(path))
         else:
             if old.identity != record.identity and old.status == "ok":
-                path.replace(superseded_path(path, old.identity))
-    write_text_atomically(path, record.model_dump_json(exclude_none=True) + "\n")
+                # A copy: on a full disk the old one is to stay where it is.
+                write_text_atomically(superseded_path(path, old.identity), path.read_text(encoding="utf-8"))
+    write_text_atomically(path, text_of(record))
     return path
+
+
+def text_of(record: CellRecord) -> str:
+    """Return what the file of `record` holds."""
+    return with_checksum(record.model_dump_json(exclude_none=True))
 
 
 def read_record(path: Path) -> CellRecord:
@@ -89,10 +109,11 @@ def read_record(path: Path) -> CellRecord:
     Raises
     ------
     ValueError
-        If the file is no record of this schema's major version; the message says what is wrong.
+        If the file is no record of this schema's major version, or not as it was written; the message says what is
+        wrong.
     """
     try:
-        record = validated(CellRecord, read_regular(path), SCHEMA_VERSION)
+        record = validated(CellRecord, without_checksum(read_regular(path)), SCHEMA_VERSION)
     except ValidationError as error:
         raise ValueError(str(first_misfit(error))) from error
     except OSError as error:

@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dhrd_bench.errors import first_misfit
 from dhrd_bench.request import Scenario
+from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.results.schema import Cell, Surroundings, shown
-from dhrd_bench.results.store import Problem, read_regular, record_path, validated
+from dhrd_bench.results.store import Problem, read_regular, record_path, validated, write_text_atomically
 
 SCHEMA_VERSION = "1.1.0"
 _NAME = re.compile(r"(offline|single-stream|server)-\d+\.json")
@@ -94,6 +95,8 @@ class ThroughputRecord(_Part):
     ----------
     p99_bound
         Server: the seconds that p99 must stay within.
+    checksum
+        In a file only: of all that stands before it.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -109,12 +112,18 @@ class ThroughputRecord(_Part):
     measurements: list[Measurement]
     environment: Surroundings
     finished: Shown
+    checksum: str | None = Field(None, exclude=True)
 
 
 def timed_path(results: Path, record: ThroughputRecord) -> Path:
     """Return where a throughput record lives: beside the records of its budget."""
     folder = record_path(results, record.cell).parent.parent.parent / "throughput" / record.cell.task
     return folder / f"{record.scenario}-{record.cell.seed}.json"
+
+
+def write_timed(results: Path, record: ThroughputRecord) -> None:
+    """Write `record` to its place below `results`."""
+    write_text_atomically(timed_path(results, record), with_checksum(record.model_dump_json(indent=1)))
 
 
 def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
@@ -125,11 +134,13 @@ def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
         if not _NAME.fullmatch(path.name):
             continue
         try:
-            record = validated(ThroughputRecord, read_regular(path), SCHEMA_VERSION)
+            record = validated(ThroughputRecord, without_checksum(read_regular(path)), SCHEMA_VERSION)
         except ValidationError as error:
             problems.append(Problem(path, str(first_misfit(error))))
         except OSError as error:
             problems.append(Problem(path, error.strerror or str(error)))
+        except ValueError as error:
+            problems.append(Problem(path, str(error)))
         else:
             if record.schema_version.split(".")[0] == SCHEMA_VERSION.split(".")[0]:
                 records.append(record)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.backbones.fingerprint import damaged_files, file_digests
 from dhrd_bench.contracts import Method
+from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import PlannedCell, Step
 from dhrd_bench.results.store import write_text_atomically
 
@@ -27,13 +31,31 @@ def folder_of(planned: PlannedCell) -> Path:
 
 
 def save_fitted(save: Callable[[Path], object], planned: PlannedCell) -> Path:
-    """Keep the method fitted for `planned`, which `save` writes into a folder."""
+    """Keep the method fitted for `planned`, which `save` writes into a folder.
+
+    It is written elsewhere and moved to its place: whoever reads there finds all of it or nothing.
+
+    Raises
+    ------
+    UserError
+        If the cache cannot be written.
+    """
     folder = folder_of(planned)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    save(folder)
-    write_text_atomically(folder / COMPLETE, json.dumps(file_digests(folder, ("*",))))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=folder.name, dir=folder.parent, ignore_cleanup_errors=True) as made:
+            new = Path(made, "new")
+            new.mkdir()
+            save(new)
+            write_text_atomically(new / COMPLETE, json.dumps(file_digests(new, ("*",))))
+            with suppress(FileNotFoundError):
+                folder.rename(Path(made, "old"))
+            with suppress(FileExistsError):  # another run has just kept its own, which is the same
+                new.rename(folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        message = f"Cannot keep what was fitted for {planned.name} in the cache {folder}: {reason}."
+        raise UserError(message, "Set DHRD_CACHE to a folder that can be written and has room.") from error
     return folder
 
 

@@ -9,8 +9,7 @@ from dhrd_bench.backbones import load
 from dhrd_bench.grid.plan import Plan
 from dhrd_bench.inference.engines import engine_of
 from dhrd_bench.progress import Display
-from dhrd_bench.results.store import write_text_atomically
-from dhrd_bench.results.timed import ThroughputRecord, timed_path
+from dhrd_bench.results.timed import ThroughputRecord, write_timed
 from dhrd_bench.throughput.fitted import obtain_fitted
 from dhrd_bench.throughput.measure import measure
 from dhrd_bench.throughput.timing import TimingSettings
@@ -33,6 +32,6 @@ def time_plan(plan: Plan, settings: TimingSettings, display: Display) -> Iterato
         for scenario in plan.request.throughput:
             display.begin(f"{task} seed {seed} {scenario}")
             record = measure(scenario, fitted, backbone, settings, lambda done, of: display.step("", done, of, {}))
-            write_text_atomically(timed_path(plan.results, record), record.model_dump_json(indent=1) + "\n")
+            write_timed(plan.results, record)
             display.end()
             yield record
