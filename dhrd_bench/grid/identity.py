@@ -83,11 +83,6 @@ def identity_parts(
     the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`.
     """
     card = loaded.card
-    rows = {
-        "train": [(row.example.id, row.label) for row in data.train],
-        "dev": [row.example.id for row in data.dev],
-        "test": test.ids,
-    }
     generates = method.card.inference == "generate"
     parts = IdentityParts(
         harness=HARNESS_VERSION,
@@ -99,7 +94,7 @@ def identity_parts(
             prompt_version=card.prompt_version,
             fingerprint=loaded.fingerprint,
         ),
-        rows=digest(rows),
+        rows=rows_digest(data, test),
         rationales=loaded.rationale_fingerprint if method.card.uses_rationales else None,
         method=method.identity,
         backbone=backbone,
@@ -109,6 +104,16 @@ def identity_parts(
         seed=seed,
     )
     return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)
+
+
+def rows_digest(data: TaskData, test: TestSplit) -> str:
+    """Return the digest of the rows that a cell was given."""
+    rows = {
+        "train": [(row.example.id, row.label) for row in data.train],
+        "dev": [row.example.id for row in data.dev],
+        "test": test.ids,
+    }
+    return digest(rows)
 
 
 def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str) -> IdentityParts:

@@ -21,7 +21,7 @@ from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest, method_code, method_version
 from dhrd_bench.plugins import PACKAGE
 from dhrd_bench.results.schema import SCHEMA_VERSION, CellRecord
-from dhrd_bench.results.store import read_record, record_path, superseded_path, write_text_atomically
+from dhrd_bench.results.store import read_record, record_path, record_text, superseded_path, write_text_atomically
 from dhrd_bench.results.timed import read_timed, timed_path
 
 OLD = "1.0.0"
@@ -119,7 +119,7 @@ def _replace(root: Path, path: Path, record: CellRecord, *, write: bool) -> Path
     current = record_path(root, record.cell)
     target = path if path.name == current.name else superseded_path(path.parent / current.name, record.identity)
     if write:
-        write_text_atomically(target, record.model_dump_json(exclude_none=True) + "\n")
+        write_text_atomically(target, record_text(record))
         if target != path:
             path.unlink()
     return target

@@ -296,6 +296,8 @@ class CellRecord(_Part):
         How the method was kept from test labels while it worked; ``none`` in records from before there was any.
     request
         What was asked for when the cell was run; None in records from before 1.1.0.
+    checksum
+        Of the file's other content. It is set where a record is written and is None in memory.
     """
 
     schema_version: str = SCHEMA_VERSION
@@ -317,6 +319,7 @@ class CellRecord(_Part):
     environment: Surroundings = Surroundings()
     request: RunRequest | None = None
     finished: str = ""
+    checksum: str | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> CellRecord:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import stat
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -36,6 +37,11 @@ def record_path(root: Path, cell: Cell) -> Path:
     parts = (cell.suite, cell.backbone, cell.budget, cell.method, cell.task)
     folder = root.joinpath(*(part.replace("/", "--").replace("..", "--") for part in parts))
     return folder / f"seed-{cell.seed}.json"
+
+
+def results_of(path: Path) -> Path:
+    """Return the folder of results that a record at its place lies in."""
+    return Path(*path.resolve().parts[: -len(Cell.model_fields)])
 
 
 def superseded_path(path: Path, identity: str) -> Path:
@@ -79,8 +85,24 @@ def write_record(root: Path, record: CellRecord) -> Path:
         else:
             if old.identity != record.identity and old.status == "ok":
                 path.replace(superseded_path(path, old.identity))
-    write_text_atomically(path, record.model_dump_json(exclude_none=True) + "\n")
+    write_text_atomically(path, record_text(record))
     return path
+
+
+def record_text(record: CellRecord) -> str:
+    """Return the content of a record's file, with its checksum."""
+    plain = record.model_copy(update={"checksum": None}).model_dump_json(exclude_none=True)
+    return f'{plain[:-1]},"checksum":"{checksum(json.loads(plain))}"}}\n'
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """Return the checksum of a record's content, its own checksum aside; order and blank space do not matter.
+
+    It tells of a broken copy and of an edit by the way. Whoever wants to deceive computes it anew.
+    """
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    text = json.dumps(rest, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def read_record(path: Path) -> CellRecord:
@@ -99,7 +121,7 @@ def read_record(path: Path) -> CellRecord:
         raise ValueError(error.strerror or str(error)) from error
     if record.schema_version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise ValueError(f"schema version {record.schema_version}; this release reads {SCHEMA_VERSION}")
-    return record
+    return record.model_copy(update={"checksum": None})
 
 
 def read_regular(path: Path) -> bytes:
