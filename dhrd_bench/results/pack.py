@@ -143,7 +143,7 @@ def _admit(source: Path, name: str, size: int, together: int, number: int, *, pl
     """Refuse a member of an archive that no archive of records has."""
     path = PurePosixPath(name.replace("\\", "/"))
     reason = None
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
+    if path.is_absolute() or ".." in path.parts or name[1:2] == ":":
         reason = "leads out of the archive"
     elif not plain:
         reason = "is a link or a device"
