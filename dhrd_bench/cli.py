@@ -13,7 +13,7 @@ import typer
 from dhrd_bench import __version__
 from dhrd_bench.commands.help import completed, dress, kinds_to_list, kinds_to_make
 from dhrd_bench.commands.rationales import app as rationales_app
-from dhrd_bench.commands.results import app as results_app
+from dhrd_bench.commands.records import app as records_app
 from dhrd_bench.errors import UserError
 
 app = typer.Typer(
@@ -27,7 +27,8 @@ app = typer.Typer(
 TABLE = "From a table"
 
 app.add_typer(rationales_app, name="rationales")
-app.add_typer(results_app, name="results")
+app.add_typer(records_app, name="records")
+app.add_typer(records_app, name="results", hidden=True)  # what the group was called before
 
 
 def _folder(text: str | Path) -> Path:
@@ -193,6 +194,9 @@ def rerun(
     include: Include = None,
     rationales: Annotated[str | None, typer.Option(help="The rationale store that the cell was trained on.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Folder of the backbone, if it was a local one.")] = None,
+    verify: Annotated[
+        str | None, typer.Option(help="Your name: note beside the records that this one came out the same.")
+    ] = None,
 ) -> None:
     """Run a record's cell again, compare its predictions, and say what differs in the surroundings."""
     from rich.console import Console
@@ -201,7 +205,7 @@ def rerun(
     from dhrd_bench.request import Options
 
     options = Options(data_dir=data_dir, include=include, rationales=rationales, backbone=backbone)
-    raise typer.Exit(rerun_command(record, options, Console()))
+    raise typer.Exit(rerun_command(record, options, Console(), verify))
 
 
 @app.command()

@@ -39,7 +39,7 @@ def written(root: Path, record: CellRecord, texts: dict[str, str] | None = None)
 
 
 def call(*arguments: object) -> str:
-    result = CliRunner().invoke(app, ["results", "predictions", *map(str, arguments)])
+    result = CliRunner().invoke(app, ["records", "predictions", *map(str, arguments)])
     if isinstance(result.exception, UserError):
         raise result.exception
     assert result.exit_code == 0, result.output

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dhrd_bench.cards import Reference, canonical
+from dhrd_bench.commands.records import record_schema
 from dhrd_bench.commands.rerun import rerun_command
-from dhrd_bench.commands.results import record_schema
 from dhrd_bench.contracts import Budget, Decoding, Lora
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.migrate import migrate, syntax_tree_code
@@ -264,7 +264,7 @@ def test_a_record_of_another_source_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
-    """If this fails: dhrd-bench results schema --output docs/records.schema.json"""
+    """If this fails: dhrd-bench records schema --output docs/records.schema.json"""
     assert json.loads((ROOT / "docs" / "records.schema.json").read_text()) == record_schema()
 
 

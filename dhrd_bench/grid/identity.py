@@ -66,11 +66,6 @@ def identity_parts(
     together, and each draws dropout of its own.
     """
     card = loaded.card
-    rows = {
-        "train": [(row.example.id, row.label) for row in data.train],
-        "dev": [row.example.id for row in data.dev],
-        "test": test.ids,
-    }
     generates = "generate" in method.card.kinds
     trains = method.card.trains and set(method.card.kinds) != {"none"}
     parts = IdentityParts(
@@ -83,7 +78,7 @@ def identity_parts(
             prompt_version=card.prompt_version,
             fingerprint=loaded.fingerprint,
         ),
-        rows=digest(rows),
+        rows=rows_digest(data, test),
         rationales=loaded.rationale_fingerprint if method.card.uses_rationales else None,
         method=method_identity(method),
         backbone=backbone,
@@ -94,6 +89,16 @@ def identity_parts(
         seed=seed,
     )
     return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)
+
+
+def rows_digest(data: TaskData, test: TestSplit) -> str:
+    """Return the digest of the rows that a cell was given."""
+    rows = {
+        "train": [(row.example.id, row.label) for row in data.train],
+        "dev": [row.example.id for row in data.dev],
+        "test": test.ids,
+    }
+    return digest(rows)
 
 
 def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str) -> IdentityParts:

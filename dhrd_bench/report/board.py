@@ -12,6 +12,7 @@ from dhrd_bench.report.layout import Section, Table
 from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
 from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
 from dhrd_bench.report.timed import TimedMethod, timed_table
+from dhrd_bench.report.verified import verified_share, with_marks
 from dhrd_bench.results.table import LongTable
 from dhrd_bench.stats.analysis import Analysis
 
@@ -70,7 +71,8 @@ class Board:
 
     def _tables(self) -> Iterator[Table]:
         analysis = self.analysis
-        yield main_table(analysis)
+        verified = verified_share(analysis.selection.cells, self.table.verified) if self.table else {}
+        yield with_marks(main_table(analysis), verified)
         yield scores_by_task(analysis)
         if any(line.versus for line in analysis.lines):
             yield gains_by_task(analysis)

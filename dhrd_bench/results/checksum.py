@@ -21,12 +21,18 @@ def without_checksum(content: bytes) -> bytes:
     ValueError
         If it is another than the checksum was made of.
     """
+    body, fits = parted(content)
+    if fits is False:
+        raise ValueError("damaged or edited: its checksum is that of another content")
+    return body
+
+
+def parted(content: bytes) -> tuple[bytes, bool | None]:
+    """Return a JSON object without its checksum, and whether that is the object's; None if it has none."""
     body, mark, rest = content.rpartition(_MARK.encode())
     if not mark:
-        return content
-    if rest.rstrip() != f'{_digest(body)}"}}'.encode():
-        raise ValueError("damaged or edited: its checksum is that of another content")
-    return body + b"}"
+        return content, None
+    return body + b"}", rest.rstrip() == f'{_digest(body)}"}}'.encode()
 
 
 def _digest(body: bytes) -> str:

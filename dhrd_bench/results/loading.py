@@ -10,6 +10,7 @@ from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import read_noted, read_record
 from dhrd_bench.results.table import LongTable, long_table
 from dhrd_bench.results.timed import read_timed
+from dhrd_bench.results.verified import is_verified, read_verified
 
 
 def load_results(path: Path | str) -> LongTable:
@@ -20,7 +21,7 @@ def load_results(path: Path | str) -> LongTable:
     Raises
     ------
     UserError
-        If there is no such folder, or it has records of which none can be read.
+        If there is no such folder, it has records of which none can be read, or its verifications cannot be.
     """
     folder = Path(path)
     records, unread, notes = read_noted(folder)
@@ -29,7 +30,16 @@ def load_results(path: Path | str) -> LongTable:
         raise UserError(f"No record below {folder} can be read: {first}.", "Delete it and run its cell again.")
     timed, unread_runs = read_timed(folder)
     table = long_table(records)
-    return replace(table, timed=tuple(timed), problems=(*unread, *unread_runs), notes=tuple(notes), folder=folder)
+    entries = read_verified(folder)
+    verified = frozenset(record.identity for record in records if is_verified(record, entries))
+    return replace(
+        table,
+        timed=tuple(timed),
+        problems=(*unread, *unread_runs),
+        notes=tuple(notes),
+        folder=folder,
+        verified=verified,
+    )
 
 
 def read_cell(path: Path) -> CellRecord:

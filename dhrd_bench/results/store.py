@@ -42,6 +42,11 @@ def record_path(root: Path, cell: Cell) -> Path:
     return folder / f"seed-{cell.seed}.json"
 
 
+def results_of(path: Path) -> Path:
+    """Return the folder of results that a record at its place lies in."""
+    return Path(*path.resolve().parts[: -len(Cell.model_fields)])
+
+
 def superseded_path(path: Path, identity: str) -> Path:
     """Return where a record of another identity is kept beside the current one of its cell at `path`."""
     return path.with_name(f"{path.stem}.{identity[:12]}.json")
@@ -113,13 +118,27 @@ def read_record(path: Path) -> CellRecord:
         wrong.
     """
     try:
-        record = validated(CellRecord, without_checksum(read_regular(path)), SCHEMA_VERSION)
-    except ValidationError as error:
-        raise ValueError(str(first_misfit(error))) from error
+        return parse_record(without_checksum(read_regular(path)))
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from error
+
+
+def parse_record(content: bytes) -> CellRecord:
+    """Return the record that the JSON `content` is, without a checksum.
+
+    Raises
+    ------
+    ValueError
+        As `read_record` has it.
+    """
+    try:
+        record = validated(CellRecord, content, SCHEMA_VERSION)
+    except ValidationError as error:
+        raise ValueError(str(first_misfit(error))) from error
     if record.schema_version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise ValueError(f"schema version {record.schema_version}; this release reads {SCHEMA_VERSION}")
+    if record.checksum is not None:  # where it is not the last key, as the run had written it
+        raise ValueError("edited: its checksum stands elsewhere than where it was written")
     return record
 
 

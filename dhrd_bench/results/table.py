@@ -47,6 +47,8 @@ class LongTable:
         What else is to be known about the files.
     folder
         Where the records were read from, None for a table made in memory; audits are looked for there.
+    verified
+        Identities of the records that a maintainer has run again with the same predictions.
     """
 
     rows: pd.DataFrame
@@ -56,6 +58,7 @@ class LongTable:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     folder: Path | None = None
+    verified: frozenset[str] = frozenset()
 
 
 def long_table(records: Sequence[CellRecord]) -> LongTable:
