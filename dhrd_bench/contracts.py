@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -378,6 +378,29 @@ class MethodCard(Card):
     rationales_optional: bool = False
     inference: Literal["none", "pooled", "score", "generate"]
     expected_failures: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedRow:
+    """A row that a generator has made.
+
+    A generator is a function of a `random.Random` and a number of hops that makes one small world and returns its
+    rows: as many of each class, alike in everything but what decides the class. It draws by methods that yield
+    whole numbers (``choice``, ``sample``, ``randrange``), so that its rows are the same on every machine.
+
+    Attributes
+    ----------
+    fields
+        What the task's ``fields`` and prompts are about.
+    label
+        Name of the class.
+    rationale
+        The derivation, down to its conclusion.
+    """
+
+    fields: Mapping[str, bool | int | float | str]
+    label: str
+    rationale: str
 
 
 @dataclass(slots=True)
