@@ -25,7 +25,7 @@ def sentences(text: str) -> list[str]:
     return [piece for piece in re.split(r"(?<=[.?])\s+|\n", text) if piece]
 
 
-def closure(pairs: Iterable[Pair]) -> set[Pair]:
+def closure(pairs: Iterable[tuple[str, ...]]) -> set[tuple[str, ...]]:
     every = set(pairs)
     while more := {(a, d) for a, b in every for c, d in every if b == c} - every:
         every |= more
