@@ -16,7 +16,7 @@ import pytest
 from derivation_solvers import CHECKERS, SOLVERS, closure, found, higher
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shortcuts import WORD, Row, accuracies
+from shortcuts import WORD, Row, accuracies, in_roles
 from typer.testing import CliRunner
 
 import dhrd_bench as db
@@ -67,7 +67,7 @@ def conclusion(row: Row, task: str) -> tuple[str, int]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_label_is_what_a_solver_finds_and_every_step_follows(task: str) -> None:
-    for row in (*rows(task)["train"], *rows(task)["test"]):
+    for row in (*rows(task)["train"][::5], *rows(task)["test"][::5]):
         assert SOLVERS[task](row["story"], row["question"]) == row["label"], row
         label, steps = conclusion(row, task)
         assert label == row["label"], row
@@ -75,7 +75,7 @@ def test_every_label_is_what_a_solver_finds_and_every_step_follows(task: str) ->
 
 
 @pytest.mark.parametrize("task", TASKS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(), hops=st.integers(2, 7))
 def test_labels_and_steps_are_right_under_every_seed(task: str, seed: int, hops: int) -> None:
     for row in made(GeneratedCard(by=task, train=6, test=3, hops=hops, seed=seed))["train"]:
@@ -121,13 +121,14 @@ def bound(chance: float, count: int) -> float:
     return 3.8 * math.sqrt(chance * (1 - chance) / count)
 
 
+@pytest.mark.parametrize("roles", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", TASKS)
-def test_neither_words_nor_any_one_sentence_tell_the_class(task: str) -> None:
+def test_neither_words_nor_any_one_sentence_tell_the_class(task: str, roles: bool) -> None:
     """1,000 test rows: within 6.0 points of 50 %, 5.7 of 33.3 %. Most classifiers are nearer by far, as twins tie."""
     train, test = rows(task)["train"], rows(task)["test"]
     chance = 1 / len({row["label"] for row in train})
-    reached = accuracies(train, test)
-    assert len(reached) == 8
+    reached = accuracies(*(in_roles(train, test) if roles else (train, test)))
+    assert len(reached) == 4
     assert {name: got for name, got in reached.items() if abs(got - chance) > bound(chance, len(test))} == {}
 
 
@@ -146,10 +147,10 @@ def test_these_classifiers_find_a_shortcut_where_there_is_one() -> None:
         ]
 
     every = [row for number in range(300) for row in rows_of(number)]
-    reached = accuracies(every[:400], every[400:])
-    assert reached["roles, all"] > 0.95
-    assert reached["roles, best sentence"] > 0.95
-    assert abs(reached["roles, question"] - 0.5) <= bound(0.5, 200)
+    reached = accuracies(*in_roles(every[:400], every[400:]))
+    assert reached["all"] > 0.95
+    assert reached["best sentence"] > 0.95
+    assert abs(reached["question"] - 0.5) <= bound(0.5, 200)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -208,8 +209,7 @@ def test_more_train_rows_leave_the_others_what_they_are() -> None:
 # ---------------------------------------------------------------- the suites
 
 
-@pytest.mark.parametrize(("task", "classes"), [("rules", 2), ("quantifiers", 3)])
-@pytest.mark.parametrize("prompt", ["native", "paper"])
+@pytest.mark.parametrize(("task", "classes", "prompt"), [("rules", 2, "native"), ("quantifiers", 3, "paper")])
 def test_a_suite_loads_with_no_file_a_rationale_in_every_row_and_worlds_for_clusters(
     task: str, classes: int, prompt: str
 ) -> None:
@@ -218,12 +218,12 @@ def test_a_suite_loads_with_no_file_a_rationale_in_every_row_and_worlds_for_clus
     assert (loaded.rationale_coverage, loaded.notes, loaded.overlap) == (1.0, (), frozenset())
     assert loaded.test.clusters
     assert len(set(loaded.test.clusters)) == -(-1000 // classes)
-    assert loaded.test.candidates == (3 if (classes, prompt) == (3, "paper") else 1)
+    assert loaded.test.candidates == (3 if prompt == "paper" else 1)  # asked once a class
     assert all(example.prompt.text.endswith("?") for example in loaded.test.examples)
     assert len({answer[0] for answer in loaded.card.answers}) == len(loaded.card.answers)
 
 
-@pytest.mark.parametrize("task", ["rules", "quantifiers"])
+@pytest.mark.parametrize("task", ["kinship", "quantifiers"])
 def test_noise_deals_out_classes_with_their_derivations_among_the_rows_of_a_world(task: str) -> None:
     for split, count in (("train", 2000), ("test", 1000)):
         clean, noisy = rows(task)[split], rows(task, "derivations-noise")[split]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,7 +31,7 @@ class Found:
     """A source with the records of its splits: ``train`` and ``test``, or ``all``."""
 
     source: Source
-    splits: dict[str, Iterable[Record]]
+    splits: Mapping[str, Iterable[Record]]
 
 
 @dataclass(frozen=True, slots=True)
