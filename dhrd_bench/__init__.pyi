@@ -9,6 +9,7 @@ from .contracts import UNPARSABLE as UNPARSABLE
 from .contracts import Budget as Budget
 from .contracts import Context as Context
 from .contracts import Example as Example
+from .contracts import GeneratedRow as GeneratedRow
 from .contracts import LabeledExample as LabeledExample
 from .contracts import LanguageModel as LanguageModel
 from .contracts import Method as Method
@@ -40,6 +41,7 @@ from .modeling.encode import Row as Row
 from .modeling.fitted import Fitted as Fitted
 from .modeling.heads import classification_head as classification_head
 from .modeling.logistic import LogisticRegression as LogisticRegression
+from .plugins import generator as generator
 from .plugins import method as method
 from .plugins import register as register
 from .request import RunRequest as RunRequest

@@ -449,6 +449,34 @@ def new(
 
 
 @app.command()
+def generate(
+    suite: Annotated[str, typer.Argument(help="Suite whose rows are generated.", autocompletion=completed("suites"))],
+    output: Annotated[Path, typer.Option(help="Folder to make; the new suite has its name.", parser=_folder)],
+    tasks: Tasks = None,
+    rows: Annotated[int | None, typer.Option(help="Train rows a task.", show_default="the suite's")] = None,
+    test_rows: Annotated[int | None, typer.Option(help="Test rows a task.", show_default="the suite's")] = None,
+    hops: Annotated[
+        str | None, typer.Option(help="Steps of a derivation: 4, or 2-4 in equal shares.", show_default="the suite's")
+    ] = None,
+    test_hops: Annotated[
+        str | None, typer.Option(help="Steps in the test rows, if others.", show_default="the suite's")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="What draws them.", show_default="the suite's")] = None,
+    include: Include = None,
+) -> None:
+    """Write the rows of a generated suite as files: more of them, deeper ones, or of another seed."""
+    _include(include)
+    from dhrd_bench.cards import split_references
+    from dhrd_bench.commands.generate import generate_command
+
+    changes = {"train": rows, "test": test_rows, "hops": hops, "test_hops": test_hops, "seed": seed}
+    named = None if tasks is None else list(split_references(tasks))
+    given = {key: value for key, value in changes.items() if value is not None}
+    for path in generate_command(suite, named, output, given):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
 def doctor(
     data_dir: DataDir = None,
     include: Include = None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
@@ -429,6 +429,29 @@ class MethodCard(Card):
                 "inference": kinds[0] if len(kinds) == 1 else kinds or "none",
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedRow:
+    """A row that a generator has made.
+
+    A generator is a function of a `random.Random` and a number of hops that makes one small world and returns its
+    rows: as many of each class, alike in everything but what decides the class. It draws by methods that yield
+    whole numbers (``choice``, ``sample``, ``randrange``), so that its rows are the same on every machine.
+
+    Attributes
+    ----------
+    fields
+        What the task's ``fields`` and prompts are about.
+    label
+        Name of the class.
+    rationale
+        The derivation, down to its conclusion.
+    """
+
+    fields: Mapping[str, bool | int | float | str]
+    label: str
+    rationale: str
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dhrd_bench.contracts import BackboneCard, Budget, Method
 
     M = TypeVar("M", bound=type[Method])
+    G = TypeVar("G", bound=registry.Generator)
 
 PACKAGE = Path(__file__).parent
 
@@ -67,7 +68,7 @@ def isolated() -> Iterator[State]:
         vars(state).update(vars(before))
         for kind, known in zip(registry.REGISTRIES, entries, strict=True):
             kind.entries.clear()
-            kind.entries.update(known)  # type: ignore[arg-type]  # each gets its own back
+            kind.entries.update(known)
 
 
 def register(cls: M) -> M:
@@ -95,6 +96,18 @@ def register(cls: M) -> M:
         raise UserError(f"Method {name!r}: parameter {parameter!r} has no valid default.") from error
     registry.methods.add(name, lambda: cls, origin)
     return cls
+
+
+def generator(make: G) -> G:
+    """Register a function that makes rows under its own name (decorator); see `GeneratedRow`.
+
+    Raises
+    ------
+    NameTakenError
+        If a function of another file has the name.
+    """
+    registry.generators.add(make.__name__, lambda: make, make.__code__.co_filename)
+    return make
 
 
 def method(name: str) -> type[Method]:
@@ -130,6 +143,8 @@ def load_all() -> Mapping[str, str]:
 def include(folder: Path) -> None:
     """Load every plug-in of `folder`: ``*.py`` (methods), ``*.yaml`` and ``*/suite.yaml`` by their ``kind``.
 
+    ``generators.py`` beside a ``suite.yaml`` holds the generators of its rows.
+
     The files are imported as modules of one package, so ``from . import _helpers`` works; files whose
     name begins with an underscore are helpers and not plug-ins.
 
@@ -145,6 +160,7 @@ def include(folder: Path) -> None:
         raise UserError(f"No plug-in folder at {folder}.", "Name an existing folder with --include.")
     state.loaded.add(str(folder))
     state.waiting.extend(path for path in sorted(folder.glob("*.py")) if not path.name.startswith("_"))
+    state.waiting.extend(sorted(folder.glob("*/generators.py")))
     while state.waiting:
         _import_next()
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*/suite.yaml")]):

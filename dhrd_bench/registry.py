@@ -1,4 +1,4 @@
-"""Names to things: methods, suites, backbones and budgets.
+"""Names to things: methods, suites, generators of rows, backbones and budgets.
 
 A registry is a dictionary that knows who put a thing in. It loads nothing by itself: before it is first
 asked it calls `discover`, which `dhrd_bench.plugins` puts there.
@@ -6,17 +6,21 @@ asked it calls `discover`, which `dhrd_bench.plugins` puts there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from dhrd_bench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from dhrd_bench.contracts import BackboneCard, Budget, Method
+    from random import Random
+
+    from dhrd_bench.contracts import BackboneCard, Budget, GeneratedRow, Method
 
 T = TypeVar("T")
+Generator: TypeAlias = "Callable[[Random, int], Sequence[GeneratedRow]]"
+"""Makes the rows of one world from a source of chance and a number of hops; see `contracts.GeneratedRow`."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,14 @@ class Registry(Generic[T]):
 methods: Registry[type[Method]] = Registry("method")
 suites: Registry[Path] = Registry("suite")
 """Where each suite's ``suite.yaml`` lies; `dhrd_bench.data.suite.Suite.named` reads it."""
+generators: Registry[Generator] = Registry("generator")
 backbones: Registry[BackboneCard] = Registry("backbone")
 budgets: Registry[Budget] = Registry("budget")
 
-REGISTRIES: tuple[Registry[type[Method]] | Registry[Path] | Registry[BackboneCard] | Registry[Budget], ...] = (
+REGISTRIES: tuple[Registry[Any], ...] = (
     methods,
     suites,
+    generators,
     backbones,
     budgets,
 )

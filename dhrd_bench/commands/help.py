@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 RUN, OWN, LOOK = "Run and report", "Your own", "Look"
 COMMAND_PANELS = {
     "run": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
-    "new": OWN, "check": OWN, "rationales": OWN,
+    "new": OWN, "generate": OWN, "check": OWN, "rationales": OWN,
     "list": LOOK, "doctor": LOOK,
 }  # fmt: skip
 
@@ -47,6 +47,10 @@ EXAMPLES = {
         "dhrd-bench new suite tickets --from tickets.csv --text message --label urgency",
         "dhrd-bench new suite moods --from train.parquet --test test.parquet \\\n"
         "      --text premise --text hypothesis --label mood --id key",
+    ),
+    "generate": (
+        "dhrd-bench generate derivations --rows 5000 --seed 1 --output plugins/more",
+        "dhrd-bench generate derivations --tasks dates --hops 2-4 --test-hops 5-6 --output plugins/deeper",
     ),
     "check": (
         "dhrd-bench check my-method --include plugins",

@@ -58,7 +58,7 @@ def create(kind: str, name: str, into: Path, table: Table | None = None) -> Made
         notes = made.notes
     else:
         contents = dict(_method(name, into) if kind == "method" else _suite(name, into))
-    _write(contents, into)
+    write_new(contents, into, "--into")
     if table is not None:
         _read_again(into / name / "suite.yaml")
     if kind == "method":
@@ -68,16 +68,25 @@ def create(kind: str, name: str, into: Path, table: Table | None = None) -> Made
     return Made(list(contents), notes, f"dhrd-bench run --suite {name} --methods {methods} --include {include}")
 
 
-def _write(contents: dict[Path, str], into: Path) -> None:
+def write_new(contents: dict[Path, str], into: Path, option: str) -> None:
+    """Write files that are not there yet; `option` is the one that names the folder `into`.
+
+    Raises
+    ------
+    UserError
+        If one is there, or cannot be written.
+    """
     for path in contents:
         if path.exists():
-            raise UserError(f"{path} exists already.", "Choose another name, or another folder with --into.")
+            raise UserError(f"{path} exists already.", f"Choose another name, or another folder with {option}.")
     try:
         for path, text in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"Cannot write to {into}: {error.strerror}.", "Choose another folder with --into.") from error
+        raise UserError(
+            f"Cannot write to {into}: {error.strerror}.", f"Choose another folder with {option}."
+        ) from error
 
 
 def _read_again(path: Path) -> None:

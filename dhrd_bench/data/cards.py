@@ -5,6 +5,7 @@ A suite is data, not code: sources, fields, labels, prompts and metrics of each 
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal
 
@@ -35,10 +36,20 @@ def _as_mapping(value: Any) -> Any:
     return {name: name for name in value} if isinstance(value, list) else value
 
 
+def _as_hops(value: Any) -> Any:
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", value)):
+        first, last = int(found[1]), int(found[2] or found[1])
+        value = tuple(range(first, last + 1))
+    if not value or isinstance(value, str):
+        raise ValueError("write 4, or 2-4 for two to four")
+    return (value,) if isinstance(value, int) else value
+
+
 Inside = Annotated[str, AfterValidator(_inside)]
 RowsFile = Annotated[str, AfterValidator(_inside), AfterValidator(_rows_file)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Fields = Annotated[dict[str, str], BeforeValidator(_as_mapping)]
+Hops = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_as_hops)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 Value = bool | int | float | str
@@ -80,6 +91,35 @@ class HubCard(Card):
     label: str | None = None
     values: tuple[Value, ...] | None = None
     rationale: str | None = None
+
+
+class GeneratedCard(Card):
+    """Rows that a function makes anew whenever they are read, the same on every machine.
+
+    Attributes
+    ----------
+    by
+        Name of the generator.
+    train, test
+        Numbers of rows.
+    hops
+        How many steps a derivation takes, in equal shares: ``4``, ``2-4`` or a list.
+    test_hops
+        The same of the test rows, if theirs differ.
+    seed
+        Another seed, other rows.
+    noise
+        Whether classes, with their rationales, are dealt out anew among the rows of each world: then no text tells
+        its class, and no method can be better than another.
+    """
+
+    by: str
+    train: int = Field(2000, gt=0)
+    test: int = Field(1000, gt=0)
+    hops: Hops = (1,)
+    test_hops: Hops | None = None
+    seed: int = 0
+    noise: bool = False
 
 
 class SplitCard(Card):
@@ -166,7 +206,7 @@ class TaskDefinition(Card):
     ----------
     description, licence, paper, version
         For people; the version is part of a cell's identity.
-    files, hub, split
+    files, hub, generated, split
         Sources; `split` divides a source that has ``all`` only.
     explode
         Alias to dotted path of a list: the record becomes one row an item, with the item under the alias.
@@ -195,6 +235,7 @@ class TaskDefinition(Card):
     version: Version = "1.0.0"
     files: FilesCard | None = None
     hub: HubCard | None = None
+    generated: GeneratedCard | None = None
     split: SplitCard | None = None
     explode: dict[str, str] = Field({})
     fields: Fields = Field(min_length=1)
@@ -221,7 +262,7 @@ class SuiteCard(Card):
         Name of the folder into which the release unpacks, looked for inside a data folder.
     prompt
         Name of the default prompt.
-    hub, rationale, prompts
+    hub, generated, rationale, prompts
         What tasks share; each task's own entry is laid over it.
     """
 
@@ -236,6 +277,7 @@ class SuiteCard(Card):
     release: Inside | None = None
     prompt: str = "native"
     hub: dict[str, Any] | None = None
+    generated: dict[str, Any] | None = None
     rationale: dict[str, Any] | None = None
     prompts: dict[str, dict[str, Any]] = Field({})
     tasks: dict[Name, TaskDefinition] = Field(min_length=1)

@@ -1,9 +1,9 @@
-"""Where raw rows come from: a data folder, the suite's own folder, the hub."""
+"""Where raw rows come from: a data folder, the suite's own folder, the hub, a generator."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dhrd_bench.data.cards import FilesCard, HubCard, SuiteCard
 from dhrd_bench.data.files import Record, holds_rows, in_any_format, read_records, with_class_names
+from dhrd_bench.data.generated import generate
 from dhrd_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class Source:
     """Which source was used; `revision` is the hub's."""
 
-    kind: Literal["data-dir", "embedded", "hub"]
+    kind: Literal["data-dir", "embedded", "hub", "generated"]
     revision: str = ""
 
 
@@ -30,7 +31,7 @@ class Found:
     """A source with the records of its splits: ``train`` and ``test``, or ``all``."""
 
     source: Source
-    splits: dict[str, Iterable[Record]]
+    splits: Mapping[str, Iterable[Record]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,11 @@ class DataFolder:
 def find(suite: SuiteCard, task: str, folder: Path, data: DataFolder | None) -> Found:
     """Find the rows of `task`.
 
-    The order is: `data`, the suite's own `folder`, the hub. In `data` are looked at: the release's folder, a folder
-    of the suite's name, the folder itself (``BoolQ/train.jsonl``), and for a task by itself the files without
-    their folder (``train.jsonl``); a file may be there in another format (``train.csv``). A folder that was named is
-    read or refused, never passed over; one that the environment names for every suite is read for a suite with
-    files of its own under the suite's name only.
+    The order is: `data`, the suite's own `folder`, its generator, the hub. In `data` are looked at: the release's
+    folder, a folder of the suite's name, the folder itself (``BoolQ/train.jsonl``), and for a task by itself the
+    files without their folder (``train.jsonl``); a file may be there in another format (``train.csv``). A folder
+    that was named is read or refused, never passed over; one that the environment names for every suite is read
+    for a suite with files of its own under the suite's name only.
 
     Raises
     ------
@@ -82,6 +83,8 @@ def find(suite: SuiteCard, task: str, folder: Path, data: DataFolder | None) -> 
             raise UserError(f"No files of task {task!r} of {suite.name!r} in {data.path}.", hint)
     if own:
         return Found(Source("embedded"), own)
+    if definition.generated:
+        return Found(Source("generated"), generate(definition.generated))
     if hub and hub.path:
         return Found(Source("hub", hub.revision or ""), _hub(hub, suite, task))
     raise UserError(f"No rows for task {task!r} of {suite.name!r}.", _ways(suite, task))

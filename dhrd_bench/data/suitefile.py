@@ -15,6 +15,7 @@ from dhrd_bench.contracts import Card
 from dhrd_bench.data import prompts
 from dhrd_bench.data.cards import (
     FilesCard,
+    GeneratedCard,
     HubCard,
     LabelCard,
     PromptCard,
@@ -100,7 +101,7 @@ def _fill_in(raw: dict[str, Any]) -> dict[str, Any]:
     for name, task in raw["tasks"].items():
         if isinstance(task, dict):
             task = dict(task)
-            for key in ("hub", "rationale"):
+            for key in ("hub", "generated", "rationale"):
                 if isinstance(raw.get(key), dict) and isinstance(task.get(key, {}), dict):
                     task[key] = _overlay(raw[key], task.get(key, {}))
             if isinstance(task.get("prompts"), dict) and isinstance(raw.get("prompts"), dict):
@@ -138,7 +139,7 @@ def _explain(error: ValidationError, path: Path, text: str) -> UserError:
 def _keys_at(keys: Sequence[str | int]) -> list[str]:
     """Return the keys known at this place of a suite file."""
     cards: dict[str, type[Card]] = {
-        "files": FilesCard, "hub": HubCard, "split": SplitCard, "label": LabelCard,
+        "files": FilesCard, "hub": HubCard, "generated": GeneratedCard, "split": SplitCard, "label": LabelCard,
         "rationale": RationaleCard, "spans": SpanCard,
     }  # fmt: skip
     if not keys:
@@ -202,8 +203,13 @@ def _check_sources(here: tuple[str | int, ...], task: TaskDefinition) -> Iterato
     sources = {key: value for key in ("files", "hub") if (value := getattr(task, key)) is not None}
     if isinstance(task.hub, HubCard) and task.hub.path is None:
         del sources["hub"]
-    if not sources:
-        yield here, "the task has no source", "Give 'files', 'hub' with a path, or both."
+    if task.generated:
+        by = task.generated.by
+        if by not in registry.generators.names():
+            hint = did_you_mean(by, registry.generators.entries)
+            yield (*here, "generated", "by"), f"there is no generator {by!r}", hint
+    elif not sources:
+        yield here, "the task has no source", "Give 'files', 'hub' with a path, or both, or 'generated'."
     for key, source in sources.items():
         given = {name for name in ("train", "test", "all") if getattr(source, name)}
         if given == {"all"} and task.split is None:

@@ -67,7 +67,7 @@ def identity_parts(
     """
     card = loaded.card
     generates = "generate" in method.card.kinds
-    trains = method.card.trains and set(method.card.kinds) != {"none"}
+    trains = method.card.trains and bool(method.card.kinds)
     parts = IdentityParts(
         harness=HARNESS_VERSION,
         suite=suite,
