@@ -1,4 +1,4 @@
-"""Errors that are meant for people."""
+"""Errors that are meant for people, and texts of strangers made fit to be shown to them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic import ValidationError
-    from yaml import YAMLError
 
 
 class UserError(Exception):
@@ -25,9 +22,29 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = message
-        self.hint = hint
-        super().__init__(f"{message} {hint}".strip())
+        self.message = shown(message)  # it may quote names and texts of a stranger's file
+        self.hint = shown(hint)
+        super().__init__(f"{self.message} {self.hint}".strip())
+
+
+def shown(text: str) -> str:
+    """Return `text` with what is no character to be seen as a picture: nothing in it steers a terminal.
+
+    Control characters (line ends too) and halves of surrogate pairs, which no file can hold.
+    """
+    return text.translate(_PICTURES)
+
+
+def shown_lines(text: str) -> str:
+    """Return `text` as `shown` does, but with its lines."""
+    return "\n".join(map(shown, text.split("\n")))
+
+
+_PICTURES = (
+    {code: 0x2400 + code for code in range(32)}
+    | {127: 0x2421}
+    | dict.fromkeys((*range(128, 160), *range(0xD800, 0xE000)), 0xFFFD)
+)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -38,13 +55,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean {folded[near[0]]!r}?"
     return f"Known: {', '.join(names)}." if names else "None are known."
-
-
-def yaml_mistake(error: YAMLError, path: Path) -> UserError:
-    """Return what to tell about a file that is no YAML: where, and what the parser found there."""
-    mark = getattr(error, "problem_mark", None)
-    line = f":{mark.line + 1}" if mark else ""
-    return UserError(f"{path}{line}: {getattr(error, 'problem', None) or error}.", "Mend the YAML there.")
 
 
 class Misfit(NamedTuple):

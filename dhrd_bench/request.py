@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from dhrd_bench.cards import Reference, read_card, split_references
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.untrusted import read_yaml
 
 Isolation = Literal["auto", "none", "audit", "process"]
 ISOLATIONS: tuple[Isolation, ...] = ("auto", "none", "audit", "process")
@@ -263,11 +264,7 @@ def read_request(config: Path | None, options: Options, defaults: Options | None
     """
     raw: Any = {}
     if config is not None:
-        try:
-            raw = yaml.safe_load(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"Cannot read the request {config}: {reason}.", "Write YAML.") from error
+        raw = read_yaml(config)
         if not isinstance(raw, dict):
             raise UserError(f"{config}: a request is a mapping of keys.", "Start with 'methods: ...'.")
     given = {key: value for key, value in options.items() if value is not None}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dhrd_bench.errors import shown
 from dhrd_bench.grid.rerun import compare, differences, plan_again
 from dhrd_bench.progress import show_progress
 from dhrd_bench.request import Options
@@ -78,4 +79,4 @@ def _print_list(console: Console, title: str, lines: Iterable[str]) -> None:
     if lines:
         console.print(f"{title}:", highlight=False)
         for line in lines:
-            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"  {shown(line)}", highlight=False, markup=False, soft_wrap=True)

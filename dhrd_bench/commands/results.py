@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dhrd_bench.errors import shown
+
 app = typer.Typer(
     no_args_is_help=True, help="Take predictions out of records; bring records up to date; print their schema."
 )
@@ -73,7 +75,7 @@ def migrate(
     for migration in migrate_records(results, write=not dry_run):
         counts[migration.state] += 1
         if migration.reason:
-            typer.echo(f"{migration.path}: left as it is: {migration.reason}")
+            typer.echo(shown(f"{migration.path}: left as it is: {migration.reason}"))
     verb = "to be migrated" if dry_run else "migrated"
     typer.echo(f"{counts['migrated']} {verb}, {counts['current']} current, {counts['changed']} left as they are.")
     raise typer.Exit(int(bool(counts["changed"] or counts["unreadable"])))

@@ -41,6 +41,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Fields = Annotated[dict[str, str], BeforeValidator(_as_mapping)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+HubId = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")]
 Value = bool | int | float | str
 
 
@@ -69,7 +70,7 @@ class HubCard(Card):
         of type ClassLabel are read as the names of their classes.
     """
 
-    path: str | None = None
+    path: HubId | None = None
     config: str | None = None
     revision: str | None = None
     train: str | None = None

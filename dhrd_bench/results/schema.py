@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from dhrd_bench.errors import shown
 from dhrd_bench.request import RunRequest
 
 SCHEMA_VERSION = "1.1.0"
@@ -15,14 +16,6 @@ SCHEMA_VERSION = "1.1.0"
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-def shown(text: str) -> str:
-    """Return `text` with its control characters as pictures: they are to be seen, not sent to a terminal."""
-    return text.translate(_PICTURES)
-
-
-_PICTURES = {code: 0x2400 + code for code in range(32)} | {127: 0x2421} | dict.fromkeys(range(128, 160), 0xFFFD)
 
 
 def _shown_within(value: Any) -> Any:

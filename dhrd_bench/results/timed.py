@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from dhrd_bench.errors import first_misfit
+from dhrd_bench.errors import first_misfit, shown
 from dhrd_bench.request import Scenario
-from dhrd_bench.results.schema import Cell, Surroundings, shown
-from dhrd_bench.results.store import Problem, read_regular, record_path, validated
+from dhrd_bench.results.schema import Cell, Surroundings
+from dhrd_bench.results.store import LEADS_OUT, Problem, read_regular, record_path, validated
+from dhrd_bench.untrusted import leads_out
 
 SCHEMA_VERSION = "1.1.0"
 _NAME = re.compile(r"(offline|single-stream|server)-\d+\.json")
@@ -123,6 +124,9 @@ def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
     problems: list[Problem] = []
     for path in sorted(root.rglob("throughput/*/*.json")):
         if not _NAME.fullmatch(path.name):
+            continue
+        if leads_out(path, root):
+            problems.append(Problem(path, LEADS_OUT))
             continue
         try:
             record = validated(ThroughputRecord, read_regular(path), SCHEMA_VERSION)

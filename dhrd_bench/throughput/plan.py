@@ -33,6 +33,7 @@ def time_plan(plan: Plan, settings: TimingSettings, display: Display) -> Iterato
         for scenario in plan.request.throughput:
             display.begin(f"{task} seed {seed} {scenario}")
             record = measure(scenario, fitted, backbone, settings, lambda done, of: display.step("", done, of, {}))
-            write_text_atomically(timed_path(plan.results, record), record.model_dump_json(indent=1) + "\n")
+            path, text = timed_path(plan.results, record), record.model_dump_json(indent=1) + "\n"
+            write_text_atomically(path, text, below=plan.results)
             display.end()
             yield record
