@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+LONGEST = 4000
+"""Characters of a message: a file may have keys of megabytes."""
+
+
 class UserError(Exception):
     """Something the user can mend; shown as one line with exit code 2, without a traceback.
 
@@ -22,8 +26,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = shown(message)  # it may quote names and texts of a stranger's file
-        self.hint = shown(hint)
+        self.message, self.hint = shown(_shortened(message)), shown(_shortened(hint))  # a stranger's file is quoted
         super().__init__(f"{self.message} {self.hint}".strip())
 
 
@@ -45,6 +48,10 @@ _PICTURES = (
     | {127: 0x2421}
     | dict.fromkeys((*range(128, 160), *range(0xD800, 0xE000)), 0xFFFD)
 )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -78,7 +85,7 @@ class Misfit(NamedTuple):
     @property
     def place(self) -> str:
         """The way to it as text."""
-        return ".".join(map(str, self.keys)) or "the whole file"
+        return _shortened(".".join(map(str, self.keys))) or "the whole file"
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"

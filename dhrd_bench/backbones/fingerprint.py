@@ -7,12 +7,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.store import write_text_atomically
+from dhrd_bench.untrusted import parse_json
 
 PATTERNS = (
     "config.json", "generation_config.json",
@@ -59,7 +61,9 @@ def file_digests(folder: Path, patterns: Sequence[str] = PATTERNS) -> dict[str, 
 
 def damaged_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
     """Return the names of the files in `folder` that are not there or have other digests than they had."""
-    found = file_digests(folder, tuple(digests))
+    if not isinstance(digests, Mapping) or any(Path(name).name != name for name in digests):
+        return ["the list of files"]
+    found = file_digests(folder, tuple(map(escape, digests)))
     return [name for name, digest in digests.items() if found.get(name) != digest]
 
 
@@ -78,7 +82,7 @@ def _kept_digest(kept: Any, entry: dict[str, int]) -> str | None:
 
 def _read(store: Path) -> dict[str, Any]:
     try:
-        kept = json.loads(store.read_text(encoding="utf-8"))
+        kept = parse_json(store.read_bytes())
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}

@@ -28,6 +28,7 @@ from dhrd_bench.modeling.encode import Row
 from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.trainer import Trainer
+from dhrd_bench.untrusted import parse_json
 
 SAMPLE = 32
 """Rows per task whose tokens are counted."""
@@ -157,7 +158,7 @@ def _conditions(backbone: Backbone, budget: Budget) -> dict[str, Any]:
 def _read_rates(store: Path) -> Rates | None:
     """Return the rates that were kept, unless they are too old or no rates."""
     try:
-        kept = json.loads(store.read_text(encoding="utf-8"))
+        kept = parse_json(store.read_bytes())
         age = datetime.now(UTC) - datetime.fromisoformat(kept["measured"])
         rates = Rates(**{name: float(rate) for name, rate in kept["rates"].items()})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

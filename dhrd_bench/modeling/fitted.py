@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, TaskCard
+from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.modeling.heads import HeadKind, classification_head
+from dhrd_bench.untrusted import parse_json
 
 
 @dataclass(eq=False)
@@ -57,7 +60,21 @@ class Fitted:
 
     @classmethod
     def load(cls, folder: Path, card: TaskCard, backbone: Backbone, budget: Budget) -> Fitted:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        UserError
+            If the folder holds something else.
+        """
+        try:
+            return cls._read(folder, card, backbone, budget)
+        except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise UserError(f"{folder} holds no fitted method for {card.name!r}: {reason}.", "Delete it.") from error
+
+    @classmethod
+    def _read(cls, folder: Path, card: TaskCard, backbone: Backbone, budget: Budget) -> Fitted:
         tensors = load_file(folder / "fitted.safetensors", device=str(backbone.device))
         parts: dict[str, dict[str, Tensor]] = {"adapter": {}, "weight": {}, "head": {}}
         for name, tensor in tensors.items():
@@ -66,7 +83,7 @@ class Fitted:
         weights = parts["weight"]
         if parts["adapter"]:
             weights = merge_lora(backbone, parts["adapter"], budget.lora.alpha / budget.lora.r)
-        kind = json.loads((folder / "fitted.json").read_text())["head"]
+        kind = parse_json((folder / "fitted.json").read_bytes())["head"]
         head = None
         if kind:
             head = classification_head(kind, backbone.width, len(card.labels), seed=0).to(backbone.device)
