@@ -33,7 +33,8 @@ class UserError(Exception):
 def shown(text: str) -> str:
     """Return `text` with what is no character to be seen as a picture: nothing in it steers a terminal.
 
-    Control characters (line ends too) and halves of surrogate pairs, which no file can hold.
+    Control characters (line ends too), those that turn the direction of writing, and halves of surrogate pairs, which
+    no file can hold.
     """
     return text.translate(_PICTURES)
 
@@ -46,7 +47,7 @@ def shown_lines(text: str) -> str:
 _PICTURES = (
     {code: 0x2400 + code for code in range(32)}
     | {127: 0x2421}
-    | dict.fromkeys((*range(128, 160), *range(0xD800, 0xE000)), 0xFFFD)
+    | dict.fromkeys((*range(128, 160), *range(0xD800, 0xE000), *range(0x2028, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
 )
 
 

@@ -268,7 +268,12 @@ def read_request(config: Path | None, options: Options, defaults: Options | None
         if not isinstance(raw, dict):
             raise UserError(f"{config}: a request is a mapping of keys.", "Start with 'methods: ...'.")
     given = {key: value for key, value in options.items() if value is not None}
-    return read_card(RunRequest, {**(defaults or {}), **raw, **given}, config or Path("command line"))
+    try:
+        return read_card(RunRequest, {**(defaults or {}), **raw, **given}, config or Path("command line"))
+    except UserError as error:  # of a value that has a form of its own, as seeds; it may stand in the file
+        if config is None or str(config) in error.message:
+            raise
+        raise UserError(f"{config}: {error.message}", error.hint) from error
 
 
 def split_suite(request: RunRequest) -> RunRequest:

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,9 +93,16 @@ def attempt(name: str, content: bytes) -> UserError | None:
         assert sorted(Path(made).iterdir()) == [folder], "something was written beside the folder"
     if told is not None:
         assert path.name in str(told) or path.parent.name in str(told), f"no file is named: {told}"
-        assert str(told).isprintable(), f"not printable: {str(told)!r}"
+        assert not unseen(str(told)), f"it steers a terminal: {str(told)!r}"
         assert len(str(told)) < 10_000
     return told
+
+
+def unseen(text: str) -> list[str]:
+    """The characters of a text that steer who shows it: control characters, line ends, turns of direction, halves."""
+    turns = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    kinds = ("Cc", "Cs", "Zl", "Zp")
+    return [each for each in text if unicodedata.category(each) in kinds or unicodedata.bidirectional(each) in turns]
 
 
 # ---------------------------------------------------------------- what is touched meanwhile
@@ -110,9 +118,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event in _FORBIDDEN:
         _touched.append(f"{event} {arguments[:1]}")
-    if event in ("open", "os.listdir", "os.scandir", "os.remove", "os.rename") and isinstance(
-        arguments[0], str | bytes
-    ):
+    if event in ("open", "os.scandir", "os.remove", "os.rename") and isinstance(arguments[0], str | bytes):
         path = os.path.realpath(os.fsdecode(arguments[0]))
         if not path.startswith((str(_folder), *_PROGRAM)) and path not in sys.path:
             _touched.append(f"{event} {path}")
@@ -166,7 +172,6 @@ def _rendered(folder: Path) -> None:
 
 def _cards(folder: Path) -> None:
     with plugins.isolated():
-        plugins.load_all()
         plugins.include(folder)
         known = [(kind, name) for kind in (registry.budgets, registry.backbones) for name in kind.entries]
         for kind, name in known:
@@ -237,6 +242,8 @@ _TIMED = fakes.throughput(fakes.FakeTask("t", 6))
 RECORD = _ONE.model_dump_json(exclude_none=True).encode()
 _RECORD_FILE = record_path(Path(), _ONE.cell).as_posix()
 _CELLS = pd.DataFrame({"data": [{"rationale_fingerprint": "f"}]})
+
+plugins.load_all()  # and not once a card
 
 READERS = {
     "record": Reader(_RECORD_FILE, _rendered, (RECORD,)),
