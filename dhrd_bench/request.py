@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -20,6 +21,9 @@ Scenario = Literal["offline", "single-stream", "server"]
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
 
 
+MOST_SEEDS = 10_000
+
+
 def parse_seeds(text: str) -> list[int]:
     """Read seeds: a count (``5`` is 0 to 4), a list (``0,3,7``) or a range (``2-4``); ``0`` is seed 0 alone.
 
@@ -31,12 +35,14 @@ def parse_seeds(text: str) -> list[int]:
     try:
         pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
         if len(pieces) == 1 and pieces[0].isdigit() and "," not in text:
-            count = int(pieces[0])
-            return list(range(count)) if count else [0]
+            pieces = [f"0-{max(int(pieces[0]) - 1, 0)}"]
         seeds: list[int] = []
         for piece in pieces:
             first, dash, last = piece.partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+            ends = int(first), int(last) if dash else int(first)
+            if ends[1] - ends[0] + len(seeds) >= MOST_SEEDS or ends[1] >= 2**31:
+                raise UserError(f"The seeds {text!r} are too many, or too large.", f"{MOST_SEEDS} below 2**31 can be.")
+            seeds += range(ends[0], ends[1] + 1)
         if not seeds:
             raise ValueError
     except ValueError:
@@ -74,7 +80,7 @@ def parse_duration(text: str) -> float:
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
     hours, minutes, seconds = (float(part or 0) for part in (found.groups() if found else (0, 0, 0)))
     total = 3600 * hours + 60 * minutes + seconds
-    if not total:
+    if not 0 < total < math.inf:
         raise UserError(f"Cannot read the time {text!r}.", "Write seconds (90), 30m or 1h30m.")
     return total
 
@@ -208,7 +214,9 @@ class RunRequest(Card):
     workers: int = Field(1, gt=0)
     shard: Annotated[str | None, BeforeValidator(_shard)] = None
     isolation: Annotated[Isolation, BeforeValidator(_isolation)] = "auto"
-    cell_timeout: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_duration)] = None
+    cell_timeout: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_duration)] = (
+        None
+    )
     force: bool = False
     throughput: Annotated[tuple[Scenario, ...], BeforeValidator(_scenarios)] = ()
 

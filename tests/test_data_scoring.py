@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import evaluate
 import numpy as np
 import pytest
 import sklearn.metrics

@@ -33,7 +33,7 @@ def as_markdown(document: Document) -> str:
 
 def escaped(text: str) -> str:
     """Return `text` with what Markdown would read as markup or as a link escaped."""
-    text = html.escape(shown(text), quote=False)
+    text = html.escape(shown(text.strip()), quote=False)
     text = re.sub(r"[\\|*_`~]|(?<=\])[(:\[]|(?<=:)/(?=/)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)
     return re.sub(r"^(\d*)([#+=.)-])(?=[\s#=-]|$)", r"\1\\\2", text)  # there they make a heading or a list
 
