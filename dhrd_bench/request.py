@@ -147,6 +147,7 @@ def _scenarios(value: Any) -> Any:
     return parse_scenarios(value) if isinstance(value, str) else value
 
 
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_references)]
 
@@ -214,9 +215,7 @@ class RunRequest(Card):
     workers: int = Field(1, gt=0)
     shard: Annotated[str | None, BeforeValidator(_shard)] = None
     isolation: Annotated[Isolation, BeforeValidator(_isolation)] = "auto"
-    cell_timeout: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, BeforeValidator(_duration)] = (
-        None
-    )
+    cell_timeout: Annotated[Seconds | None, BeforeValidator(_duration)] = None
     force: bool = False
     throughput: Annotated[tuple[Scenario, ...], BeforeValidator(_scenarios)] = ()
 

@@ -27,7 +27,7 @@ from dhrd_bench.results.store import record_path
 from dhrd_bench.untrusted import YAML_BYTES, YAML_DEPTH, parse_yaml
 
 CHEAP = settings(
-    max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+    max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
 )
 """A failure is not made smaller: `note` says what was replaced by what."""
 
@@ -85,7 +85,7 @@ def test_a_value_of_another_kind_is_read_or_told(name: str) -> None:
     documents = [yaml.safe_load(seed) for seed in READERS[name].seeds]
     every = [(document, place) for document in documents for place in places(document)]
 
-    @settings(CHEAP, max_examples=20 if name == "record" else 60)
+    @settings(CHEAP, max_examples=10 if name == "record" else 40)
     @given(st.data())
     def reads(data: st.DataObject) -> None:
         document, place = every[data.draw(st.integers(0, len(every) - 1))]
@@ -147,7 +147,7 @@ def test_a_billion_laughs_are_none() -> None:
         assert "too long a text" in str(attempt("card", text.encode()) or "too long a text")
 
 
-@settings(CHEAP, max_examples=100)
+@settings(CHEAP, max_examples=40)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
@@ -157,13 +157,13 @@ def test_a_billion_laughs_are_none() -> None:
 )
 def test_what_yaml_writes_is_read_as_it_was(value: Any) -> None:
     """The limits take nothing from plain documents: an independent writer's output comes back whole."""
-    assert parse_yaml(yaml.safe_dump(value, allow_unicode=True), "x") == value
+    assert parse_yaml(yaml.safe_dump(value), "x") == value
 
 
 # ---------------------------------------------------------------- sizes
 
 
-@pytest.mark.parametrize("name", ["record", "texts", "audit", "store", "jsonl"])
+@pytest.mark.parametrize("name", ["record", "texts", "store", "jsonl"])
 @pytest.mark.parametrize("content", [b'{"a": "%s"}' % (b"x" * 50_000_000), b'{"a":' * 100_000 + b"1" + b"}" * 100_000])
 def test_a_field_of_megabytes_and_any_depth_are_survived(name: str, content: bytes) -> None:
     begun = time.perf_counter()

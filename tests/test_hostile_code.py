@@ -84,6 +84,32 @@ def test_code_of_the_hub_is_run_where_a_card_says_so_and_nowhere_else() -> None:
 # ---------------------------------------------------------------- files that lie about
 
 
+def test_a_suite_in_an_included_folder_brings_no_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies right in the folder is asked for; what lies in a suite's folder or the working folder is not."""
+    ran = tmp_path / "ran"
+    for place in ("include/strange", "results", "."):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "trap.py").write_text(TRAP.format(str(ran)))
+    (tmp_path / "include/strange/suite.yaml").write_text(SUITE)
+    for split in ("train", "test"):
+        (tmp_path / f"include/strange/{split}.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    fakes.write(tmp_path / "results", fakes.records(seeds=(0,)))
+    monkeypatch.chdir(tmp_path)
+    plugins.load_all()
+    with plugins.isolated():
+        plugins.include(tmp_path / "include")
+        Suite.named("strange").load("calls", data_dir=tmp_path / "include" / "strange")
+        assert len(load_results(tmp_path / "results").cells)
+        assert not ran.exists()
+        (tmp_path / "include" / "trap.py").write_text(TRAP.format(str(ran)))
+    with plugins.isolated():
+        plugins.include(tmp_path / "include")
+    assert ran.exists(), "the trap works"
+
+
+@pytest.mark.slow
 def test_no_python_file_is_run_that_was_not_asked_for(tmp_path: Path) -> None:
     """By the command line, from a working folder full of traps with names that Python or the program may look for."""
     ran = tmp_path / "ran"
@@ -232,7 +258,7 @@ def test_a_link_among_the_records_is_neither_read_nor_written_through(tmp_path: 
     results = tmp_path / "results"
     kept = record_path(outside, record.cell)
     write_record(outside, record)
-    before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
+    before = kept.read_bytes()
     path = record_path(results, record.cell)
     path.parent.mkdir(parents=True)
     path.symlink_to(kept)  # a file
@@ -248,7 +274,8 @@ def test_a_link_among_the_records_is_neither_read_nor_written_through(tmp_path: 
         write_record(results, record)
     assert find(results, record.cell, record.identity) is None
     (kept.parent / "seed-0.generations.jsonl").write_text('{"id": "1", "text": "secret"}\n')
-    del before
+    assert [path for path in kept.parent.iterdir() if path.suffix == ".json"] == [kept]
+    assert kept.read_bytes() == before
     texts = results / "seed-0.generations.jsonl"
     texts.symlink_to(kept.parent / "seed-0.generations.jsonl")
     assert read_texts(results / "seed-0.json") == {}
