@@ -121,7 +121,7 @@ class _Loader(yaml.SafeLoader):
 _ALIAS = "an alias stands inside what it stands for"
 
 for _kind in ("binary", "omap", "pairs", "set"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_undefined)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", yaml.SafeLoader.construct_undefined)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import fakes
@@ -37,14 +38,25 @@ TRAP = "import pathlib\npathlib.Path({!r}).write_text('run')\n"
 # ---------------------------------------------------------------- the package's own code
 
 
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """Every node of the package's syntax trees, and where it stands."""
+    files = [(path.relative_to(PACKAGE), path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))]
+    return [
+        (f"{name}:{getattr(node, 'lineno', 0)}", node) for name, text in files for node in ast.walk(ast.parse(text))
+    ]
+
+
 def calls() -> list[tuple[str, str, ast.Call]]:
     """Every call in the package: where, of what (dotted as written), and the call."""
-    return [
-        (f"{path.relative_to(PACKAGE)}:{node.lineno}", ast.unparse(node.func), node)
-        for path in sorted(PACKAGE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-    ]
+    return [(place, dotted(node.func), node) for place, node in nodes() if isinstance(node, ast.Call)]
+
+
+def dotted(node: ast.AST) -> str:
+    """A name as it is written; nothing for what is no name."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def test_no_text_is_run_unpickled_or_handed_to_a_shell() -> None:
@@ -61,11 +73,10 @@ def test_no_text_is_run_unpickled_or_handed_to_a_shell() -> None:
             found.append(f"{place}: {name} with {sorted(filter(None, true))}")
     assert not found
     modules = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "jsonpickle", "code", "pty"}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not {name.partition(".")[0] for name in names} & modules, path
+    for place, node in nodes():
+        names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not {name.partition(".")[0] for name in names} & modules, place
 
 
 def test_code_of_the_hub_is_run_where_a_card_says_so_and_nowhere_else() -> None:
@@ -76,9 +87,12 @@ def test_code_of_the_hub_is_run_where_a_card_says_so_and_nowhere_else() -> None:
         if value.arg == "trust_remote_code"
     ]
     assert set(values) <= {"self.backbone.card.trust_remote_code"}
-    for path in PACKAGE.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert "trust_remote_code=True" not in text.replace("[trust_remote_code=true]", "")
+    spelt = [node for _, node in nodes() if isinstance(node, ast.Dict) for key in node.keys if _says(key)]
+    assert [ast.unparse(each) for each in spelt] == ["{'trust_remote_code': card.trust_remote_code}"]
+
+
+def _says(key: ast.expr | None) -> bool:
+    return isinstance(key, ast.Constant) and key.value == "trust_remote_code"
 
 
 # ---------------------------------------------------------------- files that lie about

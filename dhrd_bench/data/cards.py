@@ -35,7 +35,8 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _as_mapping(value: Any) -> Any:
-    return {name: name for name in value} if isinstance(value, list) else value
+    names = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    return {name: name for name in value} if names else value
 
 
 Inside = Annotated[str, AfterValidator(_inside)]
