@@ -118,10 +118,15 @@ class _Loader(yaml.SafeLoader):
         return "its aliases stand for too long a text" if self._sizes[id(node)] > YAML_EXPANDED else ""
 
 
+def _refuse(_: _Loader, node: yaml.Node) -> Any:
+    problem = f"could not determine a constructor for the tag {node.tag!r}"
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
 _ALIAS = "an alias stands inside what it stands for"
 
 for _kind in ("binary", "omap", "pairs", "set"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", yaml.SafeLoader.construct_undefined)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _refuse)
 
 
 def parse_json(text: str | bytes) -> Any:
