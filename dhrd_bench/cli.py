@@ -14,7 +14,7 @@ from dhrd_bench import __version__
 from dhrd_bench.commands.help import completed, dress, kinds_to_list, kinds_to_make
 from dhrd_bench.commands.rationales import app as rationales_app
 from dhrd_bench.commands.records import app as records_app
-from dhrd_bench.errors import UserError
+from dhrd_bench.errors import UserError, shown
 
 app = typer.Typer(
     name="dhrd-bench",
@@ -444,7 +444,7 @@ def new(
     for path in made.files:
         typer.echo(f"wrote {path}")
     for note in made.notes:
-        typer.echo(f"note: {note}")
+        typer.echo(shown(f"note: {note}"))
     typer.echo(f"{'Run it' if table else 'Edit it, then'}: {made.next_step}")
 
 

@@ -222,8 +222,8 @@ class Gguf(Card):
     """A GGUF file that a Python package carries; the offline source of a backbone."""
 
     package: str
-    module: str
-    file: str
+    module: str = Field(pattern=r"^\w+$")  # no submodule: to find one, Python runs its package
+    file: str = Field(pattern=r"^[\w-][\w.-]*$")
 
 
 class Random(Card):
@@ -253,7 +253,8 @@ class BackboneCard(Card):
     engine
         What runs inference; training always runs on the transformers model.
     trust_remote_code
-        Whether code of the hub repository may run; never unless the user says so.
+        Whether code of the hub repository may run; never unless the user says so where the backbone is named, as in
+        ``NAME[trust_remote_code=true]``: no card can.
     """
 
     name: str

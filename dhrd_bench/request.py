@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -12,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from dhrd_bench.cards import Reference, read_card, split_references
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.untrusted import read_yaml
 
 Isolation = Literal["auto", "none", "audit", "process"]
 ISOLATIONS: tuple[Isolation, ...] = ("auto", "none", "audit", "process")
@@ -19,6 +21,9 @@ Executor = Literal["local", "ray"]
 EXECUTORS: tuple[Executor, ...] = ("local", "ray")
 Scenario = Literal["offline", "single-stream", "server"]
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
+
+
+MOST_SEEDS = 10_000
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -32,12 +37,14 @@ def parse_seeds(text: str) -> list[int]:
     try:
         pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
         if len(pieces) == 1 and pieces[0].isdigit() and "," not in text:
-            count = int(pieces[0])
-            return list(range(count)) if count else [0]
+            pieces = [f"0-{max(int(pieces[0]) - 1, 0)}"]
         seeds: list[int] = []
         for piece in pieces:
             first, dash, last = piece.partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+            ends = int(first), int(last) if dash else int(first)
+            if ends[1] - ends[0] + len(seeds) >= MOST_SEEDS or ends[1] >= 2**31:
+                raise UserError(f"The seeds {text!r} are too many, or too large.", f"{MOST_SEEDS} below 2**31 can be.")
+            seeds += range(ends[0], ends[1] + 1)
         if not seeds:
             raise ValueError
     except ValueError:
@@ -75,7 +82,7 @@ def parse_duration(text: str) -> float:
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
     hours, minutes, seconds = (float(part or 0) for part in (found.groups() if found else (0, 0, 0)))
     total = 3600 * hours + 60 * minutes + seconds
-    if not total:
+    if not 0 < total < math.inf:
         raise UserError(f"Cannot read the time {text!r}.", "Write seconds (90), 30m or 1h30m.")
     return total
 
@@ -148,6 +155,7 @@ def _scenarios(value: Any) -> Any:
     return parse_scenarios(value) if isinstance(value, str) else value
 
 
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_references)]
 
@@ -219,7 +227,7 @@ class RunRequest(Card):
     processes: int = Field(1, gt=0)
     shard: Annotated[str | None, BeforeValidator(_shard)] = None
     isolation: Annotated[Isolation, BeforeValidator(_isolation)] = "auto"
-    cell_timeout: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_duration)] = None
+    cell_timeout: Annotated[Seconds | None, BeforeValidator(_duration)] = None
     force: bool = False
     throughput: Annotated[tuple[Scenario, ...], BeforeValidator(_scenarios)] = ()
 
@@ -278,15 +286,16 @@ def read_request(config: Path | None, options: Options, defaults: Options | None
     """
     raw: Any = {}
     if config is not None:
-        try:
-            raw = yaml.safe_load(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"Cannot read the request {config}: {reason}.", "Write YAML.") from error
+        raw = read_yaml(config)
         if not isinstance(raw, dict):
             raise UserError(f"{config}: a request is a mapping of keys.", "Start with 'methods: ...'.")
     given = {key: value for key, value in options.items() if value is not None}
-    return read_card(RunRequest, {**(defaults or {}), **raw, **given}, config or Path("command line"))
+    try:
+        return read_card(RunRequest, {**(defaults or {}), **raw, **given}, config or Path("command line"))
+    except UserError as error:  # of a value that has a form of its own, as seeds; it may stand in the file
+        if config is None or str(config) in error.message:
+            raise
+        raise UserError(f"{config}: {error.message}", error.hint) from error
 
 
 def split_suite(request: RunRequest) -> RunRequest:

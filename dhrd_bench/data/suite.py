@@ -21,6 +21,7 @@ from dhrd_bench.data.rows import Layout, SourceRow, empty_texts, fingerprint, jo
 from dhrd_bench.data.sources import DataFolder, Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.untrusted import leads_out
 
 _log = logging.getLogger(__name__)
 
@@ -276,6 +277,9 @@ class Suite:
         if not path.is_file():
             hint = "Put the file there, or take 'rationale.file' away."
             raise UserError(f"No rationales of task {task!r} at {path}.", hint)
+        if leads_out(path, self.path.parent):
+            message = f"{path} is a link that leads out of the suite's folder."
+            raise UserError(message, "Name the store where it lies with --rationales.")
         return read_rationales(path)
 
 

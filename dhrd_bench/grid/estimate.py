@@ -30,6 +30,7 @@ from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.trainer import Trainer
+from dhrd_bench.untrusted import parse_json
 
 SAMPLE = 32
 """Rows per task whose tokens are counted."""
@@ -172,7 +173,7 @@ def _conditions(backbone: Backbone, budget: Budget) -> dict[str, Any]:
 def _read_rates(store: Path) -> Rates | None:
     """Return the rates that were kept, unless they are too old or no rates."""
     try:
-        kept = json.loads(without_checksum(store.read_bytes()))
+        kept = parse_json(without_checksum(store.read_bytes()))
         age = datetime.now(UTC) - datetime.fromisoformat(kept["measured"])
         rates = Rates(**{name: float(rate) for name, rate in kept["rates"].items()})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -148,7 +148,7 @@ def _write(plan: Plan, planned: PlannedCell, attempt: Attempt, record: CellRecor
     if record.status == "failed" and find(plan.results, planned.cell, planned.identity):
         return  # done again by force, and to no avail: what there was is better
     if isinstance(attempt.result, Answered) and record.status == "ok":
-        _write_texts(record_path(plan.results, planned.cell), planned, attempt.result.performance.predictions)
+        _write_texts(plan, planned, attempt.result.performance.predictions)
     write_record(plan.results, record)
 
 
@@ -167,7 +167,7 @@ def _outcome(record: CellRecord) -> str:
     return f"score {record.score:5.1f}   {record.timing.qps:8.2f} examples/s"
 
 
-def _write_texts(path: Path, planned: PlannedCell, predictions: Predictions) -> None:
+def _write_texts(plan: Plan, planned: PlannedCell, predictions: Predictions) -> None:
     """Keep generated texts beside the record; they may quote a suite that may not be passed on."""
     texts, labels = predictions.texts, predictions.labels
     if texts is None:
@@ -176,4 +176,5 @@ def _write_texts(path: Path, planned: PlannedCell, predictions: Predictions) -> 
         json.dumps({"id": example.id, "prediction": label, "text": text}, ensure_ascii=False)
         for example, label, text in zip(planned.test.examples, labels, texts, strict=True)
     ]
-    write_text_atomically(path.with_suffix(".generations.jsonl"), "\n".join(lines) + "\n")
+    path = record_path(plan.results, planned.cell).with_suffix(".generations.jsonl")
+    write_text_atomically(path, "\n".join(lines) + "\n", below=plan.results)
