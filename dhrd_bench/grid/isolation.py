@@ -17,6 +17,7 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Method
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid import landlock
+from dhrd_bench.grid.energy import meter_of
 from dhrd_bench.grid.identity import MethodSpec
 from dhrd_bench.grid.perform import OutOfTimeError, at_most, can_limit, perform
 from dhrd_bench.grid.plan import PlannedCell, Step
@@ -25,7 +26,7 @@ from dhrd_bench.grid.record import Answered, Attempt, describe
 from dhrd_bench.grid.scoring import score
 from dhrd_bench.grid.seal import Seal, refusing, seal
 from dhrd_bench.grid.wire import can_be_sent, job, performance_of
-from dhrd_bench.request import Isolation
+from dhrd_bench.request import EnergySource, Isolation
 from dhrd_bench.results.schema import IsolationLevel
 
 
@@ -85,11 +86,13 @@ class Runner:
     workers
         How many of these work at a time. If there are others, every method is in a process of its own, which is closed
         off where that can be had and `isolation` is not ``none``.
+    energy
+        Where energy figures come from, if no others work at the time: what they draw could not be told apart.
 
     Raises
     ------
     UserError
-        If there is to be a limit, and there can be none here.
+        If there is to be a limit or an estimate of energy, and there can be none here.
     """
 
     def __init__(
@@ -102,13 +105,21 @@ class Runner:
         limit: float | None = None,
         keep: bool = False,
         workers: int = 1,
+        energy: EnergySource = "counters",
     ) -> None:
         self.threads = threads_each(workers) if workers > 1 else None
         if limit is not None and self.threads is None and not can_limit():
             raise UserError(
                 "A cell cannot be given a time limit here.", "It takes Unix, and the program's main thread."
             )
+        if energy != "counters" and self.threads is not None:
+            raise UserError(
+                "Energy cannot be told apart between cells that run beside each other.",
+                "Leave --workers or --energy out.",
+            )
         self.backbone, self.isolation, self.limit, self.keep = backbone, isolation, limit, keep
+        self._energy = None if self.threads is not None else energy
+        self._meter = meter_of(energy, str(backbone.device)) if self._energy else None
         self._folders, self._results = [folder.absolute() for folder in folders], results and results.absolute()
         self._process: CellProcess | None = None
         self._no_process, self._has_started = "", False
@@ -159,7 +170,8 @@ class Runner:
         apart = self.threads is not None or level == "process"
         if apart and self._process is None:
             try:
-                self._process = CellProcess(self.backbone, self.seal if level == "process" else None, self.threads)
+                closed = self.seal if level == "process" else None
+                self._process = CellProcess(self.backbone, closed, self.threads, self._energy)
             except CellProcessError as error:
                 if self.threads is not None or self._has_started:  # the next cell tries again
                     return Attempt(planned, str(error), {}, level)
@@ -179,7 +191,7 @@ class Runner:
             # A method that goes to another folder does not take the harness with it.
             with at_most(self.limit), watched, chdir("."):
                 method = planned.method.new()
-                performance = perform(method, planned.data, planned.test.examples, context)
+                performance = perform(method, planned.data, planned.test.examples, context, self._meter)
             outcome = score(planned.loaded.card, planned.test, performance.predictions)
         except (
             Exception,

@@ -19,6 +19,7 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.grid.perform import time_over
 from dhrd_bench.grid.plan import Step
 from dhrd_bench.grid.seal import Seal
+from dhrd_bench.request import EnergySource
 
 KEPT_FROM = ("DHRD_DATA_DIR",)
 """Variables of the environment that are not passed on."""
@@ -39,6 +40,8 @@ class CellProcess:
         What is to be kept from it; None leaves it open.
     threads
         How many it computes with; None for as many as this process.
+    energy
+        Where its energy figures come from; None for none.
 
     Raises
     ------
@@ -46,7 +49,9 @@ class CellProcess:
         If it cannot be started.
     """
 
-    def __init__(self, backbone: Backbone, seal: Seal | None, threads: int | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, seal: Seal | None, threads: int | None = None, energy: EnergySource | None = None
+    ) -> None:
         import torch
 
         # Made before the process is closed off: a file in a folder that comes later may be none that it can read.
@@ -71,6 +76,7 @@ class CellProcess:
                     "readable": list(map(str, seal.readable() if seal else ())),
                     "network": backbone.card.engine != "transformers",  # vLLM speaks TCP to itself
                     "threads": threads or torch.get_num_threads(),
+                    "energy": energy,
                     "include": list(map(str, plugins.state.folders.values())),
                     "backbone": backbone.card.model_dump(mode="json"),
                 }

@@ -69,6 +69,7 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
             "throughput": (),
             "isolation": "auto",
             "cell_timeout": None,
+            "energy": "counters",
         }
     )
     request = read_request(None, options)

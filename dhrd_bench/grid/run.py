@@ -18,6 +18,8 @@ from dhrd_bench.metrics import METRICS
 from dhrd_bench.progress import Display
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import find, record_path, write_record, write_text_atomically
+from dhrd_bench.tracking.display import TrackedDisplay
+from dhrd_bench.tracking.loggers import Logger, TrackedCell, logger_of
 
 Keep = Callable[[Callable[[Path], object], PlannedCell], object]
 """Given what saves each fitted method, once its record is on disk."""
@@ -40,18 +42,21 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
     _require_metrics(plan)
     backbone = load(plan.backbone)
     engine = engine_of(backbone)  # before hours of work: this machine may not have it
+    loggers: dict[str, Logger] = {name: logger_of(name) for name in plan.request.track}  # nor these
     surroundings = surroundings_of(str(backbone.device), plan.backbone.dtype, engine.label)
     workers = min(plan.request.workers, len(plan.missing))
     if workers > 1:
         shared = {"workers": workers, "threads": threads_each(workers)}
         surroundings = surroundings.model_copy(update=shared)
-    for planned, attempt in _attempts(plan, backbone, workers, display, keep=keep is not None):
-        record = make_record(attempt, backbone, plan.request, surroundings)
-        _write(plan, planned, attempt, record)
-        if isinstance(attempt.result, Answered) and attempt.result.save and keep and record.status == "ok":
-            keep(attempt.result.save, planned)
-        records.append(record)
-        display.end(_outcome(record))
+    with TrackedDisplay(display, map(tracked, plan.missing), loggers) as shown:
+        for planned, attempt in _attempts(plan, backbone, workers, shown, keep=keep is not None):
+            record = make_record(attempt, backbone, plan.request, surroundings)
+            _write(plan, planned, attempt, record)
+            if isinstance(attempt.result, Answered) and attempt.result.save and keep and record.status == "ok":
+                keep(attempt.result.save, planned)
+            records.append(record)
+            shown.close(record)
+            shown.end(_outcome(record))
     backbone.reset()
     return records
 
@@ -85,11 +90,23 @@ def runner_of(plan: Plan, backbone: Backbone, *, keep: bool = False, workers: in
     folders = [request.data_dir] if request.data_dir else []
     runner = Runner(
         backbone, request.isolation, folders=folders, results=plan.results, limit=request.cell_timeout, keep=keep,
-        workers=workers,
+        workers=workers, energy=request.energy,
     )  # fmt: skip
     for planned in plan.missing:
         runner.level(planned.method)
     return runner
+
+
+def tracked(planned: PlannedCell) -> TrackedCell:
+    """Return what trackers are told of a cell: its place, and all settings that its identity is made of."""
+    cell, parts = planned.cell, planned.parts
+    settings = {**cell.model_dump(), "identity": planned.identity, "harness": parts.harness}
+    settings |= {f"method.{name}": value for name, value in parts.method.params.items()}
+    for name, value in parts.budget.items():
+        # One level more, as the settings of adapters and of decoding.
+        inner = value if isinstance(value, dict) else {"": value}
+        settings |= {f"budget.{name}.{key}".rstrip("."): setting for key, setting in inner.items()}
+    return TrackedCell(planned.name, f"{cell.suite} {cell.backbone} {cell.budget}", settings)
 
 
 def _write(plan: Plan, planned: PlannedCell, attempt: Attempt, record: CellRecord) -> None:
