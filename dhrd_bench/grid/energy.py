@@ -92,8 +92,8 @@ class Counters(Meter):
             return sum(counter.joules() for counter in self._counters)
 
     def _watch(self, over: threading.Event) -> None:
-        with suppress(Exception):  # `stop` meets it again
-            while not over.wait(OFTEN):
+        while not over.wait(OFTEN):
+            with suppress(Exception):  # `stop` meets it again, if it stays
                 self._sum()
 
 

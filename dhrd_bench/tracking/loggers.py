@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextvars
+import io
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -104,7 +106,8 @@ class TrackioLogger:
         """Open a run beside those that are open."""
         settings = {"project": PROJECT, "name": cell.name, "group": cell.group, "config": dict(cell.settings)}
         # `init` ends the run that is current in its context; in a context of its own there is none.
-        return _TrackioRun(contextvars.Context().run(self._trackio.init, **settings))
+        with redirect_stdout(io.StringIO()):  # the display is there
+            return _TrackioRun(contextvars.Context().run(self._trackio.init, **settings))
 
 
 @dataclass
@@ -118,7 +121,8 @@ class _TrackioRun:
 
     def end(self, figures: Mapping[str, float], *, ok: bool) -> None:
         self.run.log({**figures, "failed": float(not ok)}, step=self.step)  # it knows no failed runs
-        self.run.finish()
+        with redirect_stdout(io.StringIO()):
+            self.run.finish()
 
 
 class MlflowLogger:
