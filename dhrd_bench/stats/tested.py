@@ -55,7 +55,8 @@ class TestedGrid:
         """What the record of each cell says that it cost; nothing of energy if not all were told by one source."""
         cells = self.selection.cells
         keys = zip(cells["method"], cells["task"], cells["seed"], strict=True)
-        energies = cells["energy"] if len(energy_sources(cells["energy"])) == 1 else [{}] * len(cells)
+        one = len(energy_sources(cells["energy"])) == 1
+        energies: list[dict[str, object]] = list(cells["energy"]) if one else [{}] * len(cells)
         every = zip(cells["train"], energies, cells["examples"], strict=True)
         return dict(zip(keys, (costs_of(*each) for each in every), strict=True))
 
