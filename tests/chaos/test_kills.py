@@ -106,12 +106,12 @@ owner, calls = {"os": os, "path": Path}[owner], int(calls)
 was = getattr(owner, name)
 
 
-def die(*arguments):
+def die(*arguments, **options):
     global calls
     calls -= 1
     if calls == 0:
         os.kill(os.getpid(), 9)
-    return was(*arguments)
+    return was(*arguments, **options)
 
 
 setattr(owner, name, die)
