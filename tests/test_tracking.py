@@ -247,10 +247,11 @@ def log_two_cells(name: Any) -> None:
 
 
 def test_wandb_has_both_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     for name, value in {"MODE": "offline", "DIR": str(tmp_path), "PROJECT": "mine"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     log_two_cells("wandb")
+    wandb.teardown()  # its process writes on after `finish`
     runs = {}
     for path in tmp_path.glob("wandb/offline-run-*/*.wandb"):
         records = list(wandb_records(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -55,8 +56,8 @@ class TestedGrid:
         """What the record of each cell says that it cost; nothing of energy if not all were told by one source."""
         cells = self.selection.cells
         keys = zip(cells["method"], cells["task"], cells["seed"], strict=True)
-        one = len(energy_sources(cells["energy"])) == 1
-        energies: list[dict[str, object]] = list(cells["energy"]) if one else [{}] * len(cells)
+        told: list[dict[str, Any]] = list(cells["energy"])
+        energies = told if len(energy_sources(told)) == 1 else [{}] * len(told)
         every = zip(cells["train"], energies, cells["examples"], strict=True)
         return dict(zip(keys, (costs_of(*each) for each in every), strict=True))
 
