@@ -207,7 +207,7 @@ def grids(assumed: Assumed) -> Iterator[str]:
     yield "| at test time | methods | GPU hours |"
     yield "|---|---|---|"
     for kind in ("pooled", "score", "generate", "none"):
-        of_kind = [card for card in cards if card.inference == kind]
+        of_kind = [card for card in cards if ("none", *card.kinds)[-1] == kind]
         low, high = (sum(pair[end].hours(of_kind, budget) for pair in four) for end in (0, 1))
         yield f"| {kind} | {len(of_kind)} | {hours(low, high)} |"
         if kind == "generate":
@@ -219,7 +219,7 @@ def grids(assumed: Assumed) -> Iterator[str]:
 
 def contributors(cards: Sequence[MethodCard], four: Sequence[Paces], budget: Budget, many: int = 100) -> Iterator[str]:
     """Yield what so many methods from outside add, each as dear as one that learns from rationales and is pooled."""
-    like = next(card for card in cards if card.uses_rationales and card.inference == "pooled")
+    like = next(card for card in cards if card.uses_rationales and card.kinds == ("pooled",))
     size = record_bytes() / 1e9
     row = json.loads((HERE / "results.json").read_text(encoding="utf-8"))["scale"]
     report = median(10_500 / rate for rate in row["ours"]) / 10_500
