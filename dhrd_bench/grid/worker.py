@@ -30,6 +30,9 @@ def main(handle: int) -> None:
     landlock.end_with_parent()
     try:
         setup = json.loads(connection.recv_bytes())
+    except (EOFError, OSError):  # who started it was killed meanwhile: nobody is left to hear of it
+        return
+    try:
         if setup["sealed"]:
             landlock.restrict(map(Path, setup["readable"]), network=setup["network"])
         seal, backbone, meter = _set_up(setup)
@@ -41,7 +44,7 @@ def main(handle: int) -> None:
     while True:
         try:
             sent = json.loads(connection.recv_bytes())
-        except EOFError:  # no more cells
+        except (EOFError, OSError):  # no more cells
             return
         if sent["card"]["name"] != task:
             backbone.frozen_states.clear()
