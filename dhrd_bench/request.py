@@ -128,6 +128,26 @@ def parse_shard(text: str) -> tuple[int, int]:
     return part, parts
 
 
+def _stores(value: Any) -> Any:
+    if isinstance(value, str):
+        value = split_references(value)
+    return dict(map(parse_store, value)) if isinstance(value, list | tuple) else value
+
+
+def parse_store(text: str) -> tuple[str, str]:
+    """Read ``NAME=FOLDER`` as the name of a rationale store and where it is, perhaps pinned.
+
+    Raises
+    ------
+    UserError
+        If it is none, or the name cannot stand behind a method's ``@``.
+    """
+    name, equals, folder = (part.strip() for part in text.partition("="))
+    if not equals or not folder or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise UserError(f"Cannot read the store {text!r}.", "Write NAME=FOLDER, or pinned NAME=FOLDER@FINGERPRINT.")
+    return name, folder
+
+
 def _references(value: Any) -> Any:
     return split_references(value) if isinstance(value, str) else value
 
@@ -153,7 +173,8 @@ class RunRequest(Card):
     Attributes
     ----------
     methods
-        References, as in ``name[alpha=0.5]``.
+        References, as in ``name[alpha=0.5]``, or ``name[alpha=0.5]@STORE`` to be taught with another store or a
+        treatment of one.
     suite, prompt
         Name of the suite, and of its prompt if not its default one; ``superglue7[prompt=paper]`` is both.
     unshared
@@ -167,6 +188,11 @@ class RunRequest(Card):
         Folder with the suite's files; None takes the environment's ``DHRD_DATA_DIR`` if that is set.
     rationales
         A store to take rationales from (``FOLDER``, or pinned ``FOLDER@FINGERPRINT``), not the suite's own.
+    stores
+        Further stores by the name that methods call them by; as text ``NAME=FOLDER``.
+    paired
+        Stores and treatments, named as after a method's ``@``, whose rows count beside those that methods name:
+        a train row has a rationale in every one of them, or goes without.
     allow_missing_rationales
         Whether a method that learns from rationales may be run on a task that has none.
     include
@@ -200,6 +226,8 @@ class RunRequest(Card):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_seeds)] = None
     data_dir: Folder | None = None
     rationales: str | None = None
+    stores: Annotated[dict[str, str], BeforeValidator(_stores)] = Field({})
+    paired: Names = ()
     allow_missing_rationales: bool = False
     include: tuple[Folder, ...] = ()
     results: Folder = Path("results")
@@ -220,8 +248,10 @@ class RunRequest(Card):
             What the backbone is called in records.
         """
         store = self.rationales and Path(self.rationales).name
-        update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
-        return self.model_copy(update=update | {"rationales": store, "force": False, "workers": 1, "shard": None})
+        stores = {name: Path(folder).name for name, folder in self.stores.items()}
+        update: dict[str, Any] = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
+        update |= {"rationales": store, "stores": stores, "force": False, "workers": 1, "shard": None}
+        return self.model_copy(update=update)
 
     def to_yaml(self) -> str:
         """Return the request as a file that `read_request` reads."""
@@ -240,6 +270,8 @@ class Options(TypedDict, total=False):
     seeds: str | None
     data_dir: Path | None
     rationales: str | None
+    stores: list[str] | None
+    paired: str | None
     allow_missing_rationales: bool | None
     include: list[Path] | None
     results: Path | None

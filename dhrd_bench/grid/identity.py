@@ -16,6 +16,7 @@ from typing import Any
 from dhrd_bench import plugins, registry
 from dhrd_bench.contracts import Budget, Method, MethodCard, MethodParams, TaskData
 from dhrd_bench.data.suite import LoadedTask, TestSplit
+from dhrd_bench.data.treatments import PLAIN, Arm
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.source import imported_files, read_source, source_digest
 from dhrd_bench.inference.answers import ANSWERS_VERSION
@@ -34,11 +35,12 @@ scoring. It changes when records of before and after must not stand in one table
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """A method with its parameters, under its one spelling."""
+    """A method with its parameters and what it is taught with, under its one spelling."""
 
     name: str
     cls: type[Method]
     params: MethodParams
+    arm: Arm = PLAIN
 
     @cached_property
     def card(self) -> MethodCard:
@@ -76,11 +78,13 @@ def identity_parts(
     budget: Budget,
     seed: int,
     tokens: str | None = None,
+    compared: str | None = None,
 ) -> IdentityParts:
     """Return what a cell's identity is a digest of.
 
     The parts hold what can change the outcome and nothing else: a budget's name is not among them, nor
-    the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`.
+    the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`; `compared` is the
+    fingerprint of the rationales that the cells of the table have in common, if `loaded` has others.
     """
     card = loaded.card
     rows = {
@@ -108,7 +112,7 @@ def identity_parts(
         tokens=tokens,
         seed=seed,
     )
-    return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)
+    return with_versions(parts, relevant_budget(budget, generates=False), compared or loaded.rationale_fingerprint)
 
 
 def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str) -> IdentityParts:
@@ -121,7 +125,7 @@ def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str)
     budget
         The settings that matter to every method: how long texts may get splits no table.
     rationales
-        Fingerprint of the task's rationales, be they read by this method or not.
+        Fingerprint of the task's rationales where no store is named, be they read by this method or not.
     """
     hashed = parts.hashed()
     return parts.model_copy(

@@ -65,6 +65,7 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
             "budget": record.cell.budget,
             "seeds": (record.cell.seed,),
             "rationales": None,
+            "stores": {},
             "allow_missing_rationales": True,  # as it was: the record is there
             "throughput": (),
             "isolation": "auto",
@@ -73,7 +74,9 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
     )
     request = read_request(None, options)
     places = {
-        key: getattr(request, key) for key in ("data_dir", "include", "rationales", "backbone") if options.get(key)
+        key: getattr(request, key)
+        for key in ("data_dir", "include", "rationales", "stores", "backbone")
+        if options.get(key)
     }
     plan = make_plan(asked.model_copy(update=places))
     if record.request and record.request.rationales and not plan.request.rationales:

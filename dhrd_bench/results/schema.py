@@ -109,13 +109,23 @@ class Timing(_Part):
 
 
 class Data(_Part):
-    """Where the rows came from and what was done to them."""
+    """Where the rows came from and what was done to them.
+
+    Attributes
+    ----------
+    label_read, largest_class
+        How often the label can be read from the rationale alone, over all train rows that have one, as the audit of
+        rationales has it; and the share of the largest class there. Of methods that read rationales, where a run
+        compares several stores.
+    """
 
     source: str
     revision: str = ""
     fingerprint: str
     rationale_fingerprint: str
     rationale_coverage: float = Field(ge=0, le=1)
+    label_read: float | None = Field(None, ge=0, le=1)
+    largest_class: float | None = Field(None, ge=0, le=1)
     train_rows: int
     dev_rows: int
     test_rows: int
