@@ -100,6 +100,12 @@ Stores = Annotated[
     list[str] | None,
     typer.Option("--store", help="A store that METHOD@NAME learns from: NAME=FOLDER. May be given several times."),
 ]
+KeepRows = Annotated[
+    bool,
+    typer.Option(
+        "--keep-rows", help="Keep the train rows that another store lacks; a method taught with it goes without."
+    ),
+]
 Paired = Annotated[
     str | None,
     typer.Option(
@@ -138,6 +144,7 @@ def run(
     ] = None,
     store: Stores = None,
     paired: Paired = None,
+    keep_rows: KeepRows = False,
     allow_missing_rationales: Annotated[
         bool,
         typer.Option("--allow-missing-rationales", help="Run methods of rationales on tasks that have none, too."),
@@ -177,7 +184,7 @@ def run(
 
     options = Options(
         methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
-        data_dir=data_dir, rationales=rationales, stores=store, paired=paired,
+        data_dir=data_dir, rationales=rationales, stores=store, paired=paired, keep_rows=keep_rows or None,
         allow_missing_rationales=allow_missing_rationales or None, include=include, results=results,
         throughput=throughput,
         isolation=isolation, cell_timeout=cell_timeout, force=force or None, workers=workers, shard=shard,
@@ -324,6 +331,7 @@ def throughput(
     queries: Annotated[int, typer.Option(min=1, help="Queries of single-stream and server.")] = 128,
     store: Stores = None,
     paired: Paired = None,
+    keep_rows: KeepRows = False,
     p99_bound: Annotated[float, typer.Option(help="Seconds that p99 must stay within under server.")] = 1.0,
     margin: Annotated[float, typer.Option(help="Margin in % of the equivalence test.")] = 5.0,
     data_dir: DataDir = None,
@@ -337,7 +345,8 @@ def throughput(
 
     options = Options(
         methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
-        data_dir=data_dir, include=include, results=results, throughput=scenarios, stores=store, paired=paired,
+        data_dir=data_dir, include=include, results=results, throughput=scenarios,
+        stores=store, paired=paired, keep_rows=keep_rows or None,
     )  # fmt: skip
     request = read_request(config, options, Options(seeds="0", throughput="offline"))
     check_places(request)

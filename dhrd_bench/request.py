@@ -193,6 +193,9 @@ class RunRequest(Card):
     paired
         Stores and treatments, named as after a method's ``@``, whose rows count beside those that methods name:
         a train row has a rationale in every one of them, or goes without.
+    keep_rows
+        Whether train rows are those that have a rationale where no store is named; a method that is taught with
+        another store lacks rationales where that has none.
     allow_missing_rationales
         Whether a method that learns from rationales may be run on a task that has none.
     include
@@ -228,6 +231,7 @@ class RunRequest(Card):
     rationales: str | None = None
     stores: Annotated[dict[str, str], BeforeValidator(_stores)] = Field({})
     paired: Names = ()
+    keep_rows: bool = False
     allow_missing_rationales: bool = False
     include: tuple[Folder, ...] = ()
     results: Folder = Path("results")
@@ -272,6 +276,7 @@ class Options(TypedDict, total=False):
     rationales: str | None
     stores: list[str] | None
     paired: str | None
+    keep_rows: bool | None
     allow_missing_rationales: bool | None
     include: list[Path] | None
     results: Path | None

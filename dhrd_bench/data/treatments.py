@@ -1,7 +1,7 @@
 """What a method is taught with: stores by name, and treatments of them, as in ``METHOD@NAME``.
 
 A comparison of arms is one of rationales and of nothing else, so all its methods train on the same rows: those
-that have a rationale in every arm.
+that have a rationale in every arm, or, if the user wants it, those of the plain arm, where another may lack some.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dhrd_bench.contracts import derive_seed
@@ -169,8 +169,10 @@ class Stores:
         named = RationaleStore.open(self.folders[name])
         return None if anyway and anyway.folder.resolve() == named.folder.resolve() else name
 
-    def load(self, arms: Iterable[Arm], load: Callable[..., LoadedTask]) -> dict[Arm, LoadedTask]:
-        """Load a task in each of `arms` and the plain one; with several, no row has a rationale that lacks one in any.
+    def load(
+        self, arms: Iterable[Arm], load: Callable[..., LoadedTask], *, keep_rows: bool = False
+    ) -> dict[Arm, LoadedTask]:
+        """Load a task in each of `arms` and the plain one, all with rationales for the same rows.
 
         Parameters
         ----------
@@ -178,38 +180,46 @@ class Stores:
             What is compared.
         load
             Loads the task with the `rationales` of a store, as `Suite.load` does.
+        keep_rows
+            Whether the rows of the plain arm stay as they are, and another arm lacks rationales where it has none.
 
         Raises
         ------
         UserError
-            If a store cannot be read or has nothing for the task, or no row has a rationale in every arm.
+            If a store cannot be read or has nothing for the task, or no row is left.
         """
         wanted = list(dict.fromkeys([PLAIN, *arms]))
-        tasks = {
-            store: load(rationales=self.folders[store] if store else self.plain)
-            for store in dict.fromkeys(arm.store for arm in wanted)
-        }
+        stores = dict.fromkeys(arm.store for arm in wanted)
+        tasks = {store: load(rationales=self.folders[store] if store else self.plain) for store in stores}
         if len(wanted) == 1:
             return {PLAIN: tasks[None]}
         texts = {arm: _treated(tasks[arm.store], arm.treatment) for arm in wanted}
-        shared = set.intersection(*(set(each) for each in texts.values()))
-        name = tasks[None].card.name
-        if not shared:
+        shared = set(texts[PLAIN]) if keep_rows else set.intersection(*(set(each) for each in texts.values()))
+        if not all(shared & set(each) for each in texts.values()):
             counts = ", ".join(f"{str(arm) or 'those read without a name'} {len(texts[arm])}" for arm in wanted)
             raise UserError(
-                f"No train row of task {name!r} has a rationale in every store compared ({counts}).",
+                f"No train row of task {tasks[None].card.name!r} has a rationale in every store compared ({counts}).",
                 "Compare stores that share rows; --rationales names the one that is read where none is named.",
             )
-        most = max(map(len, texts.values()))
-        few = f"{len(shared)} of {most} rows with a rationale have one in every store compared; the others go without"
-        notes = () if len(shared) == most else (few,)
-        return {
-            arm: replace(
-                taught := tasks[arm.store].taught({row: text for row, text in texts[arm].items() if row in shared}),
-                notes=(*taught.notes, *notes),
-            )
+        taught = {
+            arm: tasks[arm.store].taught({row: text for row, text in texts[arm].items() if row in shared})
             for arm in wanted
         }
+        notes = tuple(_notes(taught, len(shared), max(map(len, texts.values())), keep_rows=keep_rows))
+        return {arm: replace(task, notes=(*task.notes, *notes)) for arm, task in taught.items()}
+
+
+def _notes(taught: Mapping[Arm, LoadedTask], shared: int, most: int, *, keep_rows: bool) -> Iterator[str]:
+    """Say which rows a comparison leaves out, and which arms it cannot tell apart."""
+    if not keep_rows and shared < most:
+        yield (
+            f"{shared} of {most} rows with a rationale have one in every store compared, and the others go without; "
+            "with --keep-rows only the arms that lack one do"
+        )
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for arm, task in taught.items():
+        alike[task.rationale_fingerprint].append(str(arm) or "what is read without a name")
+    yield from (f"{' and '.join(names)} are the same rationales on these rows" for names in alike.values() if names[1:])
 
 
 def _treated(task: LoadedTask, treatment: str | None) -> dict[str, str]:

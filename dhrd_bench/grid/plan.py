@@ -133,12 +133,13 @@ def make_plan(request: RunRequest) -> Plan:
             suite.load, task, prompt=prompt, data_dir=request.data_dir, alone=len(tasks) == 1,
             unshared=request.unshared,
         )  # fmt: skip
-        taught = stores.load(arms, load)
+        taught = stores.load(arms, load, keep_rows=request.keep_rows)
         if taught[PLAIN].source.kind == "data-dir":  # said by the environment, if not by the request
             complete = complete.model_copy(update={"data_dir": request.data_dir or Path(os.environ["DHRD_DATA_DIR"])})
         lengths: dict[str, int] = {}
         for seed in seeds:
-            drawn = {arm: _Drawn.of(loaded, budget, seed, tokens, lengths) for arm, loaded in taught.items()}
+            rows = split(taught[PLAIN], budget, seed)
+            drawn = {arm: _Drawn.of(loaded, *rows, budget, tokens, lengths) for arm, loaded in taught.items()}
             for spec in specs:
                 given = drawn[spec.arm]
                 cell = Cell(
@@ -174,10 +175,18 @@ class _Drawn:
 
     @classmethod
     def of(
-        cls, loaded: LoadedTask, budget: Budget, seed: int, tokens: Tokens | None, lengths: dict[str, int]
+        cls,
+        loaded: LoadedTask,
+        data: TaskData,
+        test: TestSplit,
+        budget: Budget,
+        tokens: Tokens | None,
+        lengths: dict[str, int],
     ) -> _Drawn:
-        """Draw the rows of `seed`; the `lengths` that were counted serve for all seeds."""
-        data, test = split(loaded, budget, seed)
+        """Give the rows that were drawn the rationales of the arm; the `lengths` once counted serve for all seeds."""
+        arms = {each.example.id: each for row in loaded.train for each in row.examples}
+        train, dev = (tuple(arms[row.example.id] for row in rows) for rows in (data.train, data.dev))
+        data = replace(data, train=train, dev=dev)
         texts = CellTexts(tokens, data, test, budget.max_length, lengths) if tokens else None
         return cls(loaded, data, test, texts, length_notes(data, test, budget))
 

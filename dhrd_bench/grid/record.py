@@ -178,8 +178,8 @@ def _data(planned: PlannedCell, predictions: Predictions, request: RunRequest) -
     )
 
 
-def _given_away(planned: PlannedCell, request: RunRequest) -> dict[str, float]:
-    """Return how well the label can be read from the rationales alone, if a run compares several stores."""
+def _given_away(planned: PlannedCell, request: RunRequest) -> dict[str, Any]:
+    """Return how many rows are taught, and what their rationales alone tell, if a run compares several stores."""
     if not (request.paired and planned.method.card.uses_rationales):
         return {}
     loaded = planned.loaded
@@ -188,7 +188,9 @@ def _given_away(planned: PlannedCell, request: RunRequest) -> dict[str, float]:
         texts, labels, clusters = zip(*((row.rationale or "", row.label, row.cluster) for row in rows), strict=True)
         _known[loaded.rationale_fingerprint] = predictability(texts, labels, clusters)
     found = _known[loaded.rationale_fingerprint]
-    return {} if found is None else dict(zip(("label_read", "largest_class"), found, strict=True))
+    read, largest = found or (None, None)
+    rows = sum(row.rationale is not None for row in planned.data.train)
+    return {"taught_rows": rows // planned.test.candidates, "label_read": read, "largest_class": largest}
 
 
 _known: dict[str, tuple[float, float] | None] = {}

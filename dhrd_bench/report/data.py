@@ -106,7 +106,7 @@ def _rows(board: Board) -> Iterator[CsvRow]:
             claim.ours
         )
     for leakage in board.leakages:
-        for figure in ("label_read", "largest_class"):
+        for figure in ("taught", "label_read", "largest_class"):
             yield {
                 "method": leakage.method, "task": leakage.task, "figure": figure, "value": getattr(leakage, figure)
             }  # fmt: skip

@@ -21,14 +21,17 @@ class Leakage:
 
     Attributes
     ----------
+    taught
+        Share of the training rows that had a rationale; None where it is not known, as for the next two.
     label_read, largest_class
-        Accuracy of reading it, and the share of the largest class, 0-1; None where it is not known.
+        Accuracy of reading it, and the share of the largest class, 0-1.
     gain
         Of the method over the baseline on the task, in %.
     """
 
     method: str
     task: str
+    taught: float | None
     label_read: float | None
     largest_class: float | None
     gain: Estimate | None
@@ -45,13 +48,13 @@ def leakages(analysis: Analysis, folder: Path | None) -> Iterator[Leakage]:
     if all(split_store(name)[1] is None for name in reads["method"]):
         return
     audited = dict(_audited(folder)) if folder else {}
-    known: dict[tuple[str, str], tuple[float | None, float | None]] = {}
+    known: dict[tuple[str, str], tuple[float | None, float | None, float | None]] = {}
     for method, task, data in zip(reads["method"], reads["task"], reads["data"], strict=True):
-        found = (data.get("label_read"), data.get("largest_class"))
-        if found[0] is None:
-            found = audited.get(str(data.get("rationale_fingerprint")), found)
-        if found[0] is not None or (method, task) not in known:
-            known[method, task] = found
+        taught = data.get("taught_rows")
+        read = (data.get("label_read"), data.get("largest_class"))
+        if read[0] is None:
+            read = audited.get(str(data.get("rationale_fingerprint")), read)
+        known[method, task] = (taught and taught / data["train_rows"], *read)
     for name in (task.name for task in analysis.selection.grid.tasks):
         for line in analysis.lines:
             if (line.method, name) in known:
@@ -79,6 +82,7 @@ def leakage_table(found: tuple[Leakage, ...], baseline: str | None) -> Table:
         (
             TableCell(each.task),
             TableCell(each.method),
+            share(each.taught),
             share(each.label_read),
             share(each.largest_class),
             estimate_cell(each.gain, sign=True),
@@ -86,14 +90,14 @@ def leakage_table(found: tuple[Leakage, ...], baseline: str | None) -> Table:
         for each in found
     )
     columns = (
-        Column("Task", "left"), Column("Method", "left"), Column("Label read"), Column("Largest class"),
-        Column("Gain %"),
+        Column("Task", "left"), Column("Method", "left"), Column("Taught"), Column("Label read"),
+        Column("Largest class"), Column("Gain %"),
     )  # fmt: skip
-    about = (
-        "Label read: accuracy of a logistic regression over the words of the rationale alone, cross-validated over all "
-        "train rows that have one; it is to be compared with the share of the largest class. A gain that goes with it "
-        "is not shown to come from reasoning."
-    )
-    return Table(
-        "What the rationales give away", columns, rows, (about, f"Gain: over {baseline}.") if baseline else (about,)
-    )
+    caption = [
+        "Taught: share of the training rows that had a rationale. Label read: accuracy of a logistic regression over "
+        "the words of the rationale alone, cross-validated over all train rows that have one; it is to be compared "
+        "with the share of the largest class. A gain that goes with it is not shown to come from reasoning."
+    ]
+    if baseline:
+        caption.append(f"Gain: over {baseline}.")
+    return Table("What the rationales give away", columns, rows, tuple(caption))

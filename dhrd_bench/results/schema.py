@@ -113,10 +113,10 @@ class Data(_Part):
 
     Attributes
     ----------
-    label_read, largest_class
-        How often the label can be read from the rationale alone, over all train rows that have one, as the audit of
-        rationales has it; and the share of the largest class there. Of methods that read rationales, where a run
-        compares several stores.
+    taught_rows, label_read, largest_class
+        Of methods that read rationales, where a run compares several stores: how many of `train_rows` had one; how
+        often the label can be read from the rationale alone, over all train rows that have one, as the audit of
+        rationales has it; and the share of the largest class there.
     """
 
     source: str
@@ -124,6 +124,7 @@ class Data(_Part):
     fingerprint: str
     rationale_fingerprint: str
     rationale_coverage: float = Field(ge=0, le=1)
+    taught_rows: int | None = None
     label_read: float | None = Field(None, ge=0, le=1)
     largest_class: float | None = Field(None, ge=0, le=1)
     train_rows: int
