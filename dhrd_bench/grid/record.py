@@ -189,8 +189,8 @@ def _given_away(planned: PlannedCell, request: RunRequest) -> dict[str, Any]:
         _known[loaded.rationale_fingerprint] = predictability(texts, labels, clusters)
     found = _known[loaded.rationale_fingerprint]
     read, largest = found or (None, None)
-    rows = sum(row.rationale is not None for row in planned.data.train)
-    return {"taught_rows": rows // planned.test.candidates, "label_read": read, "largest_class": largest}
+    taught = sum(row.rationale is not None for row in planned.data.train)
+    return {"taught_rows": taught // planned.test.candidates, "label_read": read, "largest_class": largest}
 
 
 _known: dict[str, tuple[float, float] | None] = {}

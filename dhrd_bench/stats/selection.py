@@ -193,7 +193,7 @@ def _one_version(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         ("version", ["suite"], "harness, suite, backbone or budget"),
         ("data_version", ["task"], "data, prompt or rationales"),
         ("method_version", ["method"], "method"),
-        ("rationales", ["task", "method"], "store"),
+        ("rationales", ["task", "method"], "rationale store"),
     ):
         if cells[column].nunique() < 2:
             continue
