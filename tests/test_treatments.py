@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from typer.testing import CliRunner
 
 from dhrd_bench.cards import split_store
+from dhrd_bench.cli import app
 from dhrd_bench.data.rationales import Rationale, RationaleStore, to_line
 from dhrd_bench.data.suite import LoadedTask, Suite
 from dhrd_bench.data.treatments import KEYWORDS, PLAIN, STOP_SHARE, TREATMENTS, Arm, Stores
@@ -28,7 +30,7 @@ from dhrd_bench.progress import Display
 from dhrd_bench.rationales.audit.leak import predictability
 from dhrd_bench.rationales.card import make_card, read_store_card
 from dhrd_bench.report.leaderboard import Choice, analyse
-from dhrd_bench.request import Options, RunRequest, parse_store
+from dhrd_bench.request import Options, RunRequest, parse_store, read_request
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.store import read_records
 from dhrd_bench.results.table import long_table
@@ -289,6 +291,20 @@ def test_a_run_over_several_stores_is_reported_with_what_they_give_away(tmp_path
     assert again.request.stores == {"blind": "written-blind"}  # and nothing of this machine's folders
     (cell,) = plan_again(again, Options(stores=[f"blind={blind}"])).cells
     assert cell.identity == again.identity
+
+
+def test_the_command_line_names_stores_and_its_request_can_be_run_again(tmp_path: Path, blind: Path) -> None:
+    words = ("--methods", "pooled,dhrd[alpha=0.5]@blind", "--tasks", "rte", "--backbone", "tiny", "--budget", FAST)
+    options = ("--store", f"blind={blind}", "--paired", "blind-right", "--dry-run", "--format", "yaml")
+    done = CliRunner().invoke(app, ["run", *words, *options])
+    assert done.exit_code == 0, done.output
+    (tmp_path / "request.yaml").write_text(done.stdout)
+    again = read_request(tmp_path / "request.yaml", {})
+    assert again.stores == {"blind": str(blind)}
+    assert again.paired == ("blind", "blind-right")
+    asked = {"methods": "pooled,dhrd[alpha=0.5]@blind", "paired": "blind-right"}
+    identities = [cell.identity for cell in plan(tmp_path, blind, **asked).cells]
+    assert [cell.identity for cell in make_plan(again).cells if cell.cell.seed == 0] == identities
 
 
 def test_a_report_without_stores_has_no_table_of_them() -> None:
