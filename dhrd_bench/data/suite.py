@@ -143,12 +143,11 @@ class LoadedTask:
             for row in self.train
         )
         used = [(row.id, texts[row.id]) for row in train if row.id in texts]
+        digest = hashlib.sha256("\x1e".join("\x1f".join(pair) for pair in used).encode())
         return replace(
             self,
             train=train,
-            rationale_fingerprint=hashlib.sha256("\x1e".join("\x1f".join(pair) for pair in used).encode()).hexdigest()[
-                :16
-            ],
+            rationale_fingerprint=digest.hexdigest()[:16],
             rationale_coverage=len(used) / len(train),
         )
 
