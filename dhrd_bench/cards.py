@@ -85,6 +85,12 @@ def canonical(name: str, card: Card, default: Card) -> Reference:
     return Reference(name, tuple(sorted((key, _setting(value)) for key, value in changes.items())))
 
 
+def split_store(text: str) -> tuple[str, str | None]:
+    """Split the name of a store off a method's reference: ``name[alpha=0.5]@store``; None where it names none."""
+    reference, at, store = text.strip().rpartition("@")
+    return (reference, store) if at and "]" not in store else (text, None)
+
+
 def split_references(text: str) -> list[str]:
     """Split a comma-separated list whose items may carry ``[...]`` with commas of their own."""
     return _split(text)

@@ -97,6 +97,25 @@ DataDir = Annotated[
 ]
 
 
+Stores = Annotated[
+    list[str] | None,
+    typer.Option("--store", help="A store that METHOD@NAME learns from: NAME=FOLDER. May be given several times."),
+]
+KeepRows = Annotated[
+    bool,
+    typer.Option(
+        "--keep-rows", help="Keep the train rows that another store lacks; a method taught with it goes without."
+    ),
+]
+Paired = Annotated[
+    str | None,
+    typer.Option(
+        "--paired",
+        help="Stores and treatments whose rows count, too: train rows have a rationale in every one of them.",
+    ),
+]
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"dhrd-bench {__version__}")
@@ -124,6 +143,9 @@ def run(
     rationales: Annotated[
         str | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
     ] = None,
+    store: Stores = None,
+    paired: Paired = None,
+    keep_rows: KeepRows = False,
     allow_missing_rationales: Annotated[
         bool,
         typer.Option("--allow-missing-rationales", help="Run methods of rationales on tasks that have none, too."),
@@ -182,9 +204,9 @@ def run(
 
     options = Options(
         methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
-        data_dir=data_dir, rationales=rationales, allow_missing_rationales=allow_missing_rationales or None,
-        include=include, results=results, throughput=throughput,
-        isolation=isolation, cell_timeout=cell_timeout, force=force or None, executor=executor,
+        data_dir=data_dir, rationales=rationales, stores=store, paired=paired, keep_rows=keep_rows or None,
+        allow_missing_rationales=allow_missing_rationales or None, include=include, results=results,
+        throughput=throughput, isolation=isolation, cell_timeout=cell_timeout, force=force or None, executor=executor,
         workers=workers, processes=processes, shard=shard, track=track, energy=energy,
     )  # fmt: skip
     request = read_request(config, options)
@@ -203,6 +225,7 @@ def rerun(
     data_dir: DataDir = None,
     include: Include = None,
     rationales: Annotated[str | None, typer.Option(help="The rationale store that the cell was trained on.")] = None,
+    store: Stores = None,
     backbone: Annotated[str | None, typer.Option(help="Folder of the backbone, if it was a local one.")] = None,
     verify: Annotated[
         str | None, typer.Option(help="Your name: note beside the records that this one came out the same.")
@@ -214,7 +237,9 @@ def rerun(
     from dhrd_bench.commands.rerun import rerun_command
     from dhrd_bench.request import Options
 
-    options = Options(data_dir=data_dir, include=include, rationales=rationales, backbone=backbone)
+    options = Options(
+        data_dir=data_dir, include=include, rationales=rationales, stores=store or None, backbone=backbone
+    )
     raise typer.Exit(rerun_command(record, options, Console(), verify))
 
 
@@ -327,6 +352,9 @@ def throughput(
     rounds: Annotated[int, typer.Option(min=2, help="Rounds in which every method has its turn.")] = 10,
     block: Annotated[int, typer.Option(min=1, help="Examples that a method answers in one turn.")] = 48,
     queries: Annotated[int, typer.Option(min=1, help="Queries of single-stream and server.")] = 128,
+    store: Stores = None,
+    paired: Paired = None,
+    keep_rows: KeepRows = False,
     p99_bound: Annotated[float, typer.Option(help="Seconds that p99 must stay within under server.")] = 1.0,
     margin: Annotated[float, typer.Option(help="Margin in % of the equivalence test.")] = 5.0,
     data_dir: DataDir = None,
@@ -341,6 +369,7 @@ def throughput(
     options = Options(
         methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
         data_dir=data_dir, include=include, results=results, throughput=scenarios,
+        stores=store, paired=paired, keep_rows=keep_rows or None,
     )  # fmt: skip
     request = read_request(config, options, Options(seeds="0", throughput="offline"))
     check_places(request)

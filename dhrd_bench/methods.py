@@ -16,12 +16,36 @@ from dhrd_bench.contracts import Context, Method, MethodCard, MethodParams, Task
 
 
 @dataclass(frozen=True)
+class Arm:
+    """What a method is taught with.
+
+    Attributes
+    ----------
+    store
+        Name of a store; None is what methods read that name none.
+    treatment
+        What is made of it, if it is not read as it is.
+    """
+
+    store: str | None = None
+    treatment: str | None = None
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.store, self.treatment)))
+
+
+PLAIN = Arm()
+"""What methods are taught with that name nothing."""
+
+
+@dataclass(frozen=True)
 class MethodSpec:
-    """A method with its parameters, under its one spelling."""
+    """A method with its parameters and what it is taught with, under its one spelling."""
 
     name: str
     cls: type[Method]
     params: MethodParams
+    arm: Arm = PLAIN
 
     @cached_property
     def card(self) -> MethodCard:

@@ -170,6 +170,26 @@ def parse_shard(text: str) -> tuple[int, int]:
     return part, parts
 
 
+def _stores(value: Any) -> Any:
+    if isinstance(value, str):
+        value = split_references(value)
+    return dict(map(parse_store, value)) if isinstance(value, list | tuple) else value
+
+
+def parse_store(text: str) -> tuple[str, str]:
+    """Read ``NAME=FOLDER`` as the name of a rationale store and where it is, perhaps pinned.
+
+    Raises
+    ------
+    UserError
+        If it is none, or the name cannot stand behind a method's ``@``.
+    """
+    name, equals, folder = (part.strip() for part in text.partition("="))
+    if not equals or not folder or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise UserError(f"Cannot read the store {text!r}.", "Write NAME=FOLDER, or pinned NAME=FOLDER@FINGERPRINT.")
+    return name, folder
+
+
 def _references(value: Any) -> Any:
     return split_references(value) if isinstance(value, str) else value
 
@@ -200,7 +220,8 @@ class RunRequest(Card):
     Attributes
     ----------
     methods
-        References, as in ``name[alpha=0.5]``.
+        References, as in ``name[alpha=0.5]``, or ``name[alpha=0.5]@STORE`` to be taught with another store or a
+        treatment of one.
     suite, prompt
         Name of the suite, and of its prompt if not its default one; ``superglue7[prompt=paper]`` is both.
     unshared
@@ -214,6 +235,14 @@ class RunRequest(Card):
         Folder with the suite's files; None takes the environment's ``DHRD_DATA_DIR`` if that is set.
     rationales
         A store to take rationales from (``FOLDER``, or pinned ``FOLDER@FINGERPRINT``), not the suite's own.
+    stores
+        Further stores by the name that methods call them by; as text ``NAME=FOLDER``.
+    paired
+        Stores and treatments, named as after a method's ``@``, whose rows count beside those that methods name:
+        a train row has a rationale in every one of them, or goes without.
+    keep_rows
+        Whether train rows are those that have a rationale where no store is named; a method that is taught with
+        another store lacks rationales where that has none.
     allow_missing_rationales
         Whether a method that learns from rationales may be run on a task that has none.
     include
@@ -255,6 +284,9 @@ class RunRequest(Card):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_seeds)] = None
     data_dir: Folder | None = None
     rationales: str | None = None
+    stores: Annotated[dict[str, str], BeforeValidator(_stores)] = Field({})
+    paired: Names = ()
+    keep_rows: bool = False
     allow_missing_rationales: bool = False
     include: tuple[Folder, ...] = ()
     results: Folder = Path("results")
@@ -278,9 +310,10 @@ class RunRequest(Card):
             What the backbone is called in records.
         """
         store = self.rationales and Path(self.rationales).name
-        update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results"), "track": ()}
-        run = {"force": False, "executor": "local", "workers": None, "processes": 1, "shard": None}
-        return self.model_copy(update=update | run | {"rationales": store})
+        stores = {name: Path(folder).name for name, folder in self.stores.items()}
+        update: dict[str, Any] = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
+        update |= {"rationales": store, "stores": stores, "track": (), "force": False}
+        return self.model_copy(update=update | {"executor": "local", "workers": None, "processes": 1, "shard": None})
 
     def to_yaml(self) -> str:
         """Return the request as a file that `read_request` reads."""
@@ -299,6 +332,9 @@ class Options(TypedDict, total=False):
     seeds: str | None
     data_dir: Path | None
     rationales: str | None
+    stores: list[str] | None
+    paired: str | None
+    keep_rows: bool | None
     allow_missing_rationales: bool | None
     include: list[Path] | None
     results: Path | None

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dhrd_bench.data.rationales import Rationale, RationaleStore
-from dhrd_bench.data.suite import Suite
+from dhrd_bench.data.suite import Suite, own_store
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.audit import Audit, Thresholds, audit, badge, tables
 from dhrd_bench.rationales.audit.language import language_of
 from dhrd_bench.rationales.audit.leak import names_label, predictability, states_verdict
 from dhrd_bench.rationales.audit.overlap import SHINGLE, contaminated, copied_share, grams, mostly_from, near_duplicates
-from dhrd_bench.rationales.rows import load_rows, own_store, teacher_rows
+from dhrd_bench.rationales.rows import load_rows, teacher_rows
 
 WORDS = st.lists(
     st.sampled_from(["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen"]), min_size=0, max_size=30

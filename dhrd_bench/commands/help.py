@@ -19,7 +19,9 @@ COMMAND_PANELS = {
 
 PANELS = {
     "Which cells": ("methods", "suite", "prompt", "tasks", "backbone", "budget", "seeds", "config"),
-    "Data and plug-ins": ("data_dir", "rationales", "allow_missing_rationales", "include"),
+    "Data and plug-ins": (
+        "data_dir", "rationales", "store", "paired", "keep_rows", "allow_missing_rationales", "include",
+    ),
     "Way of running": ("dry_run", "throughput", "isolation", "cell_timeout", "force", "workers", "shard"),
     "Load": ("scenarios", "rounds", "block", "queries", "p99_bound"),
     "Statistics": (
@@ -36,6 +38,7 @@ EXAMPLES = {
         "dhrd-bench run --methods 'my-method[alpha=0.5]' --budget laptop --seeds 5",
         "dhrd-bench run --methods another --suite superglue7 --data-dir SuperGLUE",
         "dhrd-bench run --methods my-method --suite tickets --include plugins",
+        "dhrd-bench run --methods my-method,my-method@mine --store mine=FOLDER",
     ),
     "report": (
         "dhrd-bench report --suite mini7",

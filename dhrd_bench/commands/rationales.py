@@ -177,10 +177,11 @@ def show(
     from rich.markdown import Markdown
 
     from dhrd_bench.data.rationales import RationaleStore
+    from dhrd_bench.data.suite import own_store
     from dhrd_bench.errors import UserError, did_you_mean
     from dhrd_bench.rationales.audit import inline
     from dhrd_bench.rationales.card import make_card, to_markdown
-    from dhrd_bench.rationales.rows import load_rows, own_store
+    from dhrd_bench.rationales.rows import load_rows
 
     if (suite is None) == (rationales is None):
         raise UserError("Name either --rationales or --suite.")

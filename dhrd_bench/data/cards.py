@@ -269,6 +269,8 @@ class SuiteCard(Card):
         Name of the default prompt.
     hub, generated, rationale, prompts
         What tasks share; each task's own entry is laid over it.
+    stores
+        Folders of rationale stores by name, relative to ``suite.yaml``: what ``METHOD@NAME`` learns from.
     """
 
     kind: Literal["suite"] = "suite"
@@ -284,5 +286,6 @@ class SuiteCard(Card):
     hub: dict[str, Any] | None = None
     generated: dict[str, Any] | None = None
     rationale: dict[str, Any] | None = None
+    stores: dict[Name, Inside] = Field({})
     prompts: dict[str, dict[str, Any]] = Field({})
     tasks: dict[Name, TaskDefinition] = Field(min_length=1)

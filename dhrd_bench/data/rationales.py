@@ -47,6 +47,8 @@ class Rationale(BaseModel):
         and with which settings. Where they are missing, the store's card tells.
     answer
         The answer that the teacher wrote after its rationale, if one could be read.
+    confidence
+        How probable the teacher itself took that answer to be the gold label, 0-1.
     rejected
         Why the line must not be used for training; None where it may.
     tokens_in, tokens_out, cost, currency, seconds, created
@@ -67,6 +69,7 @@ class Rationale(BaseModel):
     label_seen: bool | None = None
     parameters: dict[str, Any] | None = None
     answer: str | None = None
+    confidence: float | None = Field(None, ge=0, le=1)
     rejected: str | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None

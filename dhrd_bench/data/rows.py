@@ -175,9 +175,13 @@ def partly_marked(rows: Sequence[SourceRow], task: TaskDefinition) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Rationales by row id; how many lines were written for another input or label, or for rows not there."""
+    """Rationales by row id; how many lines were written for another input or label, or for rows not there.
+
+    `answers` are the label ids that their writers gave, by row id, where they gave one.
+    """
 
     texts: dict[str, str]
+    answers: dict[str, int]
     mismatched: int
     absent: int
 
@@ -190,6 +194,7 @@ def join_rationales(rows: Sequence[SourceRow], task: TaskDefinition, lines: Sequ
     lowest counts.
     """
     texts = {row.id: row.rationale for row in rows if row.rationale}
+    answers: dict[str, int] = {}
     values = task.label.values or task.label.names
     classes = {label_key(value): number for number, value in enumerate(values)}
     by_id = {row.id: row for row in rows}
@@ -203,9 +208,21 @@ def join_rationales(rows: Sequence[SourceRow], task: TaskDefinition, lines: Sequ
             absent += 1
         elif digest != row.input_hash or (line.label is not None and classes.get(label_key(line.label)) != row.label):
             mismatched += 1
-        else:
-            texts.setdefault(row.id, line.rationale.strip())
-    return Joined(texts, mismatched, absent)
+        elif row.id not in texts:
+            texts[row.id] = line.rationale.strip()
+            if (answer := _class_of(line.answer, task)) is not None:
+                answers[row.id] = answer
+    return Joined(texts, answers, mismatched, absent)
+
+
+def _class_of(answer: str | None, task: TaskDefinition) -> int | None:
+    """Return the class that a teacher's answer names: as the data write it, by its name, or in a prompt's words."""
+    asked = [prompt.answers for prompt in task.prompts.values() if not prompt.candidates]
+    for words in (task.label.values or (), task.label.names, *asked):
+        known = [label_key(word) for word in words]
+        if answer is not None and label_key(answer) in known:
+            return known.index(label_key(answer))
+    return None
 
 
 # ---------------------------------------------------------------- fields

@@ -33,7 +33,8 @@ YES = 1
 class TrainRow:
     """A train row of the suite with the examples made from it (one, or one a candidate).
 
-    `label` is the row's class; `fields` and `input_hash` serve teachers.
+    `label` is the row's class, `answer` the class that the rationale's writer gave, if it did; `fields` and
+    `input_hash` serve teachers.
     """
 
     id: str
@@ -43,6 +44,7 @@ class TrainRow:
     examples: tuple[LabeledExample, ...]
     fields: Mapping[str, Value]
     input_hash: str
+    answer: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,29 @@ class LoadedTask:
     rationale_coverage: float
     notes: tuple[str, ...] = ()
     overlap: frozenset[str] = frozenset()
+
+    def rationales(self) -> dict[str, str]:
+        """Return the rationales by row id."""
+        return {row.id: row.rationale for row in self.train if row.rationale is not None}
+
+    def taught(self, texts: Mapping[str, str]) -> LoadedTask:
+        """Return the task with these rationales, by row id, and no others."""
+        train = tuple(
+            replace(
+                row,
+                rationale=texts.get(row.id),
+                examples=tuple(replace(labeled, rationale=texts.get(row.id)) for labeled in row.examples),
+            )
+            for row in self.train
+        )
+        used = [(row.id, texts[row.id]) for row in train if row.id in texts]
+        digest = hashlib.sha256("\x1e".join("\x1f".join(pair) for pair in used).encode())
+        return replace(
+            self,
+            train=train,
+            rationale_fingerprint=digest.hexdigest()[:16],
+            rationale_coverage=len(used) / len(train),
+        )
 
 
 class Suite:
@@ -264,7 +289,8 @@ class Suite:
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
             notes += [f"{split}: {odd}"] if (odd := partly_marked(rows, definition)) else []
         known, apart = _keep_apart(self.name, splits, definition, unshared=unshared)
-        loaded = _build(name, definition, asked, splits, joined.texts, located.source, (*notes, *apart))
+        loaded = _build(name, definition, asked, splits, joined.answers, located.source, (*notes, *apart))
+        loaded = loaded.taught(joined.texts)
         train = [tuple(labeled.example.prompt.text for labeled in row.examples) for row in loaded.train]
         texts = Overlap.of(train, loaded.test.ids, loaded.test.texts())
         overlap = frozenset((*known, *texts.same, *texts.alike))
@@ -319,6 +345,16 @@ def _lines_of(store: RationaleStore, task: str) -> list[Rationale]:
     return lines
 
 
+def own_store(suite: Suite) -> RationaleStore | None:
+    """Return the store beside ``suite.yaml`` that the suite's tasks name; None if its rationales stand in its rows."""
+    for task, definition in suite.card.tasks.items():
+        if definition.rationale and definition.rationale.file:
+            path = suite.path.parent / definition.rationale.file.replace("{task}", task)
+            if path.name == f"{task}.jsonl" and path.is_file():
+                return RationaleStore(path.parent)
+    return None
+
+
 def seeded_order(names: Sequence[str], seed: int) -> list[str]:
     """Return the distinct `names` in an order drawn by `seed`.
 
@@ -352,10 +388,11 @@ def _build(
     definition: TaskDefinition,
     prompt: str,
     splits: Mapping[str, Sequence[SourceRow]],
-    rationales: Mapping[str, str],
+    taught: Mapping[str, int],
     source: Source,
     notes: tuple[str, ...],
 ) -> LoadedTask:
+    """Return the task without rationales; `taught` are the classes that their writers gave, by row id."""
     card = definition.prompts[prompt]
     classes = definition.label.names
     labels = ("no", "yes") if card.candidates else classes
@@ -369,15 +406,13 @@ def _build(
         return [Example(f"{row.id}:{which}", text) for which, text in zip(classes, texts, strict=True)]
 
     def train_row(row: SourceRow) -> TrainRow:
-        rationale = rationales.get(row.id)
         labeled = tuple(
-            LabeledExample(example, int(which == row.label) if card.candidates else row.label, rationale)
+            LabeledExample(example, int(which == row.label) if card.candidates else row.label, None)
             for which, example in enumerate(examples(row))
         )
-        return TrainRow(row.id, row.cluster, row.label, rationale, labeled, row.fields, row.input_hash)
+        return TrainRow(row.id, row.cluster, row.label, None, labeled, row.fields, row.input_hash, taught.get(row.id))
 
     train, test = splits["train"], splits["test"]
-    used = [(row.id, rationales[row.id]) for row in train if row.id in rationales]
     return LoadedTask(
         card=TaskCard(
             name=name,
@@ -406,7 +441,7 @@ def _build(
         ),
         source=source,
         fingerprint=fingerprint({"train": train, "test": test}, classes),
-        rationale_fingerprint=hashlib.sha256("\x1e".join("\x1f".join(pair) for pair in used).encode()).hexdigest()[:16],
-        rationale_coverage=len(used) / len(train),
+        rationale_fingerprint="",
+        rationale_coverage=0.0,
         notes=notes,
     )

@@ -58,12 +58,14 @@ def identity_parts(
     seed: int,
     tokens: str | None = None,
     processes: int = 1,
+    compared: str | None = None,
 ) -> IdentityParts:
     """Return what a cell's identity is a digest of.
 
     The parts hold what can change the outcome and nothing else: a budget's name is not among them, nor
     the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`; `processes` train it
-    together, and each draws dropout of its own.
+    together, and each draws dropout of its own; `compared` is the fingerprint of the rationales that the cells of the
+    table have in common, if `loaded` has others.
     """
     card = loaded.card
     generates = "generate" in method.card.kinds
@@ -88,7 +90,7 @@ def identity_parts(
         processes=processes if processes > 1 and trains else None,
         seed=seed,
     )
-    return with_versions(parts, relevant_budget(budget, generates=False), loaded.rationale_fingerprint)
+    return with_versions(parts, relevant_budget(budget, generates=False), compared or loaded.rationale_fingerprint)
 
 
 def rows_digest(data: TaskData, test: TestSplit) -> str:
@@ -111,7 +113,7 @@ def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str)
     budget
         The settings that matter to every method: how long texts may get splits no table.
     rationales
-        Fingerprint of the task's rationales, be they read by this method or not.
+        Fingerprint of the task's rationales where no store is named, be they read by this method or not.
     """
     hashed = parts.hashed()
     return parts.model_copy(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import chdir
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from dhrd_bench import plugins, registry
@@ -14,15 +15,16 @@ from dhrd_bench.backbones.loading import load_tokens, settle
 from dhrd_bench.backbones.location import locate
 from dhrd_bench.backbones.lookup import resolve
 from dhrd_bench.backbones.tokens import Tokens
-from dhrd_bench.cards import Reference, canonical
+from dhrd_bench.cards import Reference, canonical, split_store
 from dhrd_bench.contracts import BackboneCard, Budget, Context, TaskData
 from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
+from dhrd_bench.data.treatments import Stores
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest, identity_parts
 from dhrd_bench.grid.notes import lacks_rationales, length_notes, rationale_notes
 from dhrd_bench.grid.texts import CellTexts
-from dhrd_bench.methods import MethodSpec, method_spec
+from dhrd_bench.methods import PLAIN, MethodSpec, method_spec
 from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
 from dhrd_bench.results.store import check_names, find
@@ -105,10 +107,12 @@ def make_plan(request: RunRequest) -> Plan:
     with chdir("."):  # a plug-in that goes to another folder goes alone
         for folder in request.include:
             plugins.include(folder)
-        specs = method_specs(request.methods)
+        suite = Suite.named(request.suite)
+        stores = Stores.of(suite, request.rationales, request.stores)
+        specs = method_specs(request.methods, stores)
+    arms = dict.fromkeys([*(spec.arm for spec in specs), *map(stores.arm, request.paired)])
     budget_name, budget = _budget(request.budget)
     backbone_name, backbone = _backbone(request.backbone)
-    suite = Suite.named(request.suite)
     tasks = suite.resolve_tasks(request.tasks)
     seeds = tuple(range(budget.seeds)) if request.seeds is None else request.seeds
     # The suite's default prompt goes without saying, so that a table has one name.
@@ -117,6 +121,7 @@ def make_plan(request: RunRequest) -> Plan:
         update={
             "methods": tuple(spec.name for spec in specs), "suite": suite.name, "prompt": prompt,
             "tasks": tuple(tasks), "backbone": backbone_name.where, "budget": budget_name, "seeds": seeds,
+            "paired": tuple(sorted(str(arm) for arm in arms if arm != PLAIN)),
         }
     )  # fmt: skip
     suite_identity = SuiteIdentity(name=suite.name, version=suite.version)
@@ -125,35 +130,72 @@ def make_plan(request: RunRequest) -> Plan:
     tokens, backbone_identity = _made_of(backbone)
     cells: list[PlannedCell] = []
     for task in tasks:
-        loaded = suite.load(
-            task, prompt=prompt, data_dir=request.data_dir, rationales=request.rationales, alone=len(tasks) == 1,
+        load = partial(
+            suite.load, task, prompt=prompt, data_dir=request.data_dir, alone=len(tasks) == 1,
             unshared=request.unshared,
         )  # fmt: skip
-        if loaded.source.kind == "data-dir":  # said by the environment, if not by the request
+        taught = stores.load(arms, load, keep_rows=request.keep_rows)
+        if taught[PLAIN].source.kind == "data-dir":  # said by the environment, if not by the request
             complete = complete.model_copy(update={"data_dir": request.data_dir or Path(os.environ["DHRD_DATA_DIR"])})
         lengths: dict[str, int] = {}
         for seed in seeds:
-            data, test = split(loaded, budget, seed)
-            texts = CellTexts(tokens, data, test, budget.max_length, lengths) if tokens else None
-            long = length_notes(data, test, budget)
+            rows = split(taught[PLAIN], budget, seed)
+            drawn = {arm: _Drawn.of(loaded, *rows, budget, tokens, lengths) for arm, loaded in taught.items()}
             for spec in specs:
+                given = drawn[spec.arm]
                 cell = Cell(
                     suite=suite_name, task=task, method=spec.name, backbone=backbone_name.recorded,
                     budget=budget_name, seed=seed,
                 )  # fmt: skip
                 check_names(cell)
                 parts = identity_parts(
-                    suite_identity, loaded, data, test, spec, backbone_identity, budget, seed,
-                    texts.version(spec.card) if texts else None, request.processes,
+                    suite_identity, given.loaded, given.data, given.test, spec, backbone_identity, budget, seed,
+                    given.texts.version(spec.card) if given.texts else None, request.processes,
+                    taught[PLAIN].rationale_fingerprint,
                 )  # fmt: skip
                 key = digest(parts.hashed())
                 record = None if request.force else find(results, cell, key)
-                odd = [*loaded.notes, *((texts.notes(spec.card) if texts else None) or long)]
-                notes = (*odd, *rationale_notes(spec.name, spec.card, data))
-                cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record, notes))
+                cells.append(
+                    PlannedCell(
+                        cell, key, parts, spec, budget, given.loaded, given.data, given.test, record, given.notes(spec)
+                    )
+                )
     if not request.allow_missing_rationales:
         _require_rationales(cells)
     return Plan(results, complete, suite, backbone, budget, tuple(_part(cells, request.shard)))
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The rows of a task that the cells of one seed and arm have in common."""
+
+    loaded: LoadedTask
+    data: TaskData
+    test: TestSplit
+    texts: CellTexts | None
+    long: list[str]
+
+    @classmethod
+    def of(
+        cls,
+        loaded: LoadedTask,
+        data: TaskData,
+        test: TestSplit,
+        budget: Budget,
+        tokens: Tokens | None,
+        lengths: dict[str, int],
+    ) -> _Drawn:
+        """Give the rows that were drawn the rationales of the arm; the `lengths` once counted serve for all seeds."""
+        arms = {each.example.id: each for row in loaded.train for each in row.examples}
+        train, dev = (tuple(arms[row.example.id] for row in rows) for rows in (data.train, data.dev))
+        data = replace(data, train=train, dev=dev)
+        texts = CellTexts(tokens, data, test, budget.max_length, lengths) if tokens else None
+        return cls(loaded, data, test, texts, length_notes(data, test, budget))
+
+    def notes(self, spec: MethodSpec) -> tuple[str, ...]:
+        """Say what is odd about a cell of the method."""
+        odd = (self.texts.notes(spec.card) if self.texts else None) or self.long
+        return (*self.loaded.notes, *odd, *rationale_notes(spec.name, spec.card, self.data))
 
 
 def _made_of(card: BackboneCard) -> tuple[Tokens | None, BackboneIdentity]:
@@ -191,15 +233,27 @@ def _require_rationales(cells: Iterable[PlannedCell]) -> None:
         )
 
 
-def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:
+def method_specs(references: tuple[str, ...], stores: Stores | None = None) -> list[MethodSpec]:
     """Return the methods that `references` such as ``name[alpha=0.5]`` name, each once.
+
+    With `stores`, ``name[alpha=0.5]@store`` is a method of its own.
 
     Raises
     ------
     UserError
-        If the list is empty or names a method or parameter that does not exist.
+        If the list is empty or names a method, a parameter or a store that does not exist, or a store for a method
+        that reads no rationales.
     """
-    specs = {spec.name: spec for spec in map(method_spec, references)}
+    specs: dict[str, MethodSpec] = {}
+    for text in references:
+        method, store = split_store(text) if stores else (text, None)
+        spec = method_spec(method)
+        if stores and store is not None:
+            if not spec.card.uses_rationales:
+                raise UserError(f"{spec.name!r} reads no rationales, from whatever store.", f"Leave '@{store}' out.")
+            arm = stores.arm(store)
+            spec = replace(spec, name=spec.name if arm == PLAIN else f"{spec.name}@{arm}", arm=arm)
+        specs[spec.name] = spec
     if not specs:
         raise UserError("No method was named.", f"Known: {', '.join(registry.methods.names())}.")
     return list(specs.values())

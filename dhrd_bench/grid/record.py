@@ -16,6 +16,7 @@ from dhrd_bench.grid.perform import OutOfTimeError, Performance
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.grid.scoring import Outcome
 from dhrd_bench.grid.seal import SealedFileError
+from dhrd_bench.rationales.audit.leak import predictability
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import (
     CellRecord,
@@ -105,7 +106,7 @@ def _record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundi
             "rows": _rounded(result.outcome.rows),
             "timing": _timing(planned, result),
             "energy": result.performance.energy,
-            "data": _data(planned, result.performance.predictions),
+            "data": _data(planned, result.performance.predictions, request),
         }
     return CellRecord(
         identity=planned.identity,
@@ -178,7 +179,7 @@ def _timing(planned: PlannedCell, result: Answered) -> Timing:
     )
 
 
-def _data(planned: PlannedCell, predictions: Predictions) -> Data:
+def _data(planned: PlannedCell, predictions: Predictions, request: RunRequest) -> Data:
     loaded, test = planned.loaded, planned.test
     return Data(
         source=loaded.source.kind,
@@ -190,7 +191,27 @@ def _data(planned: PlannedCell, predictions: Predictions) -> Data:
         dev_rows=len(planned.data.dev) // test.candidates,
         test_rows=len(test),
         truncated_test=predictions.truncated,
+        **_given_away(planned, request),
     )
+
+
+def _given_away(planned: PlannedCell, request: RunRequest) -> dict[str, Any]:
+    """Return how many rows are taught, and what their rationales alone tell, if a run compares several stores."""
+    if not (request.paired and planned.method.card.uses_rationales):
+        return {}
+    loaded = planned.loaded
+    if loaded.rationale_fingerprint not in _known:
+        rows = [row for row in loaded.train if row.rationale is not None]
+        texts, labels, clusters = zip(*((row.rationale or "", row.label, row.cluster) for row in rows), strict=True)
+        _known[loaded.rationale_fingerprint] = predictability(texts, labels, clusters)
+    found = _known[loaded.rationale_fingerprint]
+    read, largest = found or (None, None)
+    taught = sum(row.rationale is not None for row in planned.data.train)
+    return {"taught_rows": taught // planned.test.candidates, "label_read": read, "largest_class": largest}
+
+
+_known: dict[str, tuple[float, float] | None] = {}
+"""What `predictability` has found, by fingerprint of the rationales: the same for all seeds and methods."""
 
 
 def _teacher_tokens(planned: PlannedCell, backbone: Backbone) -> int:

@@ -68,6 +68,7 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
             "budget": record.cell.budget,
             "seeds": (record.cell.seed,),
             "rationales": None,
+            "stores": {},
             "allow_missing_rationales": True,  # as it was: the record is there
             "throughput": (),
             "isolation": "auto",
@@ -78,7 +79,9 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
     )
     request = read_request(None, options)
     places = {
-        key: getattr(request, key) for key in ("data_dir", "include", "rationales", "backbone") if options.get(key)
+        key: getattr(request, key)
+        for key in ("data_dir", "include", "rationales", "stores", "backbone")
+        if options.get(key)
     }
     if "backbone" not in places and resolve(asked.backbone).trust_remote_code:
         message = f"The record asks that code of the hub be run: {asked.backbone}."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhrd_bench.data.rationales import RationaleStore
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.generate import TeacherRow
 
@@ -61,13 +60,3 @@ def teacher_rows(suite: Suite, loaded: LoadedTask) -> list[TeacherRow]:
         )
         for row in loaded.train
     ]
-
-
-def own_store(suite: Suite) -> RationaleStore | None:
-    """Return the store beside ``suite.yaml`` that the suite's tasks name; None if its rationales stand in its rows."""
-    for task, definition in suite.card.tasks.items():
-        if definition.rationale and definition.rationale.file:
-            path = suite.path.parent / definition.rationale.file.replace("{task}", task)
-            if path.name == f"{task}.jsonl" and path.is_file():
-                return RationaleStore(path.parent)
-    return None

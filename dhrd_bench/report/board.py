@@ -9,6 +9,7 @@ from dhrd_bench.report.costs import accuracy_and_throughput
 from dhrd_bench.report.figures import many
 from dhrd_bench.report.further import aggregates, equivalences
 from dhrd_bench.report.layout import Section, Table
+from dhrd_bench.report.leakage import Leakage, leakage_table
 from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
 from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
 from dhrd_bench.report.timed import TimedMethod, timed_table
@@ -31,6 +32,8 @@ class Board:
         A paper's figures, and its claims beside ours; None and none if no paper was asked about.
     badges
         What the rationales that the methods were trained on are.
+    leakages
+        What the rationales of methods that were taught with several stores give away.
     table
         The records that the analysis is of, for what they say of single rows.
     """
@@ -40,6 +43,7 @@ class Board:
     published: PublishedFigures | None = None
     claims: tuple[Comparison, ...] = ()
     badges: tuple[str, ...] = ()
+    leakages: tuple[Leakage, ...] = ()
     table: LongTable | None = field(default=None, repr=False)
 
     def section(self) -> Section:
@@ -76,6 +80,8 @@ class Board:
         yield scores_by_task(analysis)
         if any(line.versus for line in analysis.lines):
             yield gains_by_task(analysis)
+        if self.leakages:
+            yield leakage_table(self.leakages, analysis.selection.baseline)
         yield accuracy_and_throughput(analysis)
         if analysis.margin is not None:
             yield equivalences(analysis)

@@ -61,6 +61,7 @@ def _board(board: Board) -> dict[str, Any]:
         "points": [_plain(point) for point in analysis.points],
         "critical_difference": _plain(analysis.critical),
         "timed": [_plain(timed.figures()) for timed in board.timed],
+        "leakage": [_plain(leakage) for leakage in board.leakages],
         "claims": [_plain(comparison) for comparison in board.claims],
         **_plain(asked(board)),
         "notes": list(analysis.notes),
@@ -106,6 +107,11 @@ def _rows(board: Board) -> Iterator[CsvRow]:
         yield {"method": claim.method, "figure": f"claim: {claim.id}", "decision": claim.verdict} | _estimate(
             claim.ours
         )
+    for leakage in board.leakages:
+        for figure in ("taught", "label_read", "largest_class"):
+            yield {
+                "method": leakage.method, "task": leakage.task, "figure": figure, "value": getattr(leakage, figure)
+            }  # fmt: skip
     for timed in board.timed:
         yield from timed.rows()
 

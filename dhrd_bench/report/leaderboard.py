@@ -11,6 +11,7 @@ from dhrd_bench.report import data, text
 from dhrd_bench.report.badges import badges
 from dhrd_bench.report.board import Board
 from dhrd_bench.report.layout import Document
+from dhrd_bench.report.leakage import leakages
 from dhrd_bench.report.paper import PublishedFigures, compare, find_published
 from dhrd_bench.report.timed import timed_methods
 from dhrd_bench.results.table import LongTable
@@ -187,5 +188,6 @@ def _board(table: LongTable, choice: Choice, analysis: Analysis, published: Publ
         published=published,
         claims=tuple(compare(analysis, published)) if published else (),
         badges=badges(table.folder, cells[of_group]) if table.folder else (),
+        leakages=tuple(leakages(analysis, table.folder)),
         table=table,
     )

@@ -107,13 +107,24 @@ class Timing(_Part):
 
 
 class Data(_Part):
-    """Where the rows came from and what was done to them."""
+    """Where the rows came from and what was done to them.
+
+    Attributes
+    ----------
+    taught_rows, label_read, largest_class
+        Of methods that read rationales, where a run compares several stores: how many of `train_rows` had one; how
+        often the label can be read from the rationale alone, over all train rows that have one, as the audit of
+        rationales has it; and the share of the largest class there.
+    """
 
     source: str
     revision: str = ""
     fingerprint: str
     rationale_fingerprint: str
     rationale_coverage: float = Field(ge=0, le=1)
+    taught_rows: Whole | None = None
+    label_read: float | None = Field(None, ge=0, le=1)
+    largest_class: float | None = Field(None, ge=0, le=1)
     train_rows: Whole
     dev_rows: Whole
     test_rows: Whole

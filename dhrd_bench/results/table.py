@@ -31,8 +31,8 @@ class LongTable:
         ``label``, ``prediction``. Only cells with status ``ok``. All names are categorical.
     cells
         One line a cell, failed ones too: `CELL` columns, then ``status``, ``error``, ``identity``,
-        ``version``, ``data_version``, ``method_version`` (hashes that all cells of a table, of a task
-        in it and of a method in it must share),
+        ``version``, ``data_version``, ``method_version``, ``rationales`` (hashes that all cells of a table, of a
+        task in it, of a method in it and of a method on a task must share),
         ``score``, ``metrics`` (dict), ``unparsable``, ``role``, ``inference``, ``uses_rationales``,
         ``qps``, ``examples``, ``seconds``, ``laps``, ``tokens_in``, ``tokens_out``, ``train``
         (dict), ``energy`` (dict), ``data`` (dict), ``environment`` (dict), ``finished``; ``scores``, the rows'
@@ -80,6 +80,7 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "version": record.parts.version,
                 "data_version": record.parts.data_version,
                 "method_version": record.parts.method_version,
+                "rationales": record.parts.rationales or "",
                 "score": record.score,
                 "metrics": record.metrics,
                 "unparsable": record.unparsable,

@@ -184,7 +184,7 @@ def _only(cells: pd.DataFrame, column: str, wanted: Sequence[str]) -> pd.DataFra
 
 
 def _one_version(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Keep one version of the table, of each task's data and of each method.
+    """Keep one version of the table, of each task's data, of each method and of what it is taught with.
 
     It is the one that most cells have, of equals the newest.
     """
@@ -193,11 +193,15 @@ def _one_version(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         ("version", ["suite"], "harness, suite, backbone or budget"),
         ("data_version", ["task"], "data, prompt or rationales"),
         ("method_version", ["method"], "method"),
+        ("rationales", ["task", "method"], "rationale store"),
     ):
         if cells[column].nunique() < 2:
             continue
         kept = []
         for _, alike in cells.groupby(by):
+            if alike[column].nunique() < 2:
+                kept.append(alike)
+                continue
             sizes = alike.groupby(column).agg(cells=("status", "size"), newest=("finished", "max"))
             chosen = sizes.sort_values(["cells", "newest"]).index[-1]
             other = alike[alike[column] != chosen]

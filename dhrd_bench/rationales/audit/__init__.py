@@ -47,8 +47,9 @@ def audit(
     UserError
         If there are no rationales, or a line of them cannot be read.
     """
+    from dhrd_bench.data.suite import own_store
     from dhrd_bench.rationales.audit.task import audit_task
-    from dhrd_bench.rationales.rows import load_rows, own_store
+    from dhrd_bench.rationales.rows import load_rows
 
     limits = thresholds or Thresholds()
     held = store or own_store(suite)
