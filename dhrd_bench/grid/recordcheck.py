@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from dhrd_bench import __version__, registry
-from dhrd_bench.cards import Reference
+from dhrd_bench.cards import Reference, split_store
 from dhrd_bench.contracts import Budget
 from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite
@@ -117,11 +117,12 @@ def _method(file: RecordFile) -> Iterator[Finding]:
     """Compare a record with its method, if that is here as it was."""
     record = file.record
     try:
-        (spec,) = method_specs((record.cell.method,))
+        reference, store = split_store(record.cell.method)
+        (spec,) = method_specs((reference,))
     except UserError as error:
         yield file.notes("method", f"it was not compared with its method: {error.message}", "Name it with --include.")
         return
-    identity = method_identity(spec)
+    identity = method_identity(replace(spec, name=f"{spec.name}@{store}" if store else spec.name))
     if identity.code != record.parts.method.code:
         yield file.notes("method", "the source of its method has changed since, or is of another plug-in")
         return
@@ -142,7 +143,7 @@ def _budget(file: RecordFile) -> Iterator[Finding]:
     except UserError as error:
         yield file.notes("budget", f"it was not compared with its budget: {error.message}", "Name it with --include.")
         return
-    settings = relevant_budget(budget, generates=record.method.inference == "generate")
+    settings = relevant_budget(budget, generates="generate" in record.method.kinds)
     odd = [key for key in {**settings, **record.parts.budget} if settings.get(key) != record.parts.budget.get(key)]
     if not odd:
         return
@@ -221,7 +222,11 @@ def _draw(file: RecordFile, rows: Rows, budget: Budget, loaded: LoadedTask) -> I
         yield file.fails("data", "its rows, or their order, are not those that its budget draws for testing")
     elif [test.groups and list(test.groups), test.clusters and list(test.clusters)] != [rows.group, rows.cluster]:
         yield file.fails("data", "its rows are grouped in another way than in the suite")
-    if said and said.rationale_fingerprint != loaded.rationale_fingerprint:
+    if (request := file.record.request) and request.paired:
+        yield file.notes(
+            "data", "its train rows were not drawn again: they are those of the stores it was compared over"
+        )
+    elif said and said.rationale_fingerprint != loaded.rationale_fingerprint:
         yield file.notes("data", "its train rows were not drawn again: it was trained beside other rationales")
     elif rows_digest(data, test) != parts.rows:
         yield file.fails("data", f"its rows are not those that seed {parts.seed} draws under its budget")

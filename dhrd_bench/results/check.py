@@ -205,7 +205,7 @@ def _rows(file: RecordFile, rows: Rows) -> Iterator[Finding]:
         return
     if any(len(scores) != len(classes) or not all(map(math.isfinite, scores)) for scores in rows.score):
         yield file.fails("rows", f"a row has scores that are not {len(classes)} finite numbers")
-    elif file.record.method.inference in ("pooled", "score"):  # generated answers are read, not scored
+    elif file.record.method.kinds in (("pooled",), ("score",)):  # generated answers are read, not scored
         pairs = zip(rows.id, rows.prediction, rows.score, strict=True)
         # Scores are kept to five digits, so that a tie may be none.
         odd_rows = [name for name, label, scores in pairs if label >= 0 and scores[label] < max(scores) - 2e-5]
@@ -259,8 +259,8 @@ def _timing(file: RecordFile, timing: Timing, rows: int) -> Iterator[Finding]:
     ):
         message = f"its laps add up to {laps[0]:g} examples in {laps[1]:.4g} s, its timing says {timing.examples} in "
         yield file.fails("timing", f"{message}{timing.seconds:.4g} s")
-    inference = file.record.method.inference
-    reads, writes = inference != "none", inference == "generate"
+    kinds = file.record.method.kinds
+    reads, writes = bool(kinds), "generate" in kinds
     if timing.tokens_in < 0 or (reads and not timing.tokens_in):
         yield file.fails("timing", f"its method reads text, and {timing.tokens_in} tokens were read")
     if timing.tokens_out < 0 or (timing.tokens_out and not writes):

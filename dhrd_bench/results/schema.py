@@ -62,6 +62,12 @@ class MethodInfo(_Shown):
     summary: str = ""
     paper: str = ""
 
+    @property
+    def kinds(self) -> tuple[Inference, ...]:
+        """The kinds of inference that ran the backbone; empty if none did."""
+        named = (self.inference,) if isinstance(self.inference, str) else self.inference
+        return tuple(kind for kind in named if kind != "none")
+
 
 class Rows(_Part):
     """Per-row outcomes of the test split, in columns of equal length.
