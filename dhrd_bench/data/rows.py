@@ -175,9 +175,13 @@ def partly_marked(rows: Sequence[SourceRow], task: TaskDefinition) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Rationales by row id; how many lines were written for another input or label, or for rows not there."""
+    """Rationales by row id; how many lines were written for another input or label, or for rows not there.
+
+    `counterfactuals` are by row id as well, in the order of their samples, each behind the class that it argues for.
+    """
 
     texts: dict[str, str]
+    counterfactuals: dict[str, tuple[tuple[int, str], ...]]
     mismatched: int
     absent: int
 
@@ -187,12 +191,13 @@ def join_rationales(rows: Sequence[SourceRow], task: TaskDefinition, lines: Sequ
 
     A line belongs to the row whose id is its ``idx`` (several numbers joined by ``-``). It fits if its
     hash is that of the row's input and its label, where it has one, the row's; of several samples the
-    lowest counts.
+    lowest counts. A counterfactual line has a label, which is not the row's; all of these count.
     """
     texts = {row.id: row.rationale for row in rows if row.rationale}
     values = task.label.values or task.label.names
     classes = {label_key(value): number for number, value in enumerate(values)}
     by_id = {row.id: row for row in rows}
+    counterfactuals: dict[str, tuple[tuple[int, str], ...]] = {}
     mismatched = absent = 0
     for line in sorted(lines, key=lambda line: line.sample):
         name, digest = line.key
@@ -201,11 +206,16 @@ def join_rationales(rows: Sequence[SourceRow], task: TaskDefinition, lines: Sequ
             continue
         if row is None:
             absent += 1
-        elif digest != row.input_hash or (line.label is not None and classes.get(label_key(line.label)) != row.label):
+            continue
+        label = None if line.label is None else classes.get(label_key(line.label), -1)
+        fits = (label is not None and 0 <= label != row.label) if line.counterfactual else label in (None, row.label)
+        if digest != row.input_hash or not fits:
             mismatched += 1
+        elif line.counterfactual and label is not None:
+            counterfactuals[row.id] = (*counterfactuals.get(row.id, ()), (label, line.rationale.strip()))
         else:
             texts.setdefault(row.id, line.rationale.strip())
-    return Joined(texts, mismatched, absent)
+    return Joined(texts, counterfactuals, mismatched, absent)
 
 
 # ---------------------------------------------------------------- fields

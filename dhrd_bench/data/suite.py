@@ -17,7 +17,16 @@ from dhrd_bench.data.overlap import Overlap
 from dhrd_bench.data.prompts import Renderer
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.data.rationales import read_rows as read_rationales
-from dhrd_bench.data.rows import Layout, SourceRow, empty_texts, fingerprint, join_rationales, partly_marked, read_rows
+from dhrd_bench.data.rows import (
+    Joined,
+    Layout,
+    SourceRow,
+    empty_texts,
+    fingerprint,
+    join_rationales,
+    partly_marked,
+    read_rows,
+)
 from dhrd_bench.data.sources import DataFolder, Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
@@ -264,7 +273,7 @@ class Suite:
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
             notes += [f"{split}: {odd}"] if (odd := partly_marked(rows, definition)) else []
         known, apart = _keep_apart(self.name, splits, definition, unshared=unshared)
-        loaded = _build(name, definition, asked, splits, joined.texts, located.source, (*notes, *apart))
+        loaded = _build(name, definition, asked, splits, joined, located.source, (*notes, *apart))
         train = [tuple(labeled.example.prompt.text for labeled in row.examples) for row in loaded.train]
         texts = Overlap.of(train, loaded.test.ids, loaded.test.texts())
         overlap = frozenset((*known, *texts.same, *texts.alike))
@@ -352,7 +361,7 @@ def _build(
     definition: TaskDefinition,
     prompt: str,
     splits: Mapping[str, Sequence[SourceRow]],
-    rationales: Mapping[str, str],
+    joined: Joined,
     source: Source,
     notes: tuple[str, ...],
 ) -> LoadedTask:
@@ -369,15 +378,17 @@ def _build(
         return [Example(f"{row.id}:{which}", text) for which, text in zip(classes, texts, strict=True)]
 
     def train_row(row: SourceRow) -> TrainRow:
-        rationale = rationales.get(row.id)
+        rationale = joined.texts.get(row.id)
+        other = joined.counterfactuals.get(row.id, ())
         labeled = tuple(
-            LabeledExample(example, int(which == row.label) if card.candidates else row.label, rationale)
+            _labeled(example, which if card.candidates else None, row.label, rationale, other)
             for which, example in enumerate(examples(row))
         )
         return TrainRow(row.id, row.cluster, row.label, rationale, labeled, row.fields, row.input_hash)
 
     train, test = splits["train"], splits["test"]
-    used = [(row.id, rationales[row.id]) for row in train if row.id in rationales]
+    used = [(row.id, joined.texts[row.id]) for row in train if row.id in joined.texts]
+    other = [(row.id, str(label), text) for row in train for label, text in joined.counterfactuals.get(row.id, ())]
     return LoadedTask(
         card=TaskCard(
             name=name,
@@ -406,7 +417,23 @@ def _build(
         ),
         source=source,
         fingerprint=fingerprint({"train": train, "test": test}, classes),
-        rationale_fingerprint=hashlib.sha256("\x1e".join("\x1f".join(pair) for pair in used).encode()).hexdigest()[:16],
+        rationale_fingerprint=hashlib.sha256("\x1e".join(map("\x1f".join, [*used, *other])).encode()).hexdigest()[:16],
         rationale_coverage=len(used) / len(train),
         notes=notes,
     )
+
+
+def _labeled(
+    example: Example,
+    candidate: int | None,
+    label: int,
+    rationale: str | None,
+    counterfactuals: tuple[tuple[int, str], ...],
+) -> LabeledExample:
+    """Return what is learnt of a row of class `label`, or of one of its candidates: whether it is the right one."""
+    if candidate is None:
+        return LabeledExample(example, label, rationale, counterfactuals)
+    own = int(candidate == label)
+    told = ((int(candidate == other), text) for other, text in counterfactuals)
+    # Of three candidates one may be wrong in both worlds: what argues for another tells nothing against that.
+    return LabeledExample(example, own, rationale, tuple(pair for pair in told if pair[0] != own))
