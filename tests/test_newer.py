@@ -31,6 +31,7 @@ from dhrd_bench.grid.plan import make_plan
 from dhrd_bench.grid.run import run_plan
 from dhrd_bench.modeling.encode import Encoder
 from dhrd_bench.progress import Display
+from dhrd_bench.rationales.audit.report import Thresholds
 from dhrd_bench.rationales.audit.task import audit_task
 from dhrd_bench.request import RunRequest
 from dhrd_bench.training.trainer import Trainer
@@ -232,7 +233,7 @@ def test_only_the_rarest_tokens_of_a_rationale_are_lm_targets(
             if not start <= place < start + len(spelled) or place - start in chosen:
                 logits = tiny.logits(states[place - 1]).float()
                 lm, kept = lm + F.cross_entropy(logits[None], beside(states, [ids[place]])).cpu(), kept + 1
-    expected = float(cls) / len(toy.train) + 0.5 * float(lm) / kept
+    expected = cls.item() / len(toy.train) + 0.5 * lm.item() / kept
     assert float(trainer.backward(flat(trainer))) == pytest.approx(expected, rel=1e-4)
     Trainer.close(trainer)
 
