@@ -526,7 +526,7 @@ class Context:
     task, seed
         Name of the task and seed number of the cell; `stream` derives random choices from them.
     progress
-        Called with a phase (``"train"``, ``"predict"``), steps done, steps in all and figures to show.
+        Called with a phase (``"train"``, ``"dev"``, ``"predict"``), steps done, steps in all and figures to show.
     lap
         Called by inference code with the number of examples finished since the last call. The
         harness holds the clock; a method cannot report its own time.

@@ -21,6 +21,10 @@ Executor = Literal["local", "ray"]
 EXECUTORS: tuple[Executor, ...] = ("local", "ray")
 Scenario = Literal["offline", "single-stream", "server"]
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
+Tracker = Literal["mlflow", "trackio", "wandb"]
+TRACKERS: tuple[Tracker, ...] = ("mlflow", "trackio", "wandb")
+EnergySource = Literal["counters", "codecarbon"]
+ENERGY_SOURCES: tuple[EnergySource, ...] = ("counters", "codecarbon")
 
 
 MOST_SEEDS = 10_000
@@ -71,6 +75,23 @@ def parse_scenarios(text: str) -> list[Scenario]:
     return [scenario for scenario in SCENARIOS if scenario in names]
 
 
+def parse_trackers(text: str) -> list[Tracker]:
+    """Read a list like ``wandb,mlflow``.
+
+    Raises
+    ------
+    UserError
+        If one is unknown or none is named.
+    """
+    names = split_references(text)
+    for name in names:
+        if name not in TRACKERS:
+            raise UserError(f"Unknown tracker {name!r}.", did_you_mean(name, TRACKERS))
+    if not names:
+        raise UserError("No tracker was named.", f"Known: {', '.join(TRACKERS)}.")
+    return [tracker for tracker in TRACKERS if tracker in names]
+
+
 def parse_duration(text: str) -> float:
     """Read a time like ``90``, ``90s``, ``30m`` or ``1h30m`` as seconds.
 
@@ -100,6 +121,12 @@ def _isolation(value: Any) -> Any:
 def _executor(value: Any) -> Any:
     if isinstance(value, str) and value not in EXECUTORS:
         raise UserError(f"Unknown executor {value!r}.", did_you_mean(value, EXECUTORS))
+    return value
+
+
+def _energy(value: Any) -> Any:
+    if isinstance(value, str) and value not in ENERGY_SOURCES:
+        raise UserError(f"Unknown source of energy figures {value!r}.", did_you_mean(value, ENERGY_SOURCES))
     return value
 
 
@@ -155,6 +182,10 @@ def _scenarios(value: Any) -> Any:
     return parse_scenarios(value) if isinstance(value, str) else value
 
 
+def _trackers(value: Any) -> Any:
+    return parse_trackers(value) if isinstance(value, str) else value
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_references)]
@@ -207,6 +238,11 @@ class RunRequest(Card):
         Whether cells that have a record are run again.
     throughput
         Scenarios in which what was fitted is timed afterwards.
+    track
+        Experiment trackers that hear of each cell while it runs; their libraries are extras.
+    energy
+        Where joules come from: ``counters`` are the hardware's own, if it has some that can be read; ``codecarbon``
+        is an estimate.
     """
 
     methods: Names = ()
@@ -230,6 +266,8 @@ class RunRequest(Card):
     cell_timeout: Annotated[Seconds | None, BeforeValidator(_duration)] = None
     force: bool = False
     throughput: Annotated[tuple[Scenario, ...], BeforeValidator(_scenarios)] = ()
+    track: Annotated[tuple[Tracker, ...], BeforeValidator(_trackers)] = ()
+    energy: Annotated[EnergySource, BeforeValidator(_energy)] = "counters"
 
     def without_places(self, backbone: str) -> RunRequest:
         """Return the request as a record may hold it: nothing in it tells of this machine's folders.
@@ -240,7 +278,7 @@ class RunRequest(Card):
             What the backbone is called in records.
         """
         store = self.rationales and Path(self.rationales).name
-        update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
+        update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results"), "track": ()}
         run = {"force": False, "executor": "local", "workers": None, "processes": 1, "shard": None}
         return self.model_copy(update=update | run | {"rationales": store})
 
@@ -272,6 +310,8 @@ class Options(TypedDict, total=False):
     processes: int | None
     shard: str | None
     throughput: str | None
+    track: str | None
+    energy: str | None
 
 
 def read_request(config: Path | None, options: Options, defaults: Options | None = None) -> RunRequest:

@@ -73,6 +73,7 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
             "isolation": "auto",
             "cell_timeout": None,
             "processes": record.parts.processes or 1,
+            "energy": "counters",
         }
     )
     request = read_request(None, options)

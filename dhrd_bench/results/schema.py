@@ -244,6 +244,23 @@ class TrainingCost(BaseModel):
     inner: dict[str, TrainingCost] | None = None
 
 
+class Energy(_Part):
+    """What the machine drew while the cell worked, in joules; whatever else ran on the hardware that was counted, too.
+
+    Attributes
+    ----------
+    source
+        What told: ``rapl``, counters of the processor's packages and of memory; ``nvml``, that of the card; both as
+        ``rapl+nvml``; ``codecarbon``, an estimate.
+    train, test
+        While the method was fitted, and while it predicted the test examples, warm-up excluded.
+    """
+
+    source: str
+    train: float = Field(ge=0)
+    test: float = Field(ge=0)
+
+
 class Revision(_Part):
     """The commit of the checkout that the harness ran from, and whether it was changed since."""
 
@@ -303,6 +320,8 @@ class CellRecord(_Part):
         Share of test rows whose answer could not be read.
     isolation
         How the method was kept from test labels while it worked; ``none`` in records from before there was any.
+    energy
+        None where nothing could be read, or other cells ran beside this one.
     request
         What was asked for when the cell was run; None in records from before 1.1.0.
     checksum
@@ -324,6 +343,7 @@ class CellRecord(_Part):
     rows: Rows | None = None
     timing: Timing | None = None
     train: TrainingCost = TrainingCost()
+    energy: Energy | None = None
     isolation: IsolationLevel = "none"
     environment: Surroundings = Surroundings()
     request: RunRequest | None = None
