@@ -85,4 +85,4 @@ class Pass:
 
 
 Loss = Callable[[Pass], Tensor]
-"""A loss for each sequence of a pass, ``(n,)``, which depends on that one and what is beside it; the step's mean is added."""
+"""A loss for each sequence of a pass, ``(n,)``, which depends on it and what is beside it; the step's mean is added."""
