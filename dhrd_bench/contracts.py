@@ -88,11 +88,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class LabeledExample:
-    """A training or dev row: an example, its class and, where a teacher wrote one, a rationale."""
+    """A training or dev row: an example, its class and, where a teacher wrote one, a rationale.
+
+    `counterfactuals` are rationales that argue for another class than the row's, each behind the label id of that one.
+    """
 
     example: Example
     label: int
     rationale: str | None = None
+    counterfactuals: tuple[tuple[int, str], ...] = ()
 
 
 class TaskCard(Card):
@@ -394,6 +398,9 @@ class MethodCard(Card):
     rationales_optional
         Whether a method that reads them is still itself on a task that has none. If not, it is refused
         there, unless the user allows it.
+    uses_counterfactuals
+        Whether training reads rationales for other classes than the rows', too; it is refused where there are none, as
+        above.
     inference
         ``none`` (no backbone at test time), ``pooled``, ``score`` (label words), ``generate``; several for a method
         that runs others.
@@ -410,6 +417,7 @@ class MethodCard(Card):
     trains: bool = True
     uses_rationales: bool = False
     rationales_optional: bool = False
+    uses_counterfactuals: bool = False
     inference: Inference | Annotated[tuple[Inference, ...], Field(min_length=1)]
     expected_failures: dict[str, str] = {}
 
@@ -427,6 +435,7 @@ class MethodCard(Card):
                 "trains": any(part.trains for part in parts),
                 "uses_rationales": any(part.uses_rationales for part in parts),
                 "rationales_optional": all(part.rationales_optional for part in parts if part.uses_rationales),
+                "uses_counterfactuals": any(part.uses_counterfactuals for part in parts),
                 "inference": kinds[0] if len(kinds) == 1 else kinds or "none",
             }
         )

@@ -52,7 +52,7 @@ class FineTuned(Method):
     def loss(self, seen: Pass) -> Tensor:
         """Return a loss ``(n,)`` for each sequence of a pass; override it to have one beside those of `weights`.
 
-        It may depend on that sequence alone. The mean over a step's sequences is added.
+        It may depend on that sequence and the one beside it alone. The mean over a step's sequences is added.
         """
         raise NotImplementedError
 

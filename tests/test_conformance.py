@@ -363,8 +363,14 @@ def test_a_sound_method_without_a_backbone_passes(check: Check, tiny: Backbone) 
 # ---------------------------------------------------------------- the methods that are there
 
 
+LATER = {"dhrd-key-tokens", "mi-cot", "scott", "stepwise-internalisation"}
+"""Close relatives of others, whose checks would lengthen every run of the tests."""
+
+
 @pytest.mark.parametrize("check", checks, ids=str)
-@pytest.mark.parametrize("name", registry.methods.names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LATER)) for name in registry.methods.names()]
+)
 def test_built_in_methods_conform(name: str, check: Check) -> None:
     verify(name, check)
 

@@ -90,6 +90,8 @@ DEFINITIONS: list[tuple[str, dict[str, Any], dict[str, float], Whole]] = [
     ),
     ("cot", {}, {"lm": 1.0}, lambda row: [Text("", x(row) + r(row) + y(row))]),
     ("cot", {"lm_scope": "rationale"}, {"lm": 1.0}, lambda row: [Text(x(row), r(row) + y(row))]),
+    ("dhrd-key-tokens", {"share": 1.0, "alpha": 0.5}, {"cls": 1.0, "lm": 0.5}, dhrd),
+    ("stepwise-internalisation", {}, {"lm": 1.0}, lambda row: [Text(x(row), y(row))]),
     ("label-lm", {}, {"lm": 1.0}, lambda row: [Text(x(row) + MARKER, word(row))]),
     ("label-lm", {"lm_scope": "all"}, {"lm": 1.0}, lambda row: [Text("", x(row) + y(row))]),
     (
@@ -166,6 +168,7 @@ def test_loss_is_the_definition(
 def test_every_trained_method_is_defined_here() -> None:
     trained = {name for name in registry.methods if issubclass(registry.methods.get(name), db.FineTuned)}
     own_tests = {"dhrd-shuffle-reasoning", "dhrd-shuffle-reasoning-label", "dhrd-permute-tokens"}
+    own_tests |= {"mi-cot", "scott"}  # test_newer.py
     assert trained == {name for name, *_ in DEFINITIONS} | own_tests
 
 

@@ -460,7 +460,7 @@ def test_references_within_references_have_one_spelling(text: str, outside: Path
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("unsure[slow=cott]", r"Unknown method 'cott'\. Did you mean 'cot'"),
+        ("unsure[slow=ccot]", r"Unknown method 'ccot'\. Did you mean 'cot'"),
         ("unsure[slow=cot[sample=3]]", r"Method 'cot' has no setting 'sample'\. Did you mean 'samples'"),
         ("unsure[slow=cot[samples=3]", "Cannot read"),
         ("unsure[slow=cot[samples=0]]", r"cot\[samples=0\].*greater than or equal to 1"),

@@ -89,7 +89,9 @@ def _row(number: int, classes: int, words: int, scripts: bool, rationale: bool) 
         rest.append(_SCRIPTS[number % len(_SCRIPTS)])
     prompt = Prompt("Text: ", " ".join([first, *rest]), "\nWhat is it?")
     reason = f"The first word is {first}, {rest[0] if rest else 'alone'} follows." if rationale else None
-    return LabeledExample(Example(f"row-{number}", prompt), number * 7 % 10 % classes, reason)
+    label = number * 7 % 10 % classes
+    against = (((label + 1) % classes, f"The first word is {first}, which misleads."),) if rationale else ()
+    return LabeledExample(Example(f"row-{number}", prompt), label, reason, against)
 
 
 def with_other_rationales(data: TaskData) -> TaskData:
@@ -97,7 +99,8 @@ def with_other_rationales(data: TaskData) -> TaskData:
 
     def other(row: LabeledExample, number: int) -> LabeledExample:
         words = " ".join(_WORDS[(number + place * 5) % 10] for place in range(6))
-        return replace(row, rationale=f"Zzz {words} {number}.")
+        against = tuple((label, f"Yyy {words} {number}.") for label, _ in row.counterfactuals)
+        return replace(row, rationale=f"Zzz {words} {number}.", counterfactuals=against)
 
     train = tuple(other(row, number) for number, row in enumerate(data.train))
     return replace(data, train=train, dev=tuple(other(row, 50 + number) for number, row in enumerate(data.dev)))

@@ -35,13 +35,15 @@ class Rationale(BaseModel):
     idx
         The row's number in its data set.
     label
-        The row's gold label as the data set writes it.
+        The row's gold label as the data set writes it; of a counterfactual line the label that it argues for.
     rationale
         The text to train on; in a rejected line, the teacher's whole reply.
     input_sha256_16
         First 16 hex digits of SHA-256 over the row's raw text fields joined by U+001F.
     sample
         0 for the row's first try, 1 for its second, ...
+    counterfactual
+        Whether it argues for another label than the row's; few methods read such lines, none takes one for the row's.
     teacher, prompt, label_seen, parameters
         Who wrote it, from which prompt (``name@version+hash``), whether the gold label was shown,
         and with which settings. Where they are missing, the store's card tells.
@@ -64,6 +66,7 @@ class Rationale(BaseModel):
     rationale: str
     input_sha256_16: str = Field(pattern="^[0-9a-f]{16}$")
     sample: int = Field(0, ge=0)
+    counterfactual: bool = False
     teacher: str | None = None
     prompt: str | None = None
     label_seen: bool | None = None
@@ -89,6 +92,11 @@ class Rationale(BaseModel):
         """Whether it may be trained on."""
         return self.rejected is None and bool(self.rationale.strip())
 
+    @property
+    def factual(self) -> bool:
+        """Whether it may be trained on as the row's rationale."""
+        return self.usable and not self.counterfactual
+
 
 def example_key(idx: Idx) -> str:
     """Return the text form of a row's number: ``12``, or ``112-1319-6821`` for a nested one."""
@@ -98,9 +106,13 @@ def example_key(idx: Idx) -> str:
 def fingerprint(rows: Iterable[Rationale]) -> str:
     """Hash what of `rows` can reach a model: example, input hash, sample and text of the usable ones.
 
-    The order of the lines does not count, nor what they cost.
+    Of counterfactual ones their label is part of it. The order of the lines does not count, nor what they cost.
     """
-    lines = sorted(json.dumps([*row.key, row.sample, row.rationale]) for row in rows if row.usable)
+
+    def reaching(row: Rationale) -> str:
+        return json.dumps([*row.key, row.sample, row.rationale, *([row.label] if row.counterfactual else [])])
+
+    lines = sorted(reaching(row) for row in rows if row.usable)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -266,6 +278,7 @@ class Writer:
 def to_line(row: Rationale) -> bytes:
     """Return `row` as a line of a store: the four required keys, then what is known beyond them."""
     values = row.model_dump(exclude_none=True)
-    if not row.sample:
-        del values["sample"]
+    for name in ("sample", "counterfactual"):
+        if not values[name]:
+            del values[name]
     return (json.dumps(values, ensure_ascii=False) + "\n").encode()

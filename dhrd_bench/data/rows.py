@@ -177,11 +177,13 @@ def partly_marked(rows: Sequence[SourceRow], task: TaskDefinition) -> str:
 class Joined:
     """Rationales by row id; how many lines were written for another input or label, or for rows not there.
 
-    `answers` are the label ids that their writers gave, by row id, where they gave one.
+    `answers` are the label ids that their writers gave, by row id, where they gave one. `counterfactuals` are by row id
+    as well, in the order of their samples, each behind the class that it argues for.
     """
 
     texts: dict[str, str]
     answers: dict[str, int]
+    counterfactuals: dict[str, tuple[tuple[int, str], ...]]
     mismatched: int
     absent: int
 
@@ -191,13 +193,14 @@ def join_rationales(rows: Sequence[SourceRow], task: TaskDefinition, lines: Sequ
 
     A line belongs to the row whose id is its ``idx`` (several numbers joined by ``-``). It fits if its
     hash is that of the row's input and its label, where it has one, the row's; of several samples the
-    lowest counts.
+    lowest counts. A counterfactual line has a label, which is not the row's; all of these count.
     """
     texts = {row.id: row.rationale for row in rows if row.rationale}
     answers: dict[str, int] = {}
     values = task.label.values or task.label.names
     classes = {label_key(value): number for number, value in enumerate(values)}
     by_id = {row.id: row for row in rows}
+    counterfactuals: dict[str, tuple[tuple[int, str], ...]] = {}
     mismatched = absent = 0
     for line in sorted(lines, key=lambda line: line.sample):
         name, digest = line.key
@@ -206,13 +209,18 @@ def join_rationales(rows: Sequence[SourceRow], task: TaskDefinition, lines: Sequ
             continue
         if row is None:
             absent += 1
-        elif digest != row.input_hash or (line.label is not None and classes.get(label_key(line.label)) != row.label):
+            continue
+        label = None if line.label is None else classes.get(label_key(line.label), -1)
+        fits = (label is not None and 0 <= label != row.label) if line.counterfactual else label in (None, row.label)
+        if digest != row.input_hash or not fits:
             mismatched += 1
+        elif line.counterfactual and label is not None:
+            counterfactuals[row.id] = (*counterfactuals.get(row.id, ()), (label, line.rationale.strip()))
         elif row.id not in texts:
             texts[row.id] = line.rationale.strip()
             if (answer := _class_of(line.answer, task)) is not None:
                 answers[row.id] = answer
-    return Joined(texts, answers, mismatched, absent)
+    return Joined(texts, answers, counterfactuals, mismatched, absent)
 
 
 def _class_of(answer: str | None, task: TaskDefinition) -> int | None:

@@ -17,7 +17,16 @@ from dhrd_bench.data.overlap import Overlap
 from dhrd_bench.data.prompts import Renderer
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.data.rationales import read_rows as read_rationales
-from dhrd_bench.data.rows import Layout, SourceRow, empty_texts, fingerprint, join_rationales, partly_marked, read_rows
+from dhrd_bench.data.rows import (
+    Joined,
+    Layout,
+    SourceRow,
+    empty_texts,
+    fingerprint,
+    join_rationales,
+    partly_marked,
+    read_rows,
+)
 from dhrd_bench.data.sources import DataFolder, Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
@@ -33,8 +42,8 @@ YES = 1
 class TrainRow:
     """A train row of the suite with the examples made from it (one, or one a candidate).
 
-    `label` is the row's class, `answer` the class that the rationale's writer gave, if it did; `fields` and
-    `input_hash` serve teachers.
+    `label` is the row's class, `answer` the class that the rationale's writer gave, if it did; `counterfactuals` argue
+    for other classes, each behind the class; `fields` and `input_hash` serve teachers.
     """
 
     id: str
@@ -45,6 +54,7 @@ class TrainRow:
     fields: Mapping[str, Value]
     input_hash: str
     answer: int | None = None
+    counterfactuals: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +154,8 @@ class LoadedTask:
             for row in self.train
         )
         used = [(row.id, texts[row.id]) for row in train if row.id in texts]
-        digest = hashlib.sha256("\x1e".join("\x1f".join(pair) for pair in used).encode())
+        other = [(row.id, str(label), text) for row in train for label, text in row.counterfactuals]
+        digest = hashlib.sha256("\x1e".join(map("\x1f".join, [*used, *other])).encode())
         return replace(
             self,
             train=train,
@@ -289,7 +300,7 @@ class Suite:
             notes += [f"{count} {split} rows have an empty {field!r}" for field, count in empty_texts(rows).items()]
             notes += [f"{split}: {odd}"] if (odd := partly_marked(rows, definition)) else []
         known, apart = _keep_apart(self.name, splits, definition, unshared=unshared)
-        loaded = _build(name, definition, asked, splits, joined.answers, located.source, (*notes, *apart))
+        loaded = _build(name, definition, asked, splits, joined, located.source, (*notes, *apart))
         loaded = loaded.taught(joined.texts)
         train = [tuple(labeled.example.prompt.text for labeled in row.examples) for row in loaded.train]
         texts = Overlap.of(train, loaded.test.ids, loaded.test.texts())
@@ -388,11 +399,11 @@ def _build(
     definition: TaskDefinition,
     prompt: str,
     splits: Mapping[str, Sequence[SourceRow]],
-    taught: Mapping[str, int],
+    joined: Joined,
     source: Source,
     notes: tuple[str, ...],
 ) -> LoadedTask:
-    """Return the task without rationales; `taught` are the classes that their writers gave, by row id."""
+    """Return the task without rationales, but with what else `joined` has of its rows."""
     card = definition.prompts[prompt]
     classes = definition.label.names
     labels = ("no", "yes") if card.candidates else classes
@@ -406,11 +417,13 @@ def _build(
         return [Example(f"{row.id}:{which}", text) for which, text in zip(classes, texts, strict=True)]
 
     def train_row(row: SourceRow) -> TrainRow:
+        other = joined.counterfactuals.get(row.id, ())
         labeled = tuple(
-            LabeledExample(example, int(which == row.label) if card.candidates else row.label, None)
+            _labeled(example, which if card.candidates else None, row.label, other)
             for which, example in enumerate(examples(row))
         )
-        return TrainRow(row.id, row.cluster, row.label, None, labeled, row.fields, row.input_hash, taught.get(row.id))
+        answer = joined.answers.get(row.id)
+        return TrainRow(row.id, row.cluster, row.label, None, labeled, row.fields, row.input_hash, answer, other)
 
     train, test = splits["train"], splits["test"]
     return LoadedTask(
@@ -445,3 +458,18 @@ def _build(
         rationale_coverage=0.0,
         notes=notes,
     )
+
+
+def _labeled(
+    example: Example,
+    candidate: int | None,
+    label: int,
+    counterfactuals: tuple[tuple[int, str], ...],
+) -> LabeledExample:
+    """Return what is learnt of a row of class `label`, or of one of its candidates: whether it is the right one."""
+    if candidate is None:
+        return LabeledExample(example, label, None, counterfactuals)
+    own = int(candidate == label)
+    told = ((int(candidate == other), text) for other, text in counterfactuals)
+    # Of three candidates one may be wrong in both worlds: what argues for another tells nothing against that.
+    return LabeledExample(example, own, None, tuple(pair for pair in told if pair[0] != own))

@@ -21,9 +21,13 @@ def rationale_notes(method: str, card: MethodCard, data: TaskData) -> list[str]:
     return [note if with_one else f"{note}; it learns from none, as its form without rationales does"]
 
 
-def lacks_rationales(card: MethodCard, data: TaskData) -> bool:
-    """Whether a method would be another one here, as it needs rationales and is given none."""
-    return card.uses_rationales and not card.rationales_optional and not _with_rationale(data)
+def missing_rationales(card: MethodCard, data: TaskData) -> str:
+    """Return the kind of rationale of which the method needs some and is given none, which makes it another one."""
+    if card.uses_rationales and not card.rationales_optional and not _with_rationale(data):
+        return "rationale"
+    if card.uses_counterfactuals and not any(row.counterfactuals for row in data.train):
+        return "counterfactual rationale"
+    return ""
 
 
 def _with_rationale(data: TaskData) -> int:

@@ -22,7 +22,7 @@ from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.data.treatments import Stores
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest, identity_parts
-from dhrd_bench.grid.notes import lacks_rationales, length_notes, rationale_notes
+from dhrd_bench.grid.notes import length_notes, missing_rationales, rationale_notes
 from dhrd_bench.grid.texts import CellTexts
 from dhrd_bench.methods import PLAIN, MethodSpec, method_spec
 from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_suite
@@ -220,14 +220,14 @@ def _part(cells: list[PlannedCell], shard: str | None) -> list[PlannedCell]:
 
 def _require_rationales(cells: Iterable[PlannedCell]) -> None:
     """Refuse cells that are still to be run and whose method would silently be another one."""
-    bare: dict[str, dict[str, None]] = {}
+    bare: dict[str, dict[str, dict[str, None]]] = {}
     for planned in cells:
-        if planned.record is None and lacks_rationales(planned.method.card, planned.data):
-            bare.setdefault(planned.cell.task, {})[planned.cell.method] = None
-    if bare:
-        where = "; ".join(f"{task} ({', '.join(methods)})" for task, methods in bare.items())
+        if planned.record is None and (kind := missing_rationales(planned.method.card, planned.data)):
+            bare.setdefault(kind, {}).setdefault(planned.cell.task, {})[planned.cell.method] = None
+    for kind, tasks in bare.items():
+        where = "; ".join(f"{task} ({', '.join(methods)})" for task, methods in tasks.items())
         raise UserError(
-            f"No train row has a rationale, and methods learn from them: {where}. They would be other methods than "
+            f"No train row has a {kind}, and methods learn from them: {where}. They would be other methods than "
             "their names say.",
             "Name a store with --rationales, leave them out, or run them so with --allow-missing-rationales.",
         )

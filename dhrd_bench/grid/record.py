@@ -220,7 +220,8 @@ def _teacher_tokens(planned: PlannedCell, backbone: Backbone) -> int:
     They are the backbone's tokens, not the teacher's own, and the teacher may have written more: texts
     that were rejected are in no store.
     """
-    if not planned.method.card.uses_rationales:
-        return 0
-    texts = {row.rationale for row in (*planned.data.train, *planned.data.dev) if row.rationale}
+    card, rows = planned.method.card, (*planned.data.train, *planned.data.dev)
+    texts = {row.rationale for row in rows if row.rationale} if card.uses_rationales else set()
+    if card.uses_counterfactuals:
+        texts |= {text for row in rows for _, text in row.counterfactuals}
     return sum(len(backbone.encode(text)) for text in texts)

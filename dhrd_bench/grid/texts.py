@@ -54,7 +54,9 @@ class CellTexts:
 
     @cached_property
     def _odd_rationales(self) -> bool:
-        return any(self.tokens.names_control(row.rationale or "") for row in (*self.data.train, *self.data.dev))
+        rows = (*self.data.train, *self.data.dev)
+        texts = [text for row in rows for text in (row.rationale or "", *(text for _, text in row.counterfactuals))]
+        return any(map(self.tokens.names_control, texts))
 
     @cached_property
     def _alike(self) -> bool:

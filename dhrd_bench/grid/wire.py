@@ -83,7 +83,10 @@ def budget_of(sent: dict[str, Any]) -> Budget:
 def data_of(sent: dict[str, Any]) -> TaskData:
     """Return what `fit` is given."""
     rows = (
-        tuple(LabeledExample(_example(*row), label, why) for *row, label, why in sent[name])
+        tuple(
+            LabeledExample(_example(*row), label, why, tuple((other, text) for other, text in against))
+            for *row, label, why, against in sent[name]
+        )
         for name in ("train", "dev")
     )
     return TaskData(TaskCard.model_validate(sent["card"]), *rows)
@@ -113,7 +116,7 @@ def _row(example: Example) -> list[Any]:
 
 
 def _labeled(row: LabeledExample) -> list[Any]:
-    return [*_row(row.example), row.label, row.rationale]
+    return [*_row(row.example), row.label, row.rationale, row.counterfactuals]
 
 
 def _example(name: str, before: str, passage: str, after: str, context: list[Any]) -> Example:

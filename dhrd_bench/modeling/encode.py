@@ -34,6 +34,8 @@ class Row:
         Weight of each of the `targets` in the mean that the LM loss is, which is divided by their sum; None is 1 each.
     term
         Which of the weighted LM losses the row belongs to.
+    beside
+        Another sequence that a loss of one's own reads with this one, by `Pass.over`. It is not learnt from by itself.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class Row:
     term: str = "lm"
     soft: tuple[float, ...] | None = None
     lm_weights: tuple[float, ...] | None = None
+    beside: Row | None = None
 
     def __post_init__(self) -> None:
         if self.soft is not None and (min(self.soft) < 0 or abs(sum(self.soft) - 1) > 1e-3):

@@ -92,7 +92,7 @@ def recipe_of(row: Rationale, card: StoreCard) -> Recipe:
 
 def contents_of(rows: Sequence[Rationale], fingerprint: str) -> TaskContents:
     """Count what `rows`, the lines of one task, hold."""
-    usable = [row for row in rows if row.usable]
+    usable = [row for row in rows if row.factual]
     cost: dict[str, float] = defaultdict(float)
     for row in rows:
         if row.cost is not None:

@@ -151,7 +151,7 @@ class Job:
                     "Choose another --output, or restore the data.",
                 )
             tries[line.key] = max(tries[line.key], line.sample + 1)
-            usable[line.key] += line.usable
+            usable[line.key] += line.factual
         most = max(self.samples, self.attempts)
         return [(row, tries[row.key]) for row in self.rows if usable[row.key] < self.samples and tries[row.key] < most]
 

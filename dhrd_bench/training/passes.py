@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -31,7 +31,8 @@ class Pass:
     states: Tensor
     _logits: Callable[[Sequence[Row], Sequence[Tensor]], Tensor]
     _lm: Callable[[Tensor, Tensor], Tensor]
-    _run: Callable[[], Tensor]
+    _words: Callable[[Tensor], Tensor]
+    _run: Callable[[Sequence[Row]], Tensor]
 
     @cached_property
     def hidden(self) -> tuple[Tensor, ...]:
@@ -57,16 +58,31 @@ class Pass:
     def lm_losses(self) -> Tensor:
         """Next-token cross-entropy ``(n,)`` of each sequence, a sum over its targets, in nats; weights are left out."""
         losses = []
-        for row, states in zip(self.rows, self.hidden, strict=True):
+        for row, states in zip(self.rows, self._predicting, strict=True):
             at = row.targets
             targets = torch.tensor(row.ids[at.start : at.stop], dtype=torch.long, device=states.device)
-            losses.append(self._lm(states[at.start - 1 : at.stop - 1], targets) if at else states.new_zeros(()).float())
+            losses.append(self._lm(states, targets) if at else states.new_zeros(()).float())
         return torch.stack(losses)
+
+    @property
+    def lm_logits(self) -> Iterator[Tensor]:
+        """Float32 next-token logits ``(m, V)`` at the m LM targets of each sequence, made one sequence at a time."""
+        return map(self._words, self._predicting)
 
     def again(self) -> Pass:
         """Return another pass over the same sequences, with dropout of its own."""
-        return replace(self, states=self._run())
+        return self.over(self.rows)
+
+    def over(self, rows: Sequence[Row]) -> Pass:
+        """Return a pass over other sequences, such as those `Row.beside` these, with dropout of its own."""
+        return replace(self, rows=rows, states=self._run(rows))
+
+    @property
+    def _predicting(self) -> list[Tensor]:
+        """States ``(m, d)`` of each sequence from which its LM targets are predicted."""
+        pairs = zip(self.rows, self.hidden, strict=True)
+        return [states[max(0, row.targets.start - 1) : max(0, row.targets.stop - 1)] for row, states in pairs]
 
 
 Loss = Callable[[Pass], Tensor]
-"""A loss for each sequence of a pass, ``(n,)``, which depends on that sequence alone; the step's mean is added."""
+"""A loss for each sequence of a pass, ``(n,)``, which depends on it and what is beside it; the step's mean is added."""

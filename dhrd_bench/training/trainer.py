@@ -242,7 +242,11 @@ class Trainer:
     def _own_loss(self, rows: Sequence[Row], pack: Pack, share: float, hidden: Tensor) -> Tensor:
         """Return the built-in losses of a pack and the contributor's, each sequence's times `share`."""
         assert self.loss is not None
-        seen = Pass(rows, hidden, self._logits_of, self._lm, lambda: self._run(pack))
+
+        def run(others: Sequence[Row]) -> Tensor:
+            return self._run(pack if others is rows else self._pack(others, {}))
+
+        seen = Pass(rows, hidden, self._logits_of, self._lm, self._words, run)
         own = self.loss(seen)
         if own.shape != (len(rows),):
             message = f"A loss of shape {tuple(own.shape)} was returned for {len(rows)} sequences."
@@ -268,6 +272,9 @@ class Trainer:
         with torch.autocast(pooled.device.type, enabled=False):
             logits: Tensor = self.head(pooled.float())
         return logits
+
+    def _words(self, hidden: Tensor) -> Tensor:
+        return self.backbone.logits(hidden).float()
 
     def _lm(self, hidden: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         return lm_loss_sum(hidden, self.backbone, targets, weights)

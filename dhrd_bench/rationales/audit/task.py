@@ -53,7 +53,7 @@ def audit_task(
     known = label_ids(definition)
     audit = TaskAudit(task=name)
     problems = audit.problems
-    used = [line for line in lines if line.usable]
+    used = [line for line in lines if line.factual]
     audit.rejected = dict(Counter(line.rejected for line in lines if line.rejected))
     audit.rationales = len(used)
     if empty := sum(line.rejected is None and not line.usable for line in lines):
