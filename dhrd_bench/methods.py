@@ -110,9 +110,10 @@ class Composed(Method):
     def save(self, folder: Path) -> None:
         """Write each part's state into a folder of its own, and what was chosen beside them."""
         chosen = {name: str(value) for name, value in self.chosen.items()}  # JSON knows no infinity
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / CHOSEN).write_text(json.dumps(chosen), encoding="utf-8")
         for name, part in self.parts.items():
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(exist_ok=True)
             part.save(folder / name)
 
     def load(self, folder: Path, task: TaskCard, context: Context) -> None:

@@ -20,7 +20,7 @@ def confidence(predictions: Predictions, measure: Measure = "probability") -> li
         With scores.
     measure
         ``probability``: the largest softmax probability (Hendrycks and Gimpel 2017, arXiv 1610.02136), over 0 to 1.
-        ``margin``: the largest score less the second largest, 0 at least. Of two classes both say the same.
+        ``margin``: the largest score less the second largest, 0 at least. With two classes both rank rows alike.
 
     Raises
     ------
