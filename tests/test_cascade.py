@@ -339,7 +339,7 @@ def test_every_form_has_the_frontier(records: list[Any], tmp_path: Path) -> None
             ]
     assert len(re.findall(r"^\| base → slow \| \d+% \|", report("markdown"), re.MULTILINE)) == len(SHARES)
     page = report("html")
-    assert page.count('class="cascade"') == page.count('class="band"') == 1
+    assert page.count('class="frontier"') == page.count('class="band"') == 1
 
 
 def test_the_line_goes_through_its_two_methods_and_stays_inside_the_frame() -> None:
@@ -350,7 +350,7 @@ def test_the_line_goes_through_its_two_methods_and_stays_inside_the_frame() -> N
         Point("slow", Estimate(80.0, 71.0, 89.0), Estimate(5.0), True, None),
     ]
     svg = as_svg(points, [Frontier(Pair("fast", "slow"), steps)])
-    (path,) = re.findall(r'class="cascade" d="M ([^"]+)"', svg)
+    (path,) = re.findall(r'class="frontier" d="M ([^"]+)"', svg)
     places = [tuple(map(float, place.split())) for place in path.split(" L ")]
     circles = dict(zip(("cx", "cy"), zip(*re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg), strict=True), strict=True))
     assert places[0] in set(zip(map(float, circles["cx"]), map(float, circles["cy"]), strict=True))

@@ -102,7 +102,7 @@ def _cascade(frame: Frame, frontier: Frontier) -> Iterator[Mark]:
     lower = [(x, low) for (x, _), (low, _) in zip(middle, ends, strict=True)]
     upper = [(x, high) for (x, _), (_, high) in zip(middle, ends, strict=True)]
     yield Mark("path", {"class": "band", "d": f"{_path(frame, [*lower, *reversed(upper)])} Z"})
-    yield Mark("path", {"class": "cascade", "d": _path(frame, middle)})
+    yield Mark("path", {"class": "frontier", "d": _path(frame, middle)})
     x, score = middle[-1]
     yield _text(x, frame.y(score) + _LINE, frontier.name, "axis")
 
