@@ -25,6 +25,7 @@ from .errors import UserError as UserError
 from .finetuned import FineTuned as FineTuned
 from .inference.answers import parse_free_answer as parse_free_answer
 from .inference.classification import classify as classify
+from .inference.confidence import confidence as confidence
 from .inference.embedding import embed as embed
 from .inference.generation import chat_turn as chat_turn
 from .inference.generation import generate as generate

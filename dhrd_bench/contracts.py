@@ -550,19 +550,21 @@ class Context:
         """
         return derive_seed(self.task, str(self.seed), name)
 
-    def inner(self, name: str) -> Context:
+    def inner(self, name: str, *, counted: bool = False) -> Context:
         """Return what to lend to another method that this one runs as its part called `name`.
 
         It shares backbone, budget and seeds, so that the part is the one that would run by itself. Its laps do not
-        count: the method that runs it reports the examples that it has answered itself. What the part's training
-        leaves goes into ``train_log["inner"][name]``.
+        count: the method that runs it reports the examples that it has answered itself. With `counted` they do, as
+        the part's answers are those of the whole. What the part's training leaves goes into
+        ``train_log["inner"][name]``.
         """
         log = self.train_log.setdefault("inner", {}).setdefault(name, {})
 
         def progress(phase: str, done: int, total: int, figures: dict[str, float]) -> None:
             self.progress(f"{name} {phase}", done, total, figures)
 
-        return replace(self, progress=progress, lap=lambda examples: None, train_log=log)
+        lap = self.lap if counted else lambda examples: None
+        return replace(self, progress=progress, lap=lap, train_log=log)
 
 
 class Method(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from pydantic import AfterValidator
 from dhrd_bench import plugins
 from dhrd_bench.cards import Reference, canonical
 from dhrd_bench.contracts import Context, Method, MethodCard, MethodParams, TaskCard, TaskData
+from dhrd_bench.untrusted import parse_json
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ What it names is part of the identity of the cells, code included. A field may a
 """
 
 
+CHOSEN = "chosen.json"
+
+
 class Composed(Method):
     """A method that runs others: those that its parameters name by a `MethodReference`.
 
@@ -107,10 +112,13 @@ class Composed(Method):
     ----------
     parts
         The others, by the names of the parameters; ``members-0``, ``members-1`` where one holds several.
+    chosen
+        Numbers that the whole itself settles when it is fitted, as a threshold; they are saved with the parts.
     """
 
     def __init__(self, params: MethodParams | None = None) -> None:
         super().__init__(params)
+        self.chosen: dict[str, float] = {}
         self.parts: dict[str, Method] = {name: spec.new() for name, spec in named_methods(self.params).items()}
 
     @classmethod
@@ -124,13 +132,18 @@ class Composed(Method):
             part.fit(task, context.inner(name))
 
     def save(self, folder: Path) -> None:
-        """Write each part's state into a folder of its own."""
+        """Write each part's state into a folder of its own, and what was chosen beside them."""
+        chosen = {name: str(value) for name, value in self.chosen.items()}  # JSON knows no infinity
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CHOSEN).write_text(json.dumps(chosen), encoding="utf-8")
         for name, part in self.parts.items():
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(exist_ok=True)
             part.save(folder / name)
 
     def load(self, folder: Path, task: TaskCard, context: Context) -> None:
         """Read what `save` wrote."""
+        chosen = parse_json((folder / CHOSEN).read_bytes())
+        self.chosen = {name: float(value) for name, value in chosen.items()}
         for name, part in self.parts.items():
             part.load(folder / name, task, context.inner(name))
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from dhrd_bench.backbones.blocks import find_blocks, logits_of
+from dhrd_bench.backbones.device import synchronise
 from dhrd_bench.backbones.layout import Layout, has_varlen
 from dhrd_bench.backbones.norms import fuse_norms
 from dhrd_bench.backbones.packed import PACKED, packed_forward, step_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.backbones.tokens import Tokens
+from dhrd_bench.backbones.workclock import standing_still
 from dhrd_bench.contracts import BackboneCard, Context
 from dhrd_bench.errors import UserError
 
@@ -208,12 +210,14 @@ class Backbone:
         """
         if self.loaded_weights is owner:
             return
-        self.reset()
-        parameters = dict(self.model.named_parameters())
-        with torch.no_grad():
+        synchronise(str(self.device))  # what was asked of the weights before is work
+        with standing_still(), torch.no_grad():
+            self.reset()
+            parameters = dict(self.model.named_parameters())
             for name, tensor in weights.items():
                 self._keep(name, parameters[name])
                 parameters[name].copy_(tensor)
+            synchronise(str(self.device))
         self.loaded_weights = owner
 
     def keep_original(self, names: Iterator[str] | list[str]) -> None:

@@ -78,7 +78,8 @@ def _long_inputs(subject: Subject) -> None:
     empty = replace(long.test[0], prompt=replace(long.test[0].prompt, passage=""))
     predictions = subject.run(replace(long, test=(empty, *long.test[1:]))).predictions
     if subject.card.kinds:
-        allowed = subject.budget.max_length + 64  # markers and the like are not part of the input
+        models = sum(not each.parts for each in subject.spec.whole)  # a method that runs others reads for each of them
+        allowed = models * (subject.budget.max_length + 64)  # markers and the like are not part of the input
         longest = max(predictions.tokens_in)
         ensure(longest <= allowed, f"it reads {longest} tokens, which is over max_length")
         ensure(predictions.truncated == 2, f"it counts {predictions.truncated} truncated inputs where 2 are too long")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
+from dhrd_bench.backbones.workclock import work_clock
 from dhrd_bench.contracts import Context, Example, Method, Predictions, TaskData
 from dhrd_bench.grid.energy import Meter
 from dhrd_bench.results.schema import Energy
@@ -20,7 +21,7 @@ WARMUP_EXAMPLES = 8
 
 @dataclass(slots=True)
 class Clock:
-    """The harness's clock over a timed prediction."""
+    """The harness's clock over a timed prediction, which stands still while weights change places."""
 
     laps: list[tuple[float, float]] = field(default_factory=list)
     _last: float = 0.0
@@ -28,18 +29,18 @@ class Clock:
     def start(self) -> None:
         """Begin the first lap, and forget those before."""
         self.laps.clear()
-        self._last = time.perf_counter()
+        self._last = work_clock()
 
     def lap(self, examples: int) -> None:
         """End a lap in which `examples` were finished."""
-        now = time.perf_counter()
+        now = work_clock()
         self.laps.append((float(examples), now - self._last))
         self._last = now
 
     def stop(self, examples: int) -> None:
         """End the last lap; what no lap has counted belongs to it."""
         counted = sum(count for count, _ in self.laps)
-        rest = time.perf_counter() - self._last
+        rest = work_clock() - self._last
         if counted < examples or not self.laps:
             self.laps.append((float(examples) - counted, rest))
         else:  # work after the last batch is part of that batch

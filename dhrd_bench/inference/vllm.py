@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.cache import cache_folder
+from dhrd_bench.backbones.workclock import standing_still
 from dhrd_bench.contracts import Decoding, derive_seed
 from dhrd_bench.errors import UserError
 from dhrd_bench.inference.engine import Continuation, Engine, Stop
@@ -180,6 +181,7 @@ class Vllm(Engine):
             self._llm.reset_prefix_cache()
         return self._llm
 
+    @standing_still()
     def _load(self, runner: Runner) -> None:
         cache_folder().mkdir(parents=True, exist_ok=True)
         self._checkpoint = TemporaryDirectory(prefix="vllm-", dir=cache_folder())

@@ -10,7 +10,6 @@ from dhrd_bench.stats.agreement import agreements
 from dhrd_bench.stats.beliefs import hierarchical
 from dhrd_bench.stats.calibration import calibrations
 from dhrd_bench.stats.pooling import PooledGain, pooled_gains
-from dhrd_bench.stats.probabilities import probabilities
 from dhrd_bench.stats.slices import slices
 
 
@@ -19,7 +18,7 @@ def asked(board: Board) -> dict[str, Any]:
     analysis = board.analysis
     selection, suite, resamples, seed = analysis.selection, analysis.suite, analysis.resamples, analysis.seed
     grid, baseline = selection.grid, selection.baseline
-    given = [] if board.table is None else probabilities(board.table, selection)
+    given = board.probabilities
     found: dict[str, Any] = {"hierarchical": [], "slices": []}
     if baseline is not None and baseline in grid.methods:
         found["hierarchical"] = hierarchical(suite, grid.methods.index(baseline), analysis.margin, seed)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from dhrd_bench.report.cascades import cascades_table, without_frontier
 from dhrd_bench.report.costs import accuracy_and_throughput
 from dhrd_bench.report.figures import many
 from dhrd_bench.report.further import aggregates, equivalences
@@ -16,6 +18,8 @@ from dhrd_bench.report.timed import TimedMethod, timed_table
 from dhrd_bench.report.verified import verified_share, with_marks
 from dhrd_bench.results.table import LongTable
 from dhrd_bench.stats.analysis import Analysis
+from dhrd_bench.stats.cascade import Frontier, frontiers
+from dhrd_bench.stats.probabilities import Probabilities, probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +54,20 @@ class Board:
         """Lay the board out."""
         group = self.analysis.selection.group
         title = f"{group.suite} · {group.backbone} · {group.budget}"
-        notes = (*self.analysis.notes, *self._beside_others(), *self.badges)
+        lacking = without_frontier(self.analysis.selection, self.frontiers)
+        notes = (*self.analysis.notes, *lacking, *self._beside_others(), *self.badges)
         return Section(title, self._about(), tuple(self._tables()), notes)
+
+    @cached_property
+    def probabilities(self) -> list[Probabilities]:
+        """The class probabilities of the ranked methods by task; none without the records."""
+        return [] if self.table is None else probabilities(self.table, self.analysis.selection)
+
+    @cached_property
+    def frontiers(self) -> list[Frontier]:
+        """What handing on from a fast method to a slow one would give."""
+        analysis = self.analysis
+        return frontiers(self.probabilities, analysis.selection, analysis.speed, analysis.resamples, analysis.seed)
 
     def _beside_others(self) -> Iterator[str]:
         """Say of cells that were timed while others ran."""
@@ -82,7 +98,9 @@ class Board:
             yield gains_by_task(analysis)
         if self.leakages:
             yield leakage_table(self.leakages, analysis.selection.baseline)
-        yield accuracy_and_throughput(analysis)
+        yield accuracy_and_throughput(analysis, self.frontiers)
+        if self.frontiers:
+            yield cascades_table(self.frontiers)
         if analysis.margin is not None:
             yield equivalences(analysis)
         if self.timed:

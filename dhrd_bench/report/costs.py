@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dhrd_bench.report.figures import NONE, estimate_cell, positive_cell, share, single_run, three_digits
 from dhrd_bench.report.layout import Column, Table, TableCell
 from dhrd_bench.stats.analysis import Analysis
+from dhrd_bench.stats.cascade import Frontier
 from dhrd_bench.stats.cost import Cost, energy_sources
 
 HEADS = {
@@ -17,7 +20,7 @@ HEADS = {
 ENERGY = ("joules", "joules_an_example")
 
 
-def accuracy_and_throughput(analysis: Analysis) -> Table:
+def accuracy_and_throughput(analysis: Analysis, frontiers: Sequence[Frontier] = ()) -> Table:
     """Return which ranked methods are on the Pareto front, and what their training cost."""
     base = analysis.selection.baseline
     columns = [Column("Method", "left"), Column("Score"), Column("QPS"), Column("Front", "left"), Column("P(front)")]
@@ -53,7 +56,14 @@ def accuracy_and_throughput(analysis: Analysis) -> Table:
             f"A point: cost beyond that of {base} for each point gained; the interval is that of the points. No gain "
             "shown: the 95 % interval of the difference reaches 0."
         )
-    return Table("Accuracy and throughput", tuple(columns), tuple(rows), tuple(caption), points=analysis.points)
+    return Table(
+        "Accuracy and throughput",
+        tuple(columns),
+        tuple(rows),
+        tuple(caption),
+        points=analysis.points,
+        frontiers=tuple(frontiers),
+    )
 
 
 def _energy(sources: list[str]) -> str:

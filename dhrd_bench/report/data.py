@@ -59,6 +59,7 @@ def _board(board: Board) -> dict[str, Any]:
         "without_rationales": [{"method": method, "task": task} for method, task in sorted(untaught(analysis))],
         "methods": [_plain(line) for line in analysis.lines],
         "points": [_plain(point) for point in analysis.points],
+        "cascades": [_plain(frontier) for frontier in board.frontiers],
         "critical_difference": _plain(analysis.critical),
         "timed": [_plain(timed.figures()) for timed in board.timed],
         "leakage": [_plain(leakage) for leakage in board.leakages],
@@ -103,6 +104,11 @@ def _rows(board: Board) -> Iterator[CsvRow]:
         if point.on_front is not None:
             said = "on the front" if point.on_front else "dominated"
             yield {"method": point.method, "figure": "front_probability", "value": point.probability, "decision": said}
+    for frontier in board.frontiers:
+        for step in frontier.steps:
+            for name, estimate in (("score", step.score), ("qps", step.qps)):
+                figure = f"cascade {name}: {step.share:.0%} handed on"
+                yield {"method": frontier.name, "figure": figure} | _estimate(estimate)
     for claim in board.claims:
         yield {"method": claim.method, "figure": f"claim: {claim.id}", "decision": claim.verdict} | _estimate(
             claim.ours

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dhrd_bench.stats.cascade import Frontier
 from dhrd_bench.stats.pareto import Point
 
 
@@ -41,7 +42,7 @@ class Table:
         Whether a terminal leaves it out.
     rule
         Row before which a line is drawn.
-    points
+    points, frontiers
         What a page draws below it.
     """
 
@@ -52,6 +53,7 @@ class Table:
     detail: bool = False
     rule: int | None = None
     points: tuple[Point, ...] = ()
+    frontiers: tuple[Frontier, ...] = ()
 
 
 @dataclass(frozen=True)

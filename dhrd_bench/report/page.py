@@ -8,6 +8,7 @@ import jinja2
 
 from dhrd_bench.report import picture
 from dhrd_bench.report.layout import Document
+from dhrd_bench.stats.cascade import Frontier
 from dhrd_bench.stats.pareto import Point
 
 _TEMPLATES = jinja2.Environment(
@@ -25,6 +26,6 @@ def as_html(document: Document) -> str:
     return _TEMPLATES.get_template("leaderboard.html.j2").render(document=document) + "\n"
 
 
-def as_svg(points: Sequence[Point]) -> str:
+def as_svg(points: Sequence[Point], frontiers: Sequence[Frontier] = ()) -> str:
     """Return score against QPS as an SVG picture; empty without a method that has a QPS."""
-    return _TEMPLATES.get_template("picture.svg.j2").render(marks=picture.draw(points))
+    return _TEMPLATES.get_template("picture.svg.j2").render(marks=picture.draw(points, frontiers))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dhrd_bench.report.figures import number, three_digits
+from dhrd_bench.stats.cascade import Frontier
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point
 
@@ -45,15 +46,18 @@ class Frame:
     bars: dict[str, tuple[float, float]]
 
     @classmethod
-    def around(cls, placed: Sequence[tuple[Point, Estimate]]) -> Frame:
-        """Return the frame that holds all these methods."""
+    def around(cls, placed: Sequence[tuple[Point, Estimate]], frontiers: Sequence[Frontier] = ()) -> Frame:
+        """Return the frame that holds all these methods, and what lies between them."""
         # Two seeds can leave an interval of many powers of ten; it is cut where it would press the rest together.
         least, most = (end(qps.value for _, qps in placed) for end in (min, max))
         bars = {
             point.method: (max(_interval(qps)[0], least / 3), min(_interval(qps)[1], most * 3)) for point, qps in placed
         }
-        left, right = _ends([math.log10(end) for ends in bars.values() for end in ends], 0.3)
-        low, high = _ends([end for point, _ in placed for end in _interval(point.score)], 5.0)
+        steps = [step for frontier in frontiers for step in frontier.steps]
+        paces = [*(end for ends in bars.values() for end in ends), *(step.qps.value for step in steps)]
+        scores = [*(point.score for point, _ in placed), *(step.score for step in steps)]
+        left, right = _ends([math.log10(pace) for pace in paces], 0.3)
+        low, high = _ends([end for score in scores for end in _interval(score)], 5.0)
         return cls(left, right, low, high, bars)
 
     def x(self, qps: float) -> float:
@@ -65,16 +69,20 @@ class Frame:
         return _FLOOR - (score - self.low) / (self.high - self.low) * (_FLOOR - _TOP)
 
 
-def draw(points: Sequence[Point]) -> list[Mark]:
-    """Draw score against QPS (logarithmic) with both intervals and the front; nothing if no method has a QPS."""
+def draw(points: Sequence[Point], frontiers: Sequence[Frontier] = ()) -> list[Mark]:
+    """Draw score against QPS (logarithmic) with both intervals, the front, and what cascades would give.
+
+    Nothing is drawn if no method has a QPS.
+    """
     placed = [(point, point.qps) for point in points if point.qps is not None and point.qps.value > 0]
     if not placed:
         return []
-    frame = Frame.around(placed)
-    return [*_axes(frame), _front(frame, placed), *_methods(frame, placed)]
+    frame = Frame.around(placed, frontiers)
+    between = [mark for frontier in frontiers for mark in _cascade(frame, frontier)]
+    return [*_axes(frame, bool(frontiers)), *between, _front(frame, placed), *_methods(frame, placed)]
 
 
-def _axes(frame: Frame) -> Iterator[Mark]:
+def _axes(frame: Frame, cascades: bool) -> Iterator[Mark]:
     for tick in _log_ticks(frame.left, frame.right):
         x = frame.x(tick)
         yield _line(x, _TOP, x, _FLOOR, "grid")
@@ -83,7 +91,24 @@ def _axes(frame: Frame) -> Iterator[Mark]:
         y = frame.y(tick)
         yield _line(_LEFT, y, WIDTH - _RIGHT, y, "grid")
         yield _text(_LEFT - 6, y + 4, number(tick, 0 if tick == int(tick) else 1), "axis", "end")
-    yield _text(_LEFT, _FLOOR + 34, "QPS (logarithmic), score upwards; bars are 95 % intervals", "axis")
+    bands = "; broken lines: from handing on nothing to everything" if cascades else ""
+    yield _text(_LEFT, _FLOOR + 34, f"QPS (logarithmic), score upwards; bars are 95 % intervals{bands}", "axis")
+
+
+def _cascade(frame: Frame, frontier: Frontier) -> Iterator[Mark]:
+    """Yield the band of the scores' intervals and, on it, the line from the fast method to the slow one."""
+    middle = [(frame.x(step.qps.value), step.score.value) for step in frontier.steps]
+    ends = [_interval(step.score) for step in frontier.steps]
+    lower = [(x, low) for (x, _), (low, _) in zip(middle, ends, strict=True)]
+    upper = [(x, high) for (x, _), (_, high) in zip(middle, ends, strict=True)]
+    yield Mark("path", {"class": "band", "d": f"{_path(frame, [*lower, *reversed(upper)])} Z"})
+    yield Mark("path", {"class": "frontier", "d": _path(frame, middle)})
+    x, score = middle[-1]
+    yield _text(x, frame.y(score) + _LINE, frontier.name, "axis")
+
+
+def _path(frame: Frame, places: Sequence[tuple[float, float]]) -> str:
+    return "M " + " L ".join(f"{x:.1f} {frame.y(score):.1f}" for x, score in places)
 
 
 def _front(frame: Frame, placed: Sequence[tuple[Point, Estimate]]) -> Mark:

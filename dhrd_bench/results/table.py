@@ -34,7 +34,7 @@ class LongTable:
         ``version``, ``data_version``, ``method_version``, ``rationales`` (hashes that all cells of a table, of a
         task in it, of a method in it and of a method on a task must share),
         ``score``, ``metrics`` (dict), ``unparsable``, ``role``, ``inference``, ``uses_rationales``,
-        ``qps``, ``examples``, ``seconds``, ``laps``, ``tokens_in``, ``tokens_out``, ``train``
+        ``params`` (dict), ``qps``, ``examples``, ``seconds``, ``laps``, ``tokens_in``, ``tokens_out``, ``train``
         (dict), ``energy`` (dict), ``data`` (dict), ``environment`` (dict), ``finished``; ``scores``, the rows'
         class scores ``(n, K)`` in their order, None where there are none or the rows' differ in number.
     tasks
@@ -87,6 +87,7 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "role": record.method.role,
                 "inference": spelled(record.method.inference),
                 "uses_rationales": record.method.uses_rationales,
+                "params": record.parts.method.params,
                 "qps": timing.qps if timing else None,
                 "examples": timing.examples if timing else None,
                 "seconds": timing.seconds if timing else None,

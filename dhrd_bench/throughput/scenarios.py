@@ -7,12 +7,12 @@ the examples of one test row: one, or one a candidate.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from dhrd_bench.backbones.workclock import work_clock
 from dhrd_bench.contracts import Example
 from dhrd_bench.results.timed import Trial
 from dhrd_bench.throughput import figures
@@ -51,9 +51,9 @@ class Visits:
 
     def visit(self, answer: Answer, queries: Sequence[Query]) -> float:
         """Time one call; return its seconds."""
-        started = time.perf_counter()
+        started = work_clock()
         read, written = answer(queries)
-        seconds = time.perf_counter() - started
+        seconds = work_clock() - started
         self.tokens_in += read
         self.tokens_out += written
         self.queries += len(queries)
@@ -158,9 +158,9 @@ def serve(answer: Answer, stock: Sequence[Query], rate: float, queries: int, bat
         now = max(now, float(arrivals[first]))
         waiting = int(np.searchsorted(arrivals, now, side="right"))
         last = min(max(waiting, first + 1), first + batch)
-        started = time.perf_counter()
+        started = work_clock()
         answer([stock[i] for i in chosen[first:last]])
-        now += time.perf_counter() - started
+        now += work_clock() - started
         latencies += (now - arrivals[first:last]).tolist()
         first = last
     p99 = figures.percentile(latencies, 0.99, math.isqrt(queries))
