@@ -20,7 +20,7 @@ from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest, identity_parts
-from dhrd_bench.grid.notes import lacks_rationales, length_notes, rationale_notes
+from dhrd_bench.grid.notes import lacks_rationales, length_notes, teacher_notes
 from dhrd_bench.grid.texts import CellTexts
 from dhrd_bench.methods import MethodSpec, method_spec
 from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_suite
@@ -142,17 +142,19 @@ def make_plan(request: RunRequest) -> Plan:
                     budget=budget_name, seed=seed,
                 )  # fmt: skip
                 check_names(cell)
+                lent = data.lent_to(spec.card)
                 parts = identity_parts(
-                    suite_identity, loaded, data, test, spec, backbone_identity, budget, seed,
+                    suite_identity, loaded, lent, test, spec, backbone_identity, budget, seed,
                     texts.version(spec.card) if texts else None, request.processes,
                 )  # fmt: skip
                 key = digest(parts.hashed())
                 record = None if request.force else find(results, cell, key)
                 odd = [*loaded.notes, *((texts.notes(spec.card) if texts else None) or long)]
-                notes = (*odd, *rationale_notes(spec.name, spec.card, data))
-                cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record, notes))
+                notes = (*odd, *teacher_notes(spec.name, spec.card, lent))
+                cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, lent, test, record, notes))
     if not request.allow_missing_rationales:
         _require_rationales(cells)
+    _require_soft_labels(cells)
     return Plan(results, complete, suite, backbone, budget, tuple(_part(cells, request.shard)))
 
 
@@ -189,6 +191,17 @@ def _require_rationales(cells: Iterable[PlannedCell]) -> None:
             "their names say.",
             "Name a store with --rationales, leave them out, or run them so with --allow-missing-rationales.",
         )
+
+
+def _require_soft_labels(cells: Iterable[PlannedCell]) -> None:
+    """Refuse cells that are still to be run and whose method would have nothing to learn from but the labels."""
+    for planned in cells:
+        card = planned.method.card
+        if planned.record is None and card.uses_soft_labels and not any(row.soft for row in planned.data.train):
+            raise UserError(
+                f"No train row of {planned.cell.task} has soft labels, which {planned.cell.method} learns from.",
+                "Name a store that has 'probabilities', or 'answer' and 'confidence', with --rationales.",
+            )
 
 
 def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:

@@ -48,6 +48,7 @@ def job(planned: PlannedCell, keep: Path | None) -> dict[str, Any]:
         "seed": planned.cell.seed,
         "train": [_labeled(row) for row in data.train],
         "dev": [_labeled(row) for row in data.dev],
+        "spare": [_labeled(row) for row in data.spare],
         "test": [_row(example) for example in planned.test.examples],
         "keep": keep and str(keep),
     }
@@ -82,8 +83,8 @@ def budget_of(sent: dict[str, Any]) -> Budget:
 def data_of(sent: dict[str, Any]) -> TaskData:
     """Return what `fit` is given."""
     rows = (
-        tuple(LabeledExample(_example(*row), label, why) for *row, label, why in sent[name])
-        for name in ("train", "dev")
+        tuple(LabeledExample(_example(*row), label, why, soft and tuple(soft)) for *row, label, why, soft in sent[name])
+        for name in ("train", "dev", "spare")
     )
     return TaskData(TaskCard.model_validate(sent["card"]), *rows)
 
@@ -110,7 +111,7 @@ def _row(example: Example) -> list[Any]:
 
 
 def _labeled(row: LabeledExample) -> list[Any]:
-    return [*_row(row.example), row.label, row.rationale]
+    return [*_row(row.example), row.label, row.rationale, row.soft]
 
 
 def _example(name: str, before: str, passage: str, after: str, context: list[Any]) -> Example:
