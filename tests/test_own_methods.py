@@ -487,7 +487,7 @@ def test_the_code_of_what_is_run_is_part_of_the_identity(outside: Path, tmp_path
     for smoothing in ("0.1", "0.2"):
         folder = tmp_path / smoothing
         folder.mkdir()
-        source = PLUGINS["soft_labels"].replace("own-smoothing", "soft-inner").replace("0.1", smoothing)
+        source = PLUGINS["own_smoothing"].replace("own-smoothing", "soft-inner").replace("0.1", smoothing)
         (folder / "soft_inner.py").write_text(HEADER + source)
         with plugins.isolated():
             plugins.include(folder)
