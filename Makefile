@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS ?= results
 
-.PHONY: demo test test-all chaos lint bench bench-gpu validate-stats leaderboard clean
+.PHONY: demo test test-all chaos fuzz lint bench bench-gpu validate-stats leaderboard clean
 
 demo: $(READY)
 	$(BIN)/dhrd-bench run --methods pooled,dhrd,cot --suite mini7 --tasks rte,copa --budget 'smoke[train_rows=32,test_rows=32]' --seeds 2 --results $(RESULTS)/demo
@@ -27,6 +27,12 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Readers of files that strangers write, some time for each; what breaks one is kept below build/fuzz.
+FUZZ_SECONDS ?= 60
+fuzz: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e ".[fuzz]"
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py --seconds $(FUZZ_SECONDS)
 
 # The peers live in an environment of their own, so that they cannot change what is tested.
 bench: .venv-bench/.ready

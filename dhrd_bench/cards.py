@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import ValidationError
 
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean, first_misfit
+from dhrd_bench.untrusted import parse_yaml
 
 C = TypeVar("C", bound=Card)
 
@@ -63,18 +63,16 @@ class Reference:
         for key, _ in self.options:
             if key not in known:
                 raise UserError(f"{what} {self.name!r} has no setting {key!r}.", did_you_mean(key, known))
+        values = {key: parse_yaml(value, f"{what} {self}") for key, value in self.options}
         try:
-            values = {key: yaml.safe_load(value) for key, value in self.options}
             return type(card).model_validate(_overlay(card.model_dump(), values))
-        except (ValidationError, yaml.YAMLError) as error:
-            hint, reason = "", str(error)
-            if isinstance(error, ValidationError):
-                misfit = first_misfit(error)
-                reason = misfit.message
-                if misfit.kind == "literal_error" and len(misfit.keys) == 1:
-                    choices = get_args(known[str(misfit.keys[0])].annotation)
-                    hint = did_you_mean(str(misfit.value), [str(choice) for choice in choices])
-            raise UserError(f"{what} {self}: {reason}.", hint) from error
+        except ValidationError as error:
+            misfit = first_misfit(error)
+            hint = ""
+            if misfit.kind == "literal_error" and len(misfit.keys) == 1:
+                choices = get_args(known[str(misfit.keys[0])].annotation)
+                hint = did_you_mean(str(misfit.value), [str(choice) for choice in choices])
+            raise UserError(f"{what} {self}: {misfit.message}.", hint) from error
 
 
 def canonical(name: str, card: Card, default: Card) -> Reference:
@@ -147,8 +145,8 @@ def _text(value: Any) -> str:
 def _is_plain(text: str) -> bool:
     """Whether YAML reads `text` as itself; some signs alone, such as a colon, are no YAML at all."""
     try:
-        return bool(yaml.safe_load(text) == text)
-    except yaml.YAMLError:
+        return bool(parse_yaml(text, "") == text)
+    except UserError:
         return False
 
 

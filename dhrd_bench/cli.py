@@ -14,7 +14,7 @@ from dhrd_bench import __version__
 from dhrd_bench.commands.help import completed, dress, kinds_to_list, kinds_to_make
 from dhrd_bench.commands.rationales import app as rationales_app
 from dhrd_bench.commands.records import app as records_app
-from dhrd_bench.errors import UserError
+from dhrd_bench.errors import UserError, shown
 
 app = typer.Typer(
     name="dhrd-bench",
@@ -157,6 +157,16 @@ def run(
         int | None, typer.Option(help="Processes that train each cell together, a GPU each.", show_default="1")
     ] = None,
     shard: Annotated[str | None, typer.Option(help="Run a part of the cells only: 2/8 is the second of eight.")] = None,
+    track: Annotated[
+        str | None, typer.Option(help="Comma-separated trackers to tell of each cell: mlflow, trackio, wandb.")
+    ] = None,
+    energy: Annotated[
+        str | None,
+        typer.Option(
+            help="Where joules come from: counters (the hardware's own, if they can be read), codecarbon (estimated).",
+            show_default="counters",
+        ),
+    ] = None,
     config: Config = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,
     format_: Annotated[
@@ -175,7 +185,7 @@ def run(
         data_dir=data_dir, rationales=rationales, allow_missing_rationales=allow_missing_rationales or None,
         include=include, results=results, throughput=throughput,
         isolation=isolation, cell_timeout=cell_timeout, force=force or None, executor=executor,
-        workers=workers, processes=processes, shard=shard,
+        workers=workers, processes=processes, shard=shard, track=track, energy=energy,
     )  # fmt: skip
     request = read_request(config, options)
     check_places(request)
@@ -444,7 +454,7 @@ def new(
     for path in made.files:
         typer.echo(f"wrote {path}")
     for note in made.notes:
-        typer.echo(f"note: {note}")
+        typer.echo(shown(f"note: {note}"))
     typer.echo(f"{'Run it' if table else 'Edit it, then'}: {made.next_step}")
 
 

@@ -261,8 +261,8 @@ class Gguf(Card):
     """A GGUF file that a Python package carries; the offline source of a backbone."""
 
     package: str
-    module: str
-    file: str
+    module: str = Field(pattern=r"^\w+$")  # no submodule: to find one, Python runs its package
+    file: str = Field(pattern=r"^[\w-][\w.-]*$")
 
 
 class Random(Card):
@@ -292,7 +292,8 @@ class BackboneCard(Card):
     engine
         What runs inference; training always runs on the transformers model.
     trust_remote_code
-        Whether code of the hub repository may run; never unless the user says so.
+        Whether code of the hub repository may run; never unless the user says so where the backbone is named, as in
+        ``NAME[trust_remote_code=true]``: no card can.
     """
 
     name: str
@@ -562,7 +563,7 @@ class Context:
     task, seed
         Name of the task and seed number of the cell; `stream` derives random choices from them.
     progress
-        Called with a phase (``"train"``, ``"predict"``), steps done, steps in all and figures to show.
+        Called with a phase (``"train"``, ``"dev"``, ``"predict"``), steps done, steps in all and figures to show.
     lap
         Called by inference code with the number of examples finished since the last call. The
         harness holds the clock; a method cannot report its own time.

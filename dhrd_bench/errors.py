@@ -1,4 +1,4 @@
-"""Errors that are meant for people."""
+"""Errors that are meant for people, and texts of strangers made fit to be shown to them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic import ValidationError
-    from yaml import YAMLError
+
+
+LONGEST = 4000
+"""Characters of a message: a file may have keys of megabytes."""
 
 
 class UserError(Exception):
@@ -25,9 +26,33 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = message
-        self.hint = hint
-        super().__init__(f"{message} {hint}".strip())
+        self.message, self.hint = shown(_shortened(message)), shown(_shortened(hint))  # a stranger's file is quoted
+        super().__init__(f"{self.message} {self.hint}".strip())
+
+
+def shown(text: str) -> str:
+    """Return `text` with what is no character to be seen as a picture: nothing in it steers a terminal.
+
+    Control characters (line ends too), those that turn the direction of writing, and halves of surrogate pairs, which
+    no file can hold.
+    """
+    return text.translate(_PICTURES)
+
+
+def shown_lines(text: str) -> str:
+    """Return `text` as `shown` does, but with its lines."""
+    return "\n".join(map(shown, text.split("\n")))
+
+
+_PICTURES = (
+    {code: 0x2400 + code for code in range(32)}
+    | {127: 0x2421}
+    | dict.fromkeys((*range(128, 160), *range(0xD800, 0xE000), *range(0x2028, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
+)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -38,13 +63,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"Did you mean {folded[near[0]]!r}?"
     return f"Known: {', '.join(names)}." if names else "None are known."
-
-
-def yaml_mistake(error: YAMLError, path: Path) -> UserError:
-    """Return what to tell about a file that is no YAML: where, and what the parser found there."""
-    mark = getattr(error, "problem_mark", None)
-    line = f":{mark.line + 1}" if mark else ""
-    return UserError(f"{path}{line}: {getattr(error, 'problem', None) or error}.", "Mend the YAML there.")
 
 
 class Misfit(NamedTuple):
@@ -68,7 +86,7 @@ class Misfit(NamedTuple):
     @property
     def place(self) -> str:
         """The way to it as text."""
-        return ".".join(map(str, self.keys)) or "the whole file"
+        return _shortened(".".join(map(str, self.keys))) or "the whole file"
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"

@@ -41,7 +41,12 @@ def remembered_interrupts() -> Iterator[Callable[[], None]]:
         before(number, frame)
 
     with _handling(remember):
-        yield check
+        try:
+            yield check
+        except Exception as error:
+            if seen:  # a library in C that calls Python, as pydantic's serialiser, tells of it as an error of its own
+                raise KeyboardInterrupt from error
+            raise
 
 
 @contextmanager

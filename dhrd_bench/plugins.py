@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dhrd_bench import registry
-from dhrd_bench.errors import UserError, did_you_mean, first_misfit, yaml_mistake
+from dhrd_bench.errors import UserError, did_you_mean, first_misfit
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -227,15 +227,11 @@ def _load_entry_point(point: EntryPoint) -> None:
 
 
 def _add_yaml(path: Path) -> None:
-    import yaml
-
     from dhrd_bench.cards import read_card
     from dhrd_bench.contracts import BackboneCard, Budget
+    from dhrd_bench.untrusted import read_yaml
 
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise yaml_mistake(error, path) from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict) or "kind" not in raw:
         raise UserError(f"{path} has no 'kind'.", "Say kind: suite, budget or backbone.")
     kind = raw.pop("kind")
@@ -249,7 +245,11 @@ def _add_yaml(path: Path) -> None:
     elif kind == "backbone":
 
         def backbone() -> BackboneCard:
-            return read_card(BackboneCard, raw, path)
+            card = read_card(BackboneCard, raw, path)
+            if card.trust_remote_code:
+                hint = f"Who trusts it writes --backbone '{name}[trust_remote_code=true]'."
+                raise UserError(f"{path}: a card cannot have code of the hub run.", hint)
+            return card
 
         registry.backbones.add(name, backbone, str(path))
     elif kind == "suite":

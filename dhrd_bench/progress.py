@@ -18,8 +18,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from dhrd_bench.errors import shown
+
 QUIET_SECONDS = 30.0
 """A log hears from one piece of work that goes on no more often than this."""
+
+
+def literal(text: str) -> str:
+    """Return `text` for Rich, which would read ``[red]`` as markup and sends what steers a terminal."""
+    return escape(shown(text))
 
 
 class Display:
@@ -64,7 +71,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+        self.console.print(literal(text), highlight=False, soft_wrap=True)
 
 
 class BarDisplay(Display):
@@ -79,11 +86,11 @@ class BarDisplay(Display):
     def begin(self, name: str) -> None:
         """Point the lower bar at the piece."""
         super().begin(name)
-        self.bars.reset(self.current, description=escape(name), total=None, figures="")
+        self.bars.reset(self.current, description=literal(name), total=None, figures="")
 
     def step(self, phase: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         """Move the lower bar."""
-        description = escape(f"{self.name}: {phase}" if phase else self.name)
+        description = literal(f"{self.name}: {phase}" if phase else self.name)
         self.bars.update(self.current, description=description, completed=done, total=total, figures=_text(figures))
 
     def end(self, outcome: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -12,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from dhrd_bench.cards import Reference, read_card, split_references
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.untrusted import read_yaml
 
 Isolation = Literal["auto", "none", "audit", "process"]
 ISOLATIONS: tuple[Isolation, ...] = ("auto", "none", "audit", "process")
@@ -19,6 +21,13 @@ Executor = Literal["local", "ray"]
 EXECUTORS: tuple[Executor, ...] = ("local", "ray")
 Scenario = Literal["offline", "single-stream", "server"]
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "server")
+Tracker = Literal["mlflow", "trackio", "wandb"]
+TRACKERS: tuple[Tracker, ...] = ("mlflow", "trackio", "wandb")
+EnergySource = Literal["counters", "codecarbon"]
+ENERGY_SOURCES: tuple[EnergySource, ...] = ("counters", "codecarbon")
+
+
+MOST_SEEDS = 10_000
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -32,12 +41,14 @@ def parse_seeds(text: str) -> list[int]:
     try:
         pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
         if len(pieces) == 1 and pieces[0].isdigit() and "," not in text:
-            count = int(pieces[0])
-            return list(range(count)) if count else [0]
+            pieces = [f"0-{max(int(pieces[0]) - 1, 0)}"]
         seeds: list[int] = []
         for piece in pieces:
             first, dash, last = piece.partition("-")
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+            ends = int(first), int(last) if dash else int(first)
+            if ends[1] - ends[0] + len(seeds) >= MOST_SEEDS or ends[1] >= 2**31:
+                raise UserError(f"The seeds {text!r} are too many, or too large.", f"{MOST_SEEDS} below 2**31 can be.")
+            seeds += range(ends[0], ends[1] + 1)
         if not seeds:
             raise ValueError
     except ValueError:
@@ -64,6 +75,23 @@ def parse_scenarios(text: str) -> list[Scenario]:
     return [scenario for scenario in SCENARIOS if scenario in names]
 
 
+def parse_trackers(text: str) -> list[Tracker]:
+    """Read a list like ``wandb,mlflow``.
+
+    Raises
+    ------
+    UserError
+        If one is unknown or none is named.
+    """
+    names = split_references(text)
+    for name in names:
+        if name not in TRACKERS:
+            raise UserError(f"Unknown tracker {name!r}.", did_you_mean(name, TRACKERS))
+    if not names:
+        raise UserError("No tracker was named.", f"Known: {', '.join(TRACKERS)}.")
+    return [tracker for tracker in TRACKERS if tracker in names]
+
+
 def parse_duration(text: str) -> float:
     """Read a time like ``90``, ``90s``, ``30m`` or ``1h30m`` as seconds.
 
@@ -75,7 +103,7 @@ def parse_duration(text: str) -> float:
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
     hours, minutes, seconds = (float(part or 0) for part in (found.groups() if found else (0, 0, 0)))
     total = 3600 * hours + 60 * minutes + seconds
-    if not total:
+    if not 0 < total < math.inf:
         raise UserError(f"Cannot read the time {text!r}.", "Write seconds (90), 30m or 1h30m.")
     return total
 
@@ -93,6 +121,12 @@ def _isolation(value: Any) -> Any:
 def _executor(value: Any) -> Any:
     if isinstance(value, str) and value not in EXECUTORS:
         raise UserError(f"Unknown executor {value!r}.", did_you_mean(value, EXECUTORS))
+    return value
+
+
+def _energy(value: Any) -> Any:
+    if isinstance(value, str) and value not in ENERGY_SOURCES:
+        raise UserError(f"Unknown source of energy figures {value!r}.", did_you_mean(value, ENERGY_SOURCES))
     return value
 
 
@@ -148,6 +182,11 @@ def _scenarios(value: Any) -> Any:
     return parse_scenarios(value) if isinstance(value, str) else value
 
 
+def _trackers(value: Any) -> Any:
+    return parse_trackers(value) if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_references)]
 
@@ -199,6 +238,11 @@ class RunRequest(Card):
         Whether cells that have a record are run again.
     throughput
         Scenarios in which what was fitted is timed afterwards.
+    track
+        Experiment trackers that hear of each cell while it runs; their libraries are extras.
+    energy
+        Where joules come from: ``counters`` are the hardware's own, if it has some that can be read; ``codecarbon``
+        is an estimate.
     """
 
     methods: Names = ()
@@ -219,9 +263,11 @@ class RunRequest(Card):
     processes: int = Field(1, gt=0)
     shard: Annotated[str | None, BeforeValidator(_shard)] = None
     isolation: Annotated[Isolation, BeforeValidator(_isolation)] = "auto"
-    cell_timeout: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_duration)] = None
+    cell_timeout: Annotated[Seconds | None, BeforeValidator(_duration)] = None
     force: bool = False
     throughput: Annotated[tuple[Scenario, ...], BeforeValidator(_scenarios)] = ()
+    track: Annotated[tuple[Tracker, ...], BeforeValidator(_trackers)] = ()
+    energy: Annotated[EnergySource, BeforeValidator(_energy)] = "counters"
 
     def without_places(self, backbone: str) -> RunRequest:
         """Return the request as a record may hold it: nothing in it tells of this machine's folders.
@@ -232,7 +278,7 @@ class RunRequest(Card):
             What the backbone is called in records.
         """
         store = self.rationales and Path(self.rationales).name
-        update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
+        update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results"), "track": ()}
         run = {"force": False, "executor": "local", "workers": None, "processes": 1, "shard": None}
         return self.model_copy(update=update | run | {"rationales": store})
 
@@ -264,6 +310,8 @@ class Options(TypedDict, total=False):
     processes: int | None
     shard: str | None
     throughput: str | None
+    track: str | None
+    energy: str | None
 
 
 def read_request(config: Path | None, options: Options, defaults: Options | None = None) -> RunRequest:
@@ -278,15 +326,16 @@ def read_request(config: Path | None, options: Options, defaults: Options | None
     """
     raw: Any = {}
     if config is not None:
-        try:
-            raw = yaml.safe_load(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"Cannot read the request {config}: {reason}.", "Write YAML.") from error
+        raw = read_yaml(config)
         if not isinstance(raw, dict):
             raise UserError(f"{config}: a request is a mapping of keys.", "Start with 'methods: ...'.")
     given = {key: value for key, value in options.items() if value is not None}
-    return read_card(RunRequest, {**(defaults or {}), **raw, **given}, config or Path("command line"))
+    try:
+        return read_card(RunRequest, {**(defaults or {}), **raw, **given}, config or Path("command line"))
+    except UserError as error:  # of a value that has a form of its own, as seeds; it may stand in the file
+        if config is None or str(config) in error.message:
+            raise
+        raise UserError(f"{config}: {error.message}", error.hint) from error
 
 
 def split_suite(request: RunRequest) -> RunRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import evaluate
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -138,7 +139,13 @@ def test_a_metric_of_the_evaluate_library_by_name(tmp_path, monkeypatch) -> None
         "    def _compute(self, predictions, references):\n"
         "        return {'hits': sum(p == r for p, r in zip(predictions, references)) / len(references)}\n"
     )
-    assert compute(f"evaluate:{folder}", [0, 1, 1, 0], [0, 1, 0, 0], list("abcd"), 2) == 75.0
+    genuine = evaluate.load
+    monkeypatch.setattr("evaluate.load", lambda name, **options: genuine(str(tmp_path / name), **options))
+    assert compute("evaluate:hits", [0, 1, 1, 0], [0, 1, 0, 0], list("abcd"), 2) == 75.0
+    monkeypatch.chdir(tmp_path)  # where a folder of that name would be taken for the library's metric
+    for other in ("hits", str(folder), "./hits", "someone/hits", "../hits", "hits.py"):
+        with pytest.raises(UserError, match="would run other code"):
+            compute(f"evaluate:{other}", [0], [0], ["a"], 2)
     with pytest.raises(UserError, match=r"Unknown metric 'acuracy'\. Did you mean 'accuracy'"):
         compute("acuracy", [0], [0], ["a"], 2)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, field_serializer
 from test_grid import plan, registry_as_it_was, run
 
 from dhrd_bench.interrupts import remembered_interrupts
@@ -52,6 +53,21 @@ def test_an_interrupt_that_is_swallowed_is_raised_at_the_next_check() -> None:
 def test_an_interrupt_is_raised_where_the_program_stands() -> None:
     with pytest.raises(KeyboardInterrupt), remembered_interrupts():
         interrupt()
+
+
+def test_an_interrupt_that_a_library_turns_into_its_own_error_is_one_all_the_same() -> None:
+    class Interrupted(BaseModel):
+        value: int = 0
+
+        @field_serializer("value")
+        def slow(self, value: int) -> int:
+            interrupt()
+            return value
+
+    with pytest.raises(KeyboardInterrupt), remembered_interrupts():
+        Interrupted().model_dump_json()
+    with pytest.raises(ZeroDivisionError), remembered_interrupts():
+        raise ZeroDivisionError
 
 
 def test_what_ignores_interrupts_goes_on_ignoring_them() -> None:

@@ -18,7 +18,7 @@ from dhrd_bench.commands.report import ReportRequest, report_command
 from dhrd_bench.report.page import as_svg
 from dhrd_bench.report.terminal import print_table
 from dhrd_bench.report.timed import run_table
-from dhrd_bench.results.schema import TrainingCost
+from dhrd_bench.results.schema import Energy, TrainingCost
 from dhrd_bench.results.timed import Figure, timed_path
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import Point
@@ -118,6 +118,51 @@ def test_data_hold_the_figures_of_both_tables(results):
     assert runs["better", "offline"]["ratio_to_baseline"]["value"] == 1.0
     timed = rows["better", "beta", "timed ratio_to_baseline: offline, seed 0"]
     assert (float(timed["value"]), float(timed["p"]), timed["decision"]) == (1.0, 0.01, "VALID")
+
+
+# ---------------------------------------------------------------- energy
+
+
+def with_energy(root, sources):
+    """A copy of the records in which each method's cells drew so much, as told by its source."""
+    drawn = {"base": (100.0, 12.0), "better": (400.0, 24.0), "slow": (100.0, 12.0)}
+    made = fakes.records()
+    told = [
+        Energy(source=sources[one.cell.method], train=drawn[one.cell.method][0], test=drawn[one.cell.method][1])
+        for one in made
+    ]
+    fakes.write(root, [one.model_copy(update={"energy": energy}) for one, energy in zip(made, told, strict=True)])
+
+
+def test_energy_is_a_cost_in_every_form(tmp_path):
+    with_energy(tmp_path, dict.fromkeys(("base", "better", "slow"), "rapl+nvml"))
+    text = report(tmp_path, "--format", "markdown")
+    rows = {row["Method"]: row for row in rows_of(text, "Accuracy and throughput")}
+    assert rows["better"]["Train joules"] == "400"
+    assert rows["slow"]["Train joules a point"] == "no gain shown"
+    assert "told by the hardware's counters (rapl+nvml)" in text
+    board = json.loads(report(tmp_path, "--format", "json"))["leaderboards"][0]
+    assert board["energy_sources"] == ["rapl+nvml"]
+    (line,) = [line for line in board["methods"] if line["method"] == "better"]
+    examples = [task["examples"] for task in board["tasks"].values()]
+    each = sum(24 / count for count in examples) / len(examples)
+    assert line["costs"]["joules_an_example"]["mean"] == pytest.approx(each)
+    assert line["costs"]["joules"]["per_point"]["value"] == pytest.approx(300 / line["versus"]["difference"]["value"])
+    lines = csv.DictReader(io.StringIO(report(tmp_path, "--format", "csv")))
+    values = {(row["method"], row["figure"]): row["value"] for row in lines}
+    assert float(values["better", "cost: joules"]) == 400
+    assert float(values["better", "cost: joules_an_example"]) == pytest.approx(each)
+
+
+def test_energy_of_unlike_sources_is_not_compared(tmp_path, results):
+    with_energy(tmp_path, {"base": "rapl", "better": "codecarbon", "slow": "rapl"})
+    text = report(tmp_path, "--format", "markdown")
+    assert "No joules: the records have them from unlike sources (codecarbon, rapl)." in text
+    assert "Train joules" not in text
+    assert "joules" not in report(results, "--format", "markdown").lower()  # nobody has told
+
+
+# ---------------------------------------------------------------- pictures
 
 
 class Picture(HTMLParser):

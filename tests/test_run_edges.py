@@ -183,12 +183,12 @@ def test_a_record_of_another_minor_version_is_read(tmp_path: Path) -> None:
 def test_control_characters_are_shown_and_not_sent(tmp_path: Path) -> None:
     path, raw = one_record(tmp_path)
     raw["cell"]["method"] = "a\x1b[2Jb\nc"
-    raw["task"]["labels"] = ["\x07", "\x9b1m"]
+    raw["task"]["labels"] = ["\x07", "\x9b1m", "c"]
     raw |= {"status": "failed", "error": "x\x1b]0;title\x07"}
     path.write_text(json.dumps(raw))
     record = read_record(path)
     assert record.cell.method == "a␛[2Jb␊c"
-    assert record.task.labels == ["␇", "\ufffd1m"]
+    assert record.task.labels == ["␇", "\ufffd1m", "c"]
     assert record.error == "x␛]0;title␇"
     assert CellRecord.model_validate_json(record.model_dump_json()) == record
 

@@ -14,6 +14,7 @@ from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.results.store import write_text_atomically
+from dhrd_bench.untrusted import parse_json
 
 PATTERNS = (
     "config.json", "generation_config.json",
@@ -63,6 +64,8 @@ def damaged_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
 
     Every byte is read: what a disk has lost changes neither size nor time of a file.
     """
+    if not isinstance(digests, Mapping) or any(Path(name).name != name for name in digests):
+        return ["the list of files"]
     paths = {name: folder / name for name in digests}
     return [name for name, path in paths.items() if not path.is_file() or sha256_of(path) != digests[name]]
 
@@ -83,7 +86,7 @@ def _kept_digest(kept: Any, entry: dict[str, int]) -> str | None:
 
 def _read(store: Path) -> dict[str, Any]:
     try:
-        kept = json.loads(without_checksum(store.read_bytes()))
+        kept = parse_json(without_checksum(store.read_bytes()))
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}

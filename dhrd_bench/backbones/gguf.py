@@ -14,6 +14,7 @@ from dhrd_bench.backbones.fingerprint import damaged_files, file_digests
 from dhrd_bench.contracts import Gguf
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.store import write_text_atomically
+from dhrd_bench.untrusted import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def converted(source: Path) -> Path:
 def _damage(folder: Path) -> list[str] | None:
     """Return the files of the conversion in `folder` that are not as they were written; None if it is not finished."""
     try:
-        digests = json.loads((folder / COMPLETE).read_text(encoding="utf-8")).get("files")
+        digests = parse_json((folder / COMPLETE).read_bytes()).get("files")
     except (OSError, ValueError, AttributeError):
         return None
     return damaged_files(folder, digests) if digests else None  # before digests were kept there were none

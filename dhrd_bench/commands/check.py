@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dhrd_bench import plugins, registry
@@ -20,6 +19,7 @@ from dhrd_bench.conformance.running import CheckOutcome, run_checks
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.checked import mark_checked
 from dhrd_bench.grid.plan import method_specs
+from dhrd_bench.progress import literal
 
 _MARKS = {"pass": "[green]✓[/]", "fail": "[red]✗[/]", "expected": "[yellow]~[/]", "unexpected pass": "[yellow]![/]"}
 
@@ -56,7 +56,7 @@ def check_command(
     outcomes: list[CheckOutcome] = []
     with Console(stderr=True).status("") as status:
         for name in names:
-            found = run_checks(name, backbone, lambda o: status.update(escape(f"{o.method}: {o.check}")), data_dir)
+            found = run_checks(name, backbone, lambda o: status.update(literal(f"{o.method}: {o.check}")), data_dir)
             (spec,) = method_specs((name,))
             mark_checked(spec, passed=all(outcome.status != "fail" for outcome in found))
             outcomes += found
@@ -67,7 +67,7 @@ def check_command(
     else:
         _show(outcomes, console)
         for origin, error in broken.items():
-            console.print(f"[red]not loaded[/] {escape(f'{origin}: {error}')}", soft_wrap=True, highlight=False)
+            console.print(f"[red]not loaded[/] {literal(f'{origin}: {error}')}", soft_wrap=True, highlight=False)
         failed = sum(outcome.status == "fail" for outcome in outcomes)
         result = f"{failed} failed" if failed else "none failed"
         seconds = time.perf_counter() - started
@@ -86,7 +86,7 @@ def _show(outcomes: Sequence[CheckOutcome], console: Console) -> None:
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("check", no_wrap=True)
     for number, method in enumerate(methods, 1):
-        table.add_column(escape(method) if fits else str(number), justify="center", no_wrap=True)
+        table.add_column(literal(method) if fits else str(number), justify="center", no_wrap=True)
     for check in checks:
         table.add_row(check.name, *(marks[method, check.name] for method in methods))
     console.print(table)
@@ -99,7 +99,7 @@ def _show(outcomes: Sequence[CheckOutcome], console: Console) -> None:
             "expected": "[yellow]fails, as expected[/]",
             "unexpected pass": "[yellow]passes, though its card expects a failure[/]",
         }[outcome.status]
-        line = f"{escape(outcome.method)} {title} {outcome.check}: {escape(outcome.detail)}"
+        line = f"{literal(outcome.method)} {title} {outcome.check}: {literal(outcome.detail)}"
         console.print(line, soft_wrap=True, highlight=False)
         if outcome.status == "fail":
             console.print(f"    [dim]{about[outcome.check]}.[/]", soft_wrap=True, highlight=False)

@@ -16,6 +16,7 @@ from dhrd_bench import plugins, registry
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.environment import PACKAGES, cpu_name, package_version
+from dhrd_bench.progress import literal
 
 
 def examine(data_dir: Path | None, *, as_json: bool) -> int:
@@ -116,10 +117,10 @@ def _print(report: dict[str, Any], ready: bool) -> None:
         for column in rows[0]:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
+            table.add_row(*(literal(str(value)) for value in row.values()))
         console.print(table)
     for origin, error in report["not_loaded"].items():
-        console.print(f"[yellow]not loaded[/] {origin}: {error}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]not loaded[/] {literal(f'{origin}: {error}')}", soft_wrap=True, highlight=False)
     console.print(
         "Ready: `make demo`, or `dhrd-bench run --help`."
         if ready

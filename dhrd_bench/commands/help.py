@@ -49,8 +49,8 @@ EXAMPLES = {
         "      --text premise --text hypothesis --label mood --id key",
     ),
     "generate": (
-        "dhrd-bench generate derivations --rows 5000 --seed 1 --output plugins/more",
-        "dhrd-bench generate derivations --tasks dates --hops 2-4 --test-hops 5-6 --output plugins/deeper",
+        "dhrd-bench generate derivations --rows 5000 --seed 1 --output more",
+        "dhrd-bench generate derivations --hops 2-4 --test-hops 5-6 --output deeper",
     ),
     "check": (
         "dhrd-bench check my-method --include plugins",

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dhrd_bench import plugins, registry
 from dhrd_bench.contracts import spelled
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.progress import literal
 
 
 def wide_console() -> Console:
@@ -40,11 +40,11 @@ def show(kind: str, *, as_json: bool) -> None:
     for number, column in enumerate(rows[0] if rows else []):
         table.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(literal, row.values()))
     console = wide_console()
     console.print(table)
     for origin, error in plugins.state.broken.items():
-        console.print(f"[yellow]not loaded[/] {escape(f'{origin}: {error}')}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]not loaded[/] {literal(f'{origin}: {error}')}", soft_wrap=True, highlight=False)
 
 
 def _methods() -> list[dict[str, str]]:

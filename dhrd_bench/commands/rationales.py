@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dhrd_bench.errors import shown, shown_lines
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -186,7 +188,7 @@ def show(
     chosen = _suite(suite, include) if suite else None
     store = RationaleStore.open(rationales) if rationales else own_store(chosen) if chosen else None
     if store:
-        console.print(Markdown(to_markdown(make_card(store))))
+        console.print(Markdown(shown_lines(to_markdown(make_card(store))), hyperlinks=False))
         names = _names(task) or store.tasks()
         by_folded = {name.casefold(): name for name in store.tasks()}
         for name in names:
@@ -211,7 +213,7 @@ def merge(
 
     card = join(output, [RationaleStore.open(source) for source in sources])
     for name, held in card.contents.items():
-        typer.echo(f"{name}: {held.usable} rationales for {held.rows} rows")
+        typer.echo(shown(f"{name}: {held.usable} rationales for {held.rows} rows"))
     typer.echo(f"{output}: fingerprint {card.fingerprint[:16]}")
 
 
@@ -243,7 +245,7 @@ def _preview(job: Job) -> None:
     typer.echo(f"{job.task}: {len(todo)} of {len(job.rows)} rows to ask {job.teacher.name} about")
     if todo:
         ask = job.ask(*todo[0])
-        typer.echo(f"--- system\n{ask.system}\n--- user\n{ask.user}\n---")
+        typer.echo(shown_lines(f"--- system\n{ask.system}\n--- user\n{ask.user}\n---"))
 
 
 def _run(job: Job) -> Summary:
@@ -254,7 +256,7 @@ def _run(job: Job) -> Summary:
     with bars(Console(stderr=True)) as progress:
         line = progress.add_task(job.task, total=len(job.todo()), figures="")
         summary = job.run(lambda now: progress.update(line, completed=now.received + len(now.failed)))
-    typer.echo(_report(job, summary))
+    typer.echo(shown_lines(_report(job, summary)))
     return summary
 
 
@@ -285,5 +287,5 @@ def _show(console: Any, task: str, rows: list[Rationale], limit: int, row: str |
     picked = [each for each in rows if row is None or each.key[0] == row]
     for each in picked[:limit] if row is None else picked:
         made = " ".join(filter(None, [each.teacher, each.prompt, each.rejected and f"REJECTED: {each.rejected}"]))
-        console.print(Text(f"{task} {each.key[0]}, label {each.label}, sample {each.sample} {made}", "bold"))
-        console.print(Text(each.rationale + "\n"))
+        console.print(Text(shown(f"{task} {each.key[0]}, label {each.label}, sample {each.sample} {made}"), "bold"))
+        console.print(Text(shown_lines(each.rationale) + "\n"))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dhrd_bench.errors import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -77,8 +79,6 @@ def _show(checked: Check, console: Console) -> None:
     """Print a line a finding, the failures first; what is said of many files is said once."""
     from rich.markup import escape
     from rich.table import Table
-
-    from dhrd_bench.results.schema import shown
 
     styles = {"failure": "red", "warning": "yellow", "note": "dim"}
     together: dict[tuple[str, str, str, str], list[Path]] = {}
@@ -216,7 +216,7 @@ def migrate(
     for migration in migrate_records(results, write=not dry_run):
         counts[migration.state] += 1
         if migration.reason:
-            typer.echo(f"{migration.path}: left as it is: {migration.reason}")
+            typer.echo(shown(f"{migration.path}: left as it is: {migration.reason}"))
     verb = "to be migrated" if dry_run else "migrated"
     typer.echo(f"{counts['migrated']} {verb}, {counts['current']} current, {counts['changed']} left as they are.")
     raise typer.Exit(int(bool(counts["changed"] or counts["unreadable"])))

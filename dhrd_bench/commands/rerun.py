@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dhrd_bench.errors import UserError
+from dhrd_bench.errors import UserError, shown
 from dhrd_bench.grid.rerun import Comparison, compare, differences, plan_again
 from dhrd_bench.progress import show_progress
 from dhrd_bench.request import Options
@@ -124,4 +124,4 @@ def _print_list(console: Console, title: str, lines: Iterable[str]) -> None:
     if lines:
         console.print(f"{title}:", highlight=False)
         for line in lines:
-            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"  {shown(line)}", highlight=False, markup=False, soft_wrap=True)

@@ -11,14 +11,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import Plan, make_plan
 from dhrd_bench.interrupts import INTERRUPTED, second_interrupt_leaves
-from dhrd_bench.progress import show_progress
+from dhrd_bench.progress import literal, show_progress
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import broken_path, keep_current, read_record, record_path
@@ -114,7 +113,7 @@ def _print_failures(records: list[CellRecord], console: Console) -> int:
     failed = [record for record in records if record.status == "failed"]
     for record in failed:
         cell = record.cell
-        what = escape(f"{cell.task} seed {cell.seed} {cell.method}: {record.error}")
+        what = literal(f"{cell.task} seed {cell.seed} {cell.method}: {record.error}")
         console.print(f"[red]failed[/] {what}", soft_wrap=True, highlight=False)
     if failed:
         many = f"{len(failed)} of {len(records)} cells failed"
@@ -139,7 +138,7 @@ def _print_report_command(plan: Plan, console: Console) -> None:
 def _print_notes(plan: Plan, console: Console) -> None:
     notes = [f"{c.cell.task}: {note}" for c in plan.cells for note in c.notes]
     for note in dict.fromkeys([*_plugin_notes(plan), *notes, *_broken_notes(plan)]):
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note[/] {literal(note)}", highlight=False, soft_wrap=True)
 
 
 def _plugin_notes(plan: Plan) -> Iterator[str]:
@@ -209,7 +208,8 @@ def _plan_as_json(plan: Plan, checks: Sequence[DataCheck], seconds: Sequence[flo
 
 
 def _print_plan(plan: Plan, seconds: Sequence[float], console: Console) -> None:
-    table = Table(title=f"{plan.suite.name}, {plan.backbone.name} ({plan.backbone.dtype}), budget {plan.budget.name}")
+    title = f"{plan.suite.name}, {plan.backbone.name} ({plan.backbone.dtype}), budget {plan.budget.name}"
+    table = Table(title=literal(title))
     for column in ("task", "seed", "method", "train", "dev", "test", "state", "estimate"):
         table.add_column(column, justify="right" if column in ("seed", "train", "dev", "test", "estimate") else "left")
     for planned, cost in zip(plan.cells, seconds, strict=True):
@@ -217,7 +217,7 @@ def _print_plan(plan: Plan, seconds: Sequence[float], console: Console) -> None:
         table.add_row(
             planned.cell.task,
             str(planned.cell.seed),
-            escape(planned.cell.method),
+            literal(planned.cell.method),
             str(len(planned.data.train) // per_row),
             str(len(planned.data.dev) // per_row),
             str(len(planned.test)),

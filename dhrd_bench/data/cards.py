@@ -16,9 +16,12 @@ from dhrd_bench.data.files import FORMATS, format_of
 
 
 def _inside(path: str) -> str:
-    """Refuse a path that could leave its folder."""
-    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor or ".." in PurePosixPath(path).parts:
+    """Refuse a path that could leave its folder, on any system, or that none could have."""
+    names = {*PurePosixPath(path).parts, *PureWindowsPath(path).parts}
+    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor or ".." in names:
         raise ValueError(f"{path!r} leaves the suite's folder; write a path below it")
+    if not path.isprintable() or len(path.encode()) > 200:
+        raise ValueError(f"{path[:60]!r} is no name of a file; write up to 200 plain characters")
     return path
 
 
@@ -33,7 +36,8 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _as_mapping(value: Any) -> Any:
-    return {name: name for name in value} if isinstance(value, list) else value
+    names = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    return {name: name for name in value} if names else value
 
 
 def _as_hops(value: Any) -> Any:
@@ -50,8 +54,9 @@ RowsFile = Annotated[str, AfterValidator(_inside), AfterValidator(_rows_file)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Fields = Annotated[dict[str, str], BeforeValidator(_as_mapping)]
 Hops = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_as_hops)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+HubId = Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")]
 Value = bool | int | float | str
 
 
@@ -80,7 +85,7 @@ class HubCard(Card):
         of type ClassLabel are read as the names of their classes.
     """
 
-    path: str | None = None
+    path: HubId | None = None
     config: str | None = None
     revision: str | None = None
     train: str | None = None

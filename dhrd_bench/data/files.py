@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dhrd_bench.errors import UserError
+from dhrd_bench.untrusted import leads_out, parse_json
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -25,6 +26,11 @@ FORMATS = (*TEXTS, *(f"{suffix}.gz" for suffix in TEXTS), ".parquet")
 FOLDER_MARKS = ("dataset_info.json", "state.json")
 SPLITS_MARK = "dataset_dict.json"
 """What `save_to_disk` of the datasets library leaves in the folder of a data set, and in that of several splits."""
+
+ROW_LIMIT = 64 * 2**20
+"""Characters of a row. A compressed file may hold far more than it seems to."""
+LIST_LIMIT = 512 * 2**20
+"""Characters of a file that is one JSON list, which is in memory as a whole."""
 
 BATCH = 1000
 """Rows of Parquet and of a saved data set that are in memory as Python objects at a time."""
@@ -63,8 +69,8 @@ def in_any_format(path: Path) -> Path | None:
 def saved_splits(path: Path) -> list[str]:
     """Return the names of the splits that `save_to_disk` has written into the folder `path`; none for one data set."""
     try:
-        return [str(name) for name in json.loads((path / SPLITS_MARK).read_text(encoding="utf-8"))["splits"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [str(name) for name in parse_json((path / SPLITS_MARK).read_bytes())["splits"]]
+    except (OSError, ValueError, LookupError, TypeError):
         return []
 
 
@@ -103,29 +109,46 @@ def _open(path: Path) -> TextIO:
 
 def _jsonl(path: Path) -> Iterator[Record]:
     with _open(path) as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(_lines(stream, path), 1):
             if line.strip():
                 place = f"{path}:{number}"
                 try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(
-                        f"{place}: not JSON: {error.msg} at column {error.colno}.", "One object a line."
-                    ) from error
+                    row = parse_json(line)
+                except ValueError as error:
+                    raise UserError(f"{place}: not JSON: {_reason(error)}.", "One object a line.") from error
                 yield place, _object(row, place)
 
 
 def _json(path: Path) -> Iterator[Record]:
     try:
         with _open(path) as stream:
-            rows = json.load(stream)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}.") from error
+            text = stream.read(LIST_LIMIT + 1)
+        if len(text) > LIST_LIMIT:
+            raise UserError(f"{path} is too long to be read as a whole.", "Write JSON lines (.jsonl).")
+        rows = parse_json(text)
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:
+        line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
+        raise UserError(f"{path}:{line}: not JSON: {_reason(error)}.") from error
     if not isinstance(rows, list):
         raise UserError(f"{path}:1: not a list of rows.", "Write a JSON list of objects, or JSON lines (.jsonl).")
     for number, row in enumerate(rows, 1):
         place = f"{path}: item {number}"
         yield place, _object(row, place)
+
+
+def _lines(stream: TextIO, path: Path) -> Iterator[str]:
+    number = 1
+    while line := stream.readline(ROW_LIMIT + 1):
+        if len(line) > ROW_LIMIT:
+            raise UserError(f"{path}:{number}: the line has more than {ROW_LIMIT:,} characters.", "Is it one row?")
+        yield line
+        number += 1
+
+
+def _reason(error: ValueError) -> str:
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _object(row: Any, place: str) -> Mapping[str, Any]:
@@ -135,10 +158,10 @@ def _object(row: Any, place: str) -> Mapping[str, Any]:
 
 
 def _csv(path: Path) -> Iterator[Record]:
-    csv.field_size_limit(2**31 - 1)  # a cell may be a whole document; the module's own limit is 128 KiB
+    csv.field_size_limit(ROW_LIMIT)  # a cell may be a whole document; the module's own limit is 128 KiB
     delimiter = "\t" if (format_of(path) or "").startswith(".tsv") else _delimiter(path)
     with _open(path) as stream:
-        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        reader = csv.reader(_lines(stream, path), delimiter=delimiter, strict=True)
         try:
             header = next(reader, [])
             if len(set(header)) < len(header):
@@ -162,7 +185,7 @@ def _delimiter(path: Path) -> str:
     Spreadsheets write semicolons where the comma is the decimal mark.
     """
     with _open(path) as stream:
-        header = stream.readline()
+        header = next(_lines(stream, path), "")
     return next((mark for mark in ",;\t" if len(next(csv.reader([header], delimiter=mark), [])) > 1), ",")
 
 
@@ -182,8 +205,8 @@ def _parquet(path: Path) -> Iterator[Record]:
                 features = Features.from_arrow_schema(file.schema_arrow)
             rows = (row for batch in file.iter_batches(BATCH) for row in batch.to_pylist())
             yield from _numbered(rows, features, str(path))
-    except ArrowException as error:
-        raise UserError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0].rstrip('.')}.") from error
+    except (ArrowException, ValueError, LookupError, TypeError, AttributeError) as error:  # of its metadata, too
+        raise UserError(f"{path} cannot be read as Parquet: {_first_line(error)}.") from error
 
 
 def _saved(path: Path) -> Iterator[Record]:
@@ -195,14 +218,23 @@ def _saved(path: Path) -> Iterator[Record]:
         )
     from datasets import load_from_disk
 
+    if outside := next((each for each in path.rglob("*") if leads_out(each, path)), None):
+        raise UserError(f"{outside} is a link that leads out of the data set.", "Put a copy of the file there.")
     try:
+        state = parse_json((path / FOLDER_MARKS[1]).read_bytes())
+        names = [part["filename"] for part in state["_data_files"]]
+        if any(Path(name).name != name for name in names):
+            raise ValueError(f"one of its files is not in its folder: {', '.join(names)}")
         data = load_from_disk(str(path))
         # As Arrow tables, so that images and sounds in columns that nobody asked for stay undecoded.
         rows = (row for table in data.with_format("arrow").iter(BATCH) for row in table.to_pylist())
         yield from _numbered(rows, data.features, str(path))
-    except (ValueError, KeyError, TypeError) as error:  # Arrow's errors are ValueErrors
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise UserError(f"{path} cannot be read as a saved data set: {reason}.") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # Arrow's errors are ValueErrors
+        raise UserError(f"{path} cannot be read as a saved data set: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
 
 
 def _numbered(rows: Iterable[Mapping[str, Any]], features: Features | None, name: str) -> Iterator[Record]:

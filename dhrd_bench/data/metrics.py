@@ -5,8 +5,10 @@ Importing this module imports `evaluate`, which takes seconds: do it where a sco
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -40,8 +42,13 @@ class LabelMetric(evaluate.Metric):  # type: ignore[misc]
 
 
 def _load(name: str, folder: str) -> Any:
+    script = name.removeprefix("evaluate:")
+    # The library runs the code of a metric, and takes it from a folder of this name before it asks the hub.
+    if not re.fullmatch(r"[A-Za-z0-9]\w*", script) or Path(script).exists():
+        message = f"The metric {name!r} is none of the evaluate library's own, and would run other code."
+        raise UserError(message, f"Name one of its own, as 'evaluate:rouge', or one of {', '.join(METRICS)}.")
     try:
-        return evaluate.load(name.removeprefix("evaluate:"), keep_in_memory=True, cache_dir=folder)
+        return evaluate.load(script, keep_in_memory=True, cache_dir=folder)
     except Exception as error:  # no network, no such metric, a missing package of its own
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise UserError(
@@ -70,8 +77,8 @@ def compute(
     Parameters
     ----------
     name
-        One of `METRICS`, or ``evaluate:NAME`` for a metric that the evaluate library finds (on the
-        hub, or at a local path), computed from predictions and references with its defaults.
+        One of `METRICS`, or ``evaluate:NAME`` for one of the evaluate library's own (on the hub), computed from
+        predictions and references with its defaults.
     predictions, references
         ``(n,)`` label ids.
     groups

@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from jinja2 import meta
+from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dhrd_bench.contracts import Cut, Prompt
@@ -88,14 +88,47 @@ _environment = _environment_with(mark=mark, mark_words=mark_words)
 _outlining = _environment_with(mark=_outlined, mark_words=_outlined_words)
 
 
+_BARRED = (nodes.Call, nodes.Assign, nodes.AssignBlock, nodes.With, nodes.Macro, nodes.Mul, nodes.Pow, nodes.Mod)
+_BARRED_FILTERS = {"batch", "center", "format", "indent", "slice", "urlize", "wordwrap"}
+_LENGTHENING = (nodes.For, nodes.Filter)
+
+
 @cache
 def inspect(template: str) -> tuple[str, frozenset[str]]:
     """Return what is wrong with `template` (empty if nothing is) and the variables that it uses."""
     try:
+        tree = _environment.parse(template)
+        if barred := _barred(tree):
+            return f"a template may not use {barred}", frozenset()
         _environment.from_string(template)
-        return "", frozenset(meta.find_undeclared_variables(_environment.parse(template)))
-    except jinja2.TemplateError as error:
+        return "", frozenset(meta.find_undeclared_variables(tree))
+    except (jinja2.TemplateError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"the template is broken: {error}", frozenset()
+
+
+def _barred(tree: nodes.Template) -> str:
+    """Name a part of a template by which a few words could make a text that fills the memory; else nothing.
+
+    What is left makes a text no longer than the product of two that are there: it may loop, join and replace, but not
+    within what it loops over, joins and replaces, and it keeps no variables and calls nothing.
+    """
+    for barred in tree.find_all(_BARRED):
+        return type(barred).__name__.lower()
+    for each in tree.find_all(nodes.Filter):
+        if each.name in _BARRED_FILTERS:
+            return f"the filter {each.name!r}"
+    lengthening = [node for node in tree.find_all(_LENGTHENING) if _lengthens(node)]
+    for node in lengthening:
+        if any(map(_lengthens, node.find_all(_LENGTHENING))):
+            return "loops, join and replace inside one another"
+    return ""
+
+
+def _lengthens(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.For) or (isinstance(node, nodes.Filter) and node.name in ("join", "replace"))
+
+
+_FAILURES = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
 
 class Renderer:
@@ -119,7 +152,11 @@ class Renderer:
         marks = any("mark" in template for template in (card.text, *card.let.values()))
         self._outline = _outlining.from_string(card.text) if marks else None
         self._outline_let = {name: _outlining.from_string(template) for name, template in card.let.items()}
-        self.instruction = compiled(card.instruction).render(answers=answers, reason=card.reason, answer=card.answer)
+        try:
+            told = {"answers": answers, "reason": card.reason, "answer": card.answer}
+            self.instruction = compiled(card.instruction).render(told)
+        except _FAILURES as error:
+            raise UserError(f"The instruction of a prompt cannot be made: {error}.", "Mend the template.") from error
         digest = hashlib.sha256(card.model_dump_json().encode()).hexdigest()[:8]
         self.version = f"{card.version}+{digest}"
         """Semantic version with a digest of the whole prompt: an edit that forgets the version still shows."""
@@ -136,7 +173,7 @@ class Renderer:
             if not self._candidates:
                 return [self._one(dict(fields), place)]
             return [self._one({**fields, "candidate": each.render(fields)}, place) for each in self._candidates]
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        except _FAILURES as error:
             raise UserError(f"{place}: the prompt cannot be made: {error}.", "Mend the row or the template.") from error
 
     def _one(self, fields: dict[str, Any], place: str) -> Prompt:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,7 @@ from dhrd_bench.data.cards import FilesCard, HubCard, SuiteCard
 from dhrd_bench.data.files import Record, holds_rows, in_any_format, read_records, with_class_names
 from dhrd_bench.data.generated import generate
 from dhrd_bench.errors import UserError
+from dhrd_bench.untrusted import leads_out
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -69,7 +71,7 @@ def find(suite: SuiteCard, task: str, folder: Path, data: DataFolder | None) -> 
     """
     definition = suite.tasks[task]
     files, hub = definition.files, definition.hub
-    own = files and _files(folder, files)
+    own = files and _files(folder, files, partial(_of_suite, folder))
     if data is not None:
         if not data.path.is_dir():
             raise UserError(
@@ -117,13 +119,16 @@ def _ways(suite: SuiteCard, task: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _as_named(path: Path) -> Path | None:
-    return path if holds_rows(path) else None
+def _of_suite(folder: Path, path: Path) -> Path | None:
+    """Return `path`, if it is there; a suite is a stranger's, and has no file that is not in its folder."""
+    if not holds_rows(path):
+        return None
+    if leads_out(path, folder):
+        raise UserError(f"{path} is a link that leads out of the suite's folder.", "Name that folder with --data-dir.")
+    return path
 
 
-def _files(
-    base: Path, files: FilesCard, look: Callable[[Path], Path | None] = _as_named
-) -> dict[str, Iterable[Record]] | None:
+def _files(base: Path, files: FilesCard, look: Callable[[Path], Path | None]) -> dict[str, Iterable[Record]] | None:
     """Return the records of the files that `look` finds below `base`; None if it finds none of them."""
     found = {name: look(base / path) for name, path in files if path}
     if not any(found.values()):
@@ -138,6 +143,9 @@ def _files(
 def _hub(card: HubCard, suite: SuiteCard, task: str) -> dict[str, Iterable[Record]]:
     from datasets import load_dataset
 
+    assert card.path is not None
+    if Path(card.path).exists():  # the library would read it, and not the hub
+        raise UserError(f"{card.path} is on this machine, too: the hub's is not read.", "Run it in another folder.")
     splits: dict[str, Iterable[Record]] = {}
     for name in ("train", "test", "all"):
         split = getattr(card, name)

@@ -22,6 +22,7 @@ from dhrd_bench.data.soft import digest_of, soft_labels
 from dhrd_bench.data.sources import DataFolder, Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.untrusted import leads_out
 
 _log = logging.getLogger(__name__)
 
@@ -285,6 +286,9 @@ class Suite:
         if not path.is_file():
             hint = "Put the file there, or take 'rationale.file' away."
             raise UserError(f"No rationales of task {task!r} at {path}.", hint)
+        if leads_out(path, self.path.parent):
+            message = f"{path} is a link that leads out of the suite's folder."
+            raise UserError(message, "Name the store where it lies with --rationales.")
         return read_rationales(path)
 
 

@@ -27,8 +27,9 @@ from dhrd_bench.data.cards import (
     Value,
 )
 from dhrd_bench.data.rows import label_key
-from dhrd_bench.errors import UserError, did_you_mean, first_misfit, yaml_mistake
+from dhrd_bench.errors import UserError, did_you_mean, first_misfit
 from dhrd_bench.metrics import METRICS
+from dhrd_bench.untrusted import parse_yaml, read_text
 
 
 def read_suite(path: Path) -> SuiteCard:
@@ -52,15 +53,8 @@ def read_suite(path: Path) -> SuiteCard:
 
 
 def _read_yaml(path: Path) -> tuple[str, dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8.", "Save it as UTF-8.") from error
-    except yaml.YAMLError as error:
-        raise yaml_mistake(error, path) from error
+    text = read_text(path)
+    raw = parse_yaml(text, path)
     if not isinstance(raw, dict):
         raise UserError(f"{path}:1: a suite is a mapping of keys.", "Start with 'kind: suite'.")
     return text, raw

@@ -16,7 +16,7 @@ import torch
 from dhrd_bench.backbones import Backbone, load
 from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.backbones.device import synchronise
-from dhrd_bench.contracts import Budget, Context, Example, LabeledExample, Prompt, TaskCard, TaskData
+from dhrd_bench.contracts import Budget, Context, Example, LabeledExample, MethodCard, Prompt, TaskCard, TaskData
 from dhrd_bench.data.suite import LoadedTask
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.environment import cpu_name, package_version
@@ -30,6 +30,7 @@ from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.trainer import Trainer
+from dhrd_bench.untrusted import parse_json
 
 SAMPLE = 32
 """Rows per task whose tokens are counted."""
@@ -70,6 +71,41 @@ class Rates:
     decode: float
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """The rows of a cell, and the mean tokens of an input and of a rationale with its answer.
+
+    `test_input` is that of a test row.
+    """
+
+    train: int
+    dev: int
+    test: int
+    input: float
+    rationale: float
+    test_input: float
+
+
+def cell_seconds(card: MethodCard, sizes: Sizes, budget: Budget, rates: Rates) -> float:
+    """Return the expected seconds of a cell, without what it takes to run frozen blocks once.
+
+    A forward pass over a dev row is taken for a third of a training step's work on it.
+    """
+    if not card.kinds:
+        return 0.0
+    seconds = 0.0
+    if card.trains:
+        length = sizes.input + sizes.rationale if card.uses_rationales else sizes.input
+        seconds += budget.epochs * length * (sizes.train + sizes.dev / 3) * rates.train
+        if card.uses_rationales:
+            seconds += budget.epochs * length * sizes.train * rates.lm
+    seconds += sizes.test * sizes.test_input * rates.forward
+    if "generate" in card.kinds:
+        most = budget.decoding.max_new_tokens
+        seconds += sizes.test * min(most, sizes.rationale or most) * rates.decode
+    return seconds
+
+
 def estimate_seconds(plan: Plan) -> list[float]:
     """Return the expected seconds of each cell of `plan`; 0 where it has a record."""
     if not plan.missing:
@@ -105,24 +141,15 @@ def _cell(
     `seen` holds the sequences whose frozen states are kept by then: task, row, whether with its rationale.
     """
     card = spec.card
-    if not card.kinds:
-        return 0.0
     x += getattr(spec.params, "pause", 0)
-    train, dev, test = len(planned.data.train), len(planned.data.dev), len(planned.test.examples)
-    length = x + r if card.uses_rationales else x
-    seconds = 0.0
-    if card.trains:
-        rows = train * budget.epochs
-        seconds += rows * length * rates.train + dev * budget.epochs * length * rates.train / 3
-        if card.uses_rationales:
-            seconds += rows * length * rates.lm
+    sizes = Sizes(len(planned.data.train), len(planned.data.dev), len(planned.test.examples), x, r, x)
+    seconds = cell_seconds(card, sizes, budget, rates)
+    if card.trains and card.kinds:
+        length = x + r if card.uses_rationales else x
         for row in (*planned.data.train, *planned.data.dev):
             sequence = (planned.cell.task, row.example.id, card.uses_rationales)
             seconds += 0.0 if sequence in seen else length * rates.frozen
             seen.add(sequence)
-    seconds += test * x * rates.forward
-    if "generate" in card.kinds:
-        seconds += test * min(budget.decoding.max_new_tokens, r if r else budget.decoding.max_new_tokens) * rates.decode
     return seconds
 
 
@@ -172,7 +199,7 @@ def _conditions(backbone: Backbone, budget: Budget) -> dict[str, Any]:
 def _read_rates(store: Path) -> Rates | None:
     """Return the rates that were kept, unless they are too old or no rates."""
     try:
-        kept = json.loads(without_checksum(store.read_bytes()))
+        kept = parse_json(without_checksum(store.read_bytes()))
         age = datetime.now(UTC) - datetime.fromisoformat(kept["measured"])
         rates = Rates(**{name: float(rate) for name, rate in kept["rates"].items()})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -17,6 +17,7 @@ from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Method
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid import landlock
+from dhrd_bench.grid.energy import meter_of
 from dhrd_bench.grid.perform import OutOfTimeError, at_most, can_limit, perform
 from dhrd_bench.grid.plan import PlannedCell, Step
 from dhrd_bench.grid.process import CellProcess, CellProcessError, Process
@@ -25,7 +26,7 @@ from dhrd_bench.grid.scoring import score
 from dhrd_bench.grid.seal import Seal, refusing, seal
 from dhrd_bench.grid.wire import can_be_sent, job, performance_of
 from dhrd_bench.methods import MethodSpec
-from dhrd_bench.request import Isolation
+from dhrd_bench.request import EnergySource, Isolation
 from dhrd_bench.results.schema import IsolationLevel
 
 
@@ -90,14 +91,17 @@ class Runner:
         Threads of a cell, if it has others beside it; processes that train it together.
     start
         What starts a process elsewhere, closed off or not.
+    energy
+        Where energy figures come from.
 
-    With one of these three every method is in a process of its own, which is closed off where that can be had and
-    `isolation` is not ``none``.
+    With `threads`, more `processes` than one, or `start` every method is in a process of its own, which is closed off
+    where that can be had and `isolation` is not ``none``; and there are no energy figures: what a cell draws could not
+    be told apart.
 
     Raises
     ------
     UserError
-        If there is to be a limit, and there can be none here.
+        If there is to be a limit or an estimate of energy, and there can be none here.
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class Runner:
         threads: int | None = None,
         processes: int = 1,
         start: Callable[[bool], Process] | None = None,
+        energy: EnergySource = "counters",
     ) -> None:
         self.apart = threads is not None or processes > 1 or start is not None
         self._threads, self._processes, self._start = threads, processes, start or self._start_here
@@ -119,7 +124,14 @@ class Runner:
             raise UserError(
                 "A cell cannot be given a time limit here.", "It takes Unix, and the program's main thread."
             )
+        if energy != "counters" and self.apart:
+            raise UserError(
+                "Energy cannot be told apart between processes that work beside each other.",
+                "Leave --energy out, or --workers, --processes or --executor.",
+            )
         self.backbone, self.isolation, self.limit, self.keep = backbone, isolation, limit, keep
+        self._energy = None if self.apart else energy
+        self._meter = meter_of(energy, str(backbone.device)) if self._energy else None
         self._folders, self._results = [folder.absolute() for folder in folders], results and results.absolute()
         self._process: Process | None = None
         self._no_process, self._has_started = "", False
@@ -166,7 +178,8 @@ class Runner:
         return "process" if closed else "none"
 
     def _start_here(self, closed: bool) -> Process:
-        return CellProcess(self.backbone.card, self.seal if closed else None, self._threads, self._processes)
+        closed_off = self.seal if closed else None
+        return CellProcess(self.backbone.card, closed_off, self._threads, self._processes, self._energy)
 
     def run(self, planned: PlannedCell, step: Step) -> Attempt:
         """Fit, predict against the clock, and score one cell; an exception becomes a failed attempt."""
@@ -194,7 +207,7 @@ class Runner:
             # A method that goes to another folder does not take the harness with it.
             with at_most(self.limit), watched, chdir("."):
                 method = planned.method.new()
-                performance = perform(method, planned.data, planned.test.examples, context)
+                performance = perform(method, planned.data, planned.test.examples, context, self._meter)
             outcome = score(planned.loaded.card, planned.test, performance.predictions)
         except (
             Exception,

@@ -21,7 +21,7 @@ from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest, method_code, method_version
 from dhrd_bench.plugins import PACKAGE
 from dhrd_bench.results.schema import SCHEMA_VERSION, CellRecord
-from dhrd_bench.results.store import read_record, record_path, superseded_path, text_of, write_text_atomically
+from dhrd_bench.results.store import read_below, record_path, superseded_path, text_of, write_text_atomically
 from dhrd_bench.results.timed import read_timed, timed_path, write_timed
 
 OLD = "1.0.0"
@@ -61,7 +61,7 @@ def migrate(root: Path, *, write: bool) -> Iterator[Migration]:
     identities: dict[str, str] = {}
     for path in sorted(root.rglob("seed-*.json")):
         try:
-            record = read_record(path)
+            record = read_below(root, path)
         except ValueError as error:
             yield Migration("unreadable", path, str(error))
             continue
@@ -95,8 +95,8 @@ def _timings(root: Path, identities: Mapping[str, str], *, write: bool) -> Itera
 
 def _why_not(record: CellRecord) -> str | None:
     """Say why the source of the record's method is not known to be today's; None if it is."""
-    name = Reference.parse(record.cell.method).name
     try:
+        name = Reference.parse(record.cell.method).name
         cls = registry.methods.get(name)
     except UserError as error:
         return error.message

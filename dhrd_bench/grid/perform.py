@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 
 from dhrd_bench.contracts import Context, Example, Method, Predictions, TaskData
+from dhrd_bench.grid.energy import Meter
+from dhrd_bench.results.schema import Energy
 
 WARMUP_EXAMPLES = 8
 """Examples predicted before the clock starts: first calls allocate, tune kernels and load weights."""
@@ -57,27 +59,34 @@ class Performance:
         (examples, seconds) of consecutive batches of the prediction.
     warmup_seconds
         Spent on predictions before the clock started.
+    energy
+        What fitting and predicting drew, if that could be measured.
     """
 
     predictions: Predictions
     laps: list[tuple[float, float]]
     warmup_seconds: float
+    energy: Energy | None = None
 
 
-def perform(method: Method, data: TaskData, examples: Sequence[Example], context: Context) -> Performance:
-    """Fit `method` and have it predict `examples` against the clock."""
-    clock = Clock()
+def perform(
+    method: Method, data: TaskData, examples: Sequence[Example], context: Context, meter: Meter | None = None
+) -> Performance:
+    """Fit `method` and have it predict `examples` against the clock, and under the `meter` if there is one."""
+    clock, meter = Clock(), meter or Meter()
     context.lap = clock.lap
-    method.fit(data, context)
+    with meter.stretch() as fitting:
+        method.fit(data, context)
     started = time.perf_counter()
     # Not shown; its laps are forgotten when the clock starts.
     quiet = replace(context, progress=lambda phase, done, total, figures: None, train_log={})
     method.predict([row.example for row in data.train[:WARMUP_EXAMPLES]], quiet)
     warmup_seconds = time.perf_counter() - started
-    clock.start()
-    predictions = method.predict(examples, context)
-    clock.stop(len(examples))
-    return Performance(predictions, clock.laps, warmup_seconds)
+    with meter.stretch() as predicting:  # read outside of the clock
+        clock.start()
+        predictions = method.predict(examples, context)
+        clock.stop(len(examples))
+    return Performance(predictions, clock.laps, warmup_seconds, meter.energy(fitting, predicting))
 
 
 # ---------------------------------------------------------------- no longer than

@@ -21,6 +21,7 @@ from dhrd_bench import plugins
 from dhrd_bench.contracts import BackboneCard
 from dhrd_bench.grid.perform import time_over
 from dhrd_bench.grid.seal import Seal
+from dhrd_bench.request import EnergySource
 from dhrd_bench.results.schema import Surroundings
 
 KEPT_FROM = ("DHRD_DATA_DIR",)
@@ -71,6 +72,8 @@ class CellProcess:
         How many it computes with; None for as many as this process.
     processes
         How many take each training step together. The first one leads: it predicts and answers.
+    energy
+        Where its energy figures come from; None for none.
 
     Raises
     ------
@@ -80,7 +83,14 @@ class CellProcess:
 
     surroundings: Surroundings | None = None
 
-    def __init__(self, card: BackboneCard, seal: Seal | None, threads: int | None = None, processes: int = 1) -> None:
+    def __init__(
+        self,
+        card: BackboneCard,
+        seal: Seal | None,
+        threads: int | None = None,
+        processes: int = 1,
+        energy: EnergySource | None = None,
+    ) -> None:
         import torch
 
         # Made before the process is closed off: a file in a folder that comes later may be none that it can read.
@@ -96,6 +106,7 @@ class CellProcess:
             "threads": max(1, (threads or torch.get_num_threads()) // processes),
             "processes": processes,
             "rendezvous": str(Path(self._folder.name, "rendezvous")),
+            "energy": energy,
             "include": list(map(str, plugins.state.folders.values())),
             "backbone": card.model_dump(mode="json"),
         }

@@ -104,6 +104,7 @@ def _record(attempt: Attempt, backbone: Backbone, request: RunRequest, surroundi
             "unparsable": result.outcome.unparsable,
             "rows": _rounded(result.outcome.rows),
             "timing": _timing(planned, result),
+            "energy": result.performance.energy,
             "data": _data(planned, result.performance.predictions),
         }
     return CellRecord(

@@ -14,7 +14,14 @@ from dhrd_bench.contracts import Budget
 from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import LoadedTask, Suite
 from dhrd_bench.errors import UserError
-from dhrd_bench.grid.identity import HARNESS_VERSION, digest, relevant_budget, rows_digest, with_versions
+from dhrd_bench.grid.identity import (
+    HARNESS_VERSION,
+    digest,
+    method_identity,
+    relevant_budget,
+    rows_digest,
+    with_versions,
+)
 from dhrd_bench.grid.plan import method_specs
 from dhrd_bench.request import RunRequest, split_suite
 from dhrd_bench.results.check import (
@@ -114,10 +121,11 @@ def _method(file: RecordFile) -> Iterator[Finding]:
     except UserError as error:
         yield file.notes("method", f"it was not compared with its method: {error.message}", "Name it with --include.")
         return
-    if spec.identity.code != record.parts.method.code:
+    identity = method_identity(spec)
+    if identity.code != record.parts.method.code:
         yield file.notes("method", "the source of its method has changed since, or is of another plug-in")
         return
-    if spec.identity != record.parts.method:
+    if identity != record.parts.method:
         yield file.fails("method", "its method has other parameters or another version than its name says")
     card = spec.card
     said = record.method

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dhrd_bench.backbones.lookup import resolve
 from dhrd_bench.cards import Reference
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import Plan, make_plan
@@ -55,7 +56,9 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
     UserError
         If a name is unknown here, or the data are missing.
     """
-    asked = (record.request or RunRequest()).model_copy(
+    # A record is data: no folder of plug-ins and no file is opened because one names it.
+    asked = (record.request or RunRequest()).without_places(record.cell.backbone)
+    asked = asked.model_copy(
         update={
             "methods": (record.cell.method,),
             "suite": record.cell.suite,  # with its settings
@@ -70,12 +73,16 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
             "isolation": "auto",
             "cell_timeout": None,
             "processes": record.parts.processes or 1,
+            "energy": "counters",
         }
     )
     request = read_request(None, options)
     places = {
         key: getattr(request, key) for key in ("data_dir", "include", "rationales", "backbone") if options.get(key)
     }
+    if "backbone" not in places and resolve(asked.backbone).trust_remote_code:
+        message = f"The record asks that code of the hub be run: {asked.backbone}."
+        raise UserError(message, "If you trust it, name the backbone yourself with --backbone.")
     plan = make_plan(asked.model_copy(update=places))
     if record.request and record.request.rationales and not plan.request.rationales:
         raise UserError(

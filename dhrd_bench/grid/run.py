@@ -26,6 +26,8 @@ from dhrd_bench.progress import Display
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import find, record_path, write_record, write_text_atomically
+from dhrd_bench.tracking.display import TrackedDisplay
+from dhrd_bench.tracking.loggers import Logger, TrackedCell, logger_of
 
 Keep = Callable[[Callable[[Path], object], PlannedCell], object]
 """Given what saves each fitted method, once its record is on disk."""
@@ -48,16 +50,22 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
     _require_metrics(plan)
     backbone = load(plan.backbone)
     engine = engine_of(backbone)  # before hours of work: this machine may not have it
+    loggers: dict[str, Logger] = {name: logger_of(name) for name in plan.request.track}  # nor these
     surroundings = surroundings_of(str(backbone.device), plan.backbone.dtype, engine.label)
-    with remembered_interrupts() as check, _crew(plan, backbone, engine.label, keep=keep is not None) as crew:
-        for planned, attempt in _attempts(plan, backbone, crew, display, check):
+    with (
+        remembered_interrupts() as check,
+        _crew(plan, backbone, engine.label, keep=keep is not None) as crew,
+        TrackedDisplay(display, map(tracked, plan.missing), loggers) as shown,
+    ):
+        for planned, attempt in _attempts(plan, backbone, crew, shown, check):
             around = (attempt.surroundings or surroundings).model_copy(update=crew.shared)
             record = make_record(attempt, backbone, plan.request, around)
             _write(plan, planned, attempt, record)
             if isinstance(attempt.result, Answered) and attempt.result.save and keep and record.status == "ok":
                 keep(attempt.result.save, planned)
             records.append(record)
-            display.end(_outcome(record))
+            shown.close(record)
+            shown.end(_outcome(record))
             check()
     backbone.reset()
     return records
@@ -136,11 +144,23 @@ def runner_of(
     folders = [request.data_dir] if request.data_dir else []
     runner = Runner(
         backbone, request.isolation, folders=folders, results=plan.results, limit=request.cell_timeout, keep=keep,
-        threads=threads, processes=request.processes, start=start,
+        threads=threads, processes=request.processes, start=start, energy=request.energy,
     )  # fmt: skip
     for planned in plan.missing:
         runner.level(planned.method)
     return runner
+
+
+def tracked(planned: PlannedCell) -> TrackedCell:
+    """Return what trackers are told of a cell: its place, and all settings that its identity is made of."""
+    cell, parts = planned.cell, planned.parts
+    settings = {**cell.model_dump(), "identity": planned.identity, "harness": parts.harness}
+    settings |= {f"method.{name}": value for name, value in parts.method.params.items()}
+    for name, value in parts.budget.items():
+        # One level more, as the settings of adapters and of decoding.
+        inner = value if isinstance(value, dict) else {"": value}
+        settings |= {f"budget.{name}.{key}".rstrip("."): setting for key, setting in inner.items()}
+    return TrackedCell(planned.name, f"{cell.suite} {cell.backbone} {cell.budget}", settings)
 
 
 def _write(plan: Plan, planned: PlannedCell, attempt: Attempt, record: CellRecord) -> None:
@@ -148,7 +168,7 @@ def _write(plan: Plan, planned: PlannedCell, attempt: Attempt, record: CellRecor
     if record.status == "failed" and find(plan.results, planned.cell, planned.identity):
         return  # done again by force, and to no avail: what there was is better
     if isinstance(attempt.result, Answered) and record.status == "ok":
-        _write_texts(record_path(plan.results, planned.cell), planned, attempt.result.performance.predictions)
+        _write_texts(plan, planned, attempt.result.performance.predictions)
     write_record(plan.results, record)
 
 
@@ -167,7 +187,7 @@ def _outcome(record: CellRecord) -> str:
     return f"score {record.score:5.1f}   {record.timing.qps:8.2f} examples/s"
 
 
-def _write_texts(path: Path, planned: PlannedCell, predictions: Predictions) -> None:
+def _write_texts(plan: Plan, planned: PlannedCell, predictions: Predictions) -> None:
     """Keep generated texts beside the record; they may quote a suite that may not be passed on."""
     texts, labels = predictions.texts, predictions.labels
     if texts is None:
@@ -176,4 +196,5 @@ def _write_texts(path: Path, planned: PlannedCell, predictions: Predictions) -> 
         json.dumps({"id": example.id, "prediction": label, "text": text}, ensure_ascii=False)
         for example, label, text in zip(planned.test.examples, labels, texts, strict=True)
     ]
-    write_text_atomically(path.with_suffix(".generations.jsonl"), "\n".join(lines) + "\n")
+    path = record_path(plan.results, planned.cell).with_suffix(".generations.jsonl")
+    write_text_atomically(path, "\n".join(lines) + "\n", below=plan.results)

@@ -117,4 +117,5 @@ def _check(card: TaskCard, test: TestSplit, predictions: Predictions) -> None:
 
 
 def _finite(scores: Sequence[Sequence[float]]) -> bool:
-    return all(math.isfinite(value) for row in scores for value in row)
+    # From another process NaN comes as None: JSON lacks it.
+    return all(value is not None and math.isfinite(value) for row in scores for value in row)

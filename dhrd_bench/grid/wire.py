@@ -6,7 +6,7 @@ What goes is what a method may see; test labels do not go.
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +26,7 @@ from dhrd_bench.contracts import (
 from dhrd_bench.grid.perform import Performance
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.methods import MethodSpec
+from dhrd_bench.results.schema import Energy
 
 
 def job(planned: PlannedCell, keep: Path | None) -> dict[str, Any]:
@@ -96,13 +97,15 @@ def examples_of(sent: dict[str, Any]) -> tuple[Example, ...]:
 
 def answer(performance: Performance) -> dict[str, Any]:
     """Return what is sent back."""
-    return asdict(performance)
+    energy = performance.energy
+    return asdict(replace(performance, energy=None)) | {"energy": energy and energy.model_dump()}
 
 
 def performance_of(sent: dict[str, Any]) -> Performance:
     """Return what `answer` was made of."""
     laps = [(float(count), float(seconds)) for count, seconds in sent["laps"]]
-    return Performance(Predictions(**sent["predictions"]), laps, float(sent["warmup_seconds"]))
+    energy = sent["energy"] and Energy.model_validate(sent["energy"])
+    return Performance(Predictions(**sent["predictions"]), laps, float(sent["warmup_seconds"]), energy)
 
 
 def _row(example: Example) -> list[Any]:

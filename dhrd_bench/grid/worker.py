@@ -17,10 +17,11 @@ from dhrd_bench.grid import landlock
 
 if TYPE_CHECKING:
     from dhrd_bench.backbones import Backbone
+    from dhrd_bench.grid.energy import Meter
     from dhrd_bench.grid.seal import Seal
 
 QUIET_SECONDS = 0.1
-"""Progress is told no more often than this."""
+"""Progress of one phase is told no more often than this."""
 
 
 def main(handle: int) -> None:
@@ -31,7 +32,7 @@ def main(handle: int) -> None:
         setup = json.loads(connection.recv_bytes())
         if setup["sealed"]:
             landlock.restrict(map(Path, setup["readable"]), network=setup["network"])
-        seal, backbone = _set_up(setup)
+        seal, backbone, meter = _set_up(setup)
     except Exception as error:
         _send(connection, failed=f"{type(error).__name__}: {error}")
         return
@@ -48,15 +49,16 @@ def main(handle: int) -> None:
         if setup["rank"]:
             _send(connection, **_help(sent, seal, backbone))
         else:
-            _send(connection, **_perform(sent, seal, backbone, connection))
+            _send(connection, **_perform(sent, seal, backbone, meter, connection))
 
 
-def _set_up(setup: dict[str, Any]) -> tuple[Seal, Backbone]:
+def _set_up(setup: dict[str, Any]) -> tuple[Seal, Backbone, Meter | None]:
     import torch
 
     from dhrd_bench import plugins
     from dhrd_bench.backbones.loading import load_fresh
     from dhrd_bench.contracts import BackboneCard
+    from dhrd_bench.grid.energy import meter_of
     from dhrd_bench.grid.seal import Seal
 
     seal = Seal(frozenset(map(Path, setup["closed"])), frozenset(map(Path, setup["open"])))
@@ -70,7 +72,9 @@ def _set_up(setup: dict[str, Any]) -> tuple[Seal, Backbone]:
         from dhrd_bench.training.parallel import join
 
         join(setup["rank"], setup["processes"], Path(setup["rendezvous"]), cpu=card.device == "cpu")
-    return seal, load_fresh(card)
+    backbone = load_fresh(card)
+    meter = meter_of(setup["energy"], str(backbone.device)) if setup["energy"] else None
+    return seal, backbone, meter
 
 
 def _try(seal: Seal) -> None:
@@ -87,19 +91,21 @@ def _try(seal: Seal) -> None:
             raise RuntimeError(f"{file} can be read all the same")
 
 
-def _perform(sent: dict[str, Any], seal: Seal, backbone: Backbone, connection: Connection) -> dict[str, Any]:
+def _perform(
+    sent: dict[str, Any], seal: Seal, backbone: Backbone, meter: Meter | None, connection: Connection
+) -> dict[str, Any]:
     from dhrd_bench.contracts import Context
     from dhrd_bench.grid.perform import perform
     from dhrd_bench.grid.record import describe, plain
     from dhrd_bench.grid.seal import refusing
     from dhrd_bench.grid.wire import answer, budget_of, data_of, examples_of, method_of
 
-    spoke = 0.0
+    spoke, of = 0.0, ""
 
     def step(phase: str, done: int, total: int, figures: dict[str, float]) -> None:
-        nonlocal spoke
-        if done >= total or time.perf_counter() - spoke >= QUIET_SECONDS:
-            spoke = time.perf_counter()
+        nonlocal spoke, of
+        if phase != of or done >= total or time.perf_counter() - spoke >= QUIET_SECONDS:
+            spoke, of = time.perf_counter(), phase
             _send(connection, step=plain([phase, done, total, figures]))
 
     data = data_of(sent)
@@ -108,7 +114,7 @@ def _perform(sent: dict[str, Any], seal: Seal, backbone: Backbone, connection: C
     try:
         with refusing(seal):
             method = method_of(sent)
-            performance = perform(method, data, examples_of(sent), context)
+            performance = perform(method, data, examples_of(sent), context, meter)
             if sent["keep"]:
                 method.save(Path(sent["keep"]))
         result = {"answer": plain(answer(performance))}

@@ -22,6 +22,7 @@ from dhrd_bench.modeling.heads import HeadKind, classification_head
 from dhrd_bench.modeling.pooling import Pool, Pooling, make_pool
 from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.results.store import write_text_atomically
+from dhrd_bench.untrusted import parse_json
 
 _WEIGHTS, _ABOUT = "fitted.safetensors", "fitted.json"
 
@@ -85,6 +86,24 @@ class Fitted:
             If a file is not there, or not as it was written; or if there was such a pool, and none is handed in.
         """
         settings, tensors = _read(folder, str(backbone.device))
+        if settings.get("pooling") == "custom" and pool is None:
+            raise UserError(f"{folder} was fitted with a pool of its own.", "Hand the module in as `pool`.")
+        try:
+            return cls._assembled(settings, tensors, card, backbone, budget, pool)
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise UserError(f"{folder} holds no fitted method for {card.name!r}: {reason}.", "Delete it.") from error
+
+    @classmethod
+    def _assembled(
+        cls,
+        settings: dict[str, Any],
+        tensors: dict[str, Tensor],
+        card: TaskCard,
+        backbone: Backbone,
+        budget: Budget,
+        pool: Pool,
+    ) -> Fitted:
         parts: dict[str, dict[str, Tensor]] = {"adapter": {}, "weight": {}, "head": {}, "pool": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
@@ -95,8 +114,6 @@ class Fitted:
         kind, pooling = settings["head"], settings.get("pooling", "last")
         if pooling != "custom":
             pool = make_pool(pooling, backbone.width, seed=0)
-        elif pool is None:
-            raise UserError(f"{folder} was fitted with a pool of its own.", "Hand the module in as `pool`.")
         if pool is not None:
             pool.load_state_dict(parts["pool"])
             pool.to(backbone.device).eval()
@@ -118,7 +135,7 @@ class Fitted:
 def _read(folder: Path, device: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the settings and all tensors of what `Fitted.save` wrote."""
     try:
-        about: dict[str, Any] = json.loads(without_checksum((folder / _ABOUT).read_bytes()))
+        about: dict[str, Any] = parse_json(without_checksum((folder / _ABOUT).read_bytes()))
         if about.get("sha256") not in (None, sha256_of(folder / _WEIGHTS)):  # once there was none
             raise ValueError(f"{_WEIGHTS} has another digest than when it was written")
         return {"head": about["head"]} | about, load_file(folder / _WEIGHTS, device=device)

@@ -15,7 +15,9 @@ from dhrd_bench.cards import read_card
 from dhrd_bench.contracts import Card
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.errors import UserError
+from dhrd_bench.report.text import escaped
 from dhrd_bench.results.store import write_text_atomically
+from dhrd_bench.untrusted import read_yaml
 
 
 class Recipe(Card):
@@ -120,10 +122,7 @@ def read_store_card(store: RationaleStore) -> StoreCard:
     path = store.folder / "card.yaml"
     if not path.exists():
         return StoreCard(name=store.folder.resolve().name)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML: {error}.", "Mend it, or delete it and let it be written anew.") from None
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise UserError(f"{path} is no card.", "Mend it, or delete it and let it be written anew.")
     return read_card(StoreCard, raw, path)
@@ -169,28 +168,29 @@ _Dumper.add_representer(
 
 def to_markdown(card: StoreCard) -> str:
     """Lay the card out for people."""
-    lines = [f"# Rationales: {card.name}", ""]
+    lines = [f"# Rationales: {escaped(card.name)}", ""]
     if card.description:
         lines += [card.description.strip(), ""]
-    lines += [f"Language: {card.language}. Licence: {card.licence}. Fingerprint: `{card.fingerprint[:16]}`.", ""]
+    facts = f"Language: {escaped(card.language)}. Licence: {escaped(card.licence)}."
+    lines += [f"{facts} Fingerprint: `{card.fingerprint[:16]}`.", ""]
     lines += ["| teacher | prompt | gold label | parameters |", "|---|---|---|---|"]
     for recipe in card.recipes:
         seen = {True: "shown", False: "hidden", None: "unknown"}[recipe.label_seen]
         settings = ", ".join(f"{key} {value}" for key, value in recipe.parameters.items()) or "unknown"
-        lines.append(f"| {recipe.teacher} | {recipe.prompt} | {seen} | {settings} |")
+        lines.append(f"| {escaped(recipe.teacher)} | {escaped(recipe.prompt)} | {seen} | {escaped(settings)} |")
     lines += [
         "",
         "| task | rows | rationales | rejected | by gold label | words | tokens in / out | cost | fingerprint |",
     ]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
     for task, held in card.contents.items():
-        rejected = ", ".join(f"{count} {reason}" for reason, count in held.rejected.items()) or "0"
-        labels = ", ".join(f"{count} {label}" for label, count in held.labels.items())
+        rejected = escaped(", ".join(f"{count} {reason}" for reason, count in held.rejected.items())) or "0"
+        labels = escaped(", ".join(f"{count} {label}" for label, count in held.labels.items()))
         tokens = f"{held.tokens_in:,} / {held.tokens_out:,}" if held.tokens_out else "unknown"
-        cost = ", ".join(f"{amount:.4f} {currency}" for currency, amount in held.cost.items()) or "unknown"
+        cost = escaped(", ".join(f"{amount:.4f} {currency}" for currency, amount in held.cost.items())) or "unknown"
         words = "" if held.words is None else f"{held.words:.1f}"
         lines.append(
-            f"| {task} | {held.rows} | {held.usable} | {rejected} | {labels} | {words} | {tokens} | {cost} "
+            f"| {escaped(task)} | {held.rows} | {held.usable} | {rejected} | {labels} | {words} | {tokens} | {cost} "
             f"| `{held.fingerprint[:16]}` |"
         )
     if card.notes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
+
+from dhrd_bench.errors import shown
+from dhrd_bench.results.store import read_regular
+from dhrd_bench.untrusted import leads_out, parse_json
 
 AUDITS = "audits"
 """Folder of the results in which ``rationales audit --output`` files are looked for."""
@@ -27,11 +30,13 @@ def badges(results: Path, cells: pd.DataFrame) -> tuple[str, ...]:
     lines = []
     for path in sorted((results / AUDITS).glob("*.json")):
         try:
-            audit = json.loads(path.read_text(encoding="utf-8"))
-            seen = {task["rationale_fingerprint"] for task in audit["tasks"]}
-            badge = str(audit["badge"])
+            if leads_out(path, results):
+                raise ValueError("a link")
+            audit = parse_json(read_regular(path))
+            seen = {str(task["rationale_fingerprint"]) for task in audit["tasks"]}
+            badge = shown(str(audit["badge"]))
         except (OSError, ValueError, KeyError, TypeError):
-            lines.append(f"{path.name} is no audit of rationales; write it anew with rationales audit --output.")
+            lines.append(f"{shown(path.name)} is no audit of rationales; write it anew with rationales audit --output.")
             continue
         if used & seen:
             lines.append(badge)

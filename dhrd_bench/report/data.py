@@ -14,6 +14,7 @@ from dhrd_bench.report.asked import asked, pooled
 from dhrd_bench.report.board import Board
 from dhrd_bench.report.figures import shown, untaught
 from dhrd_bench.stats.analysis import Line, Versus
+from dhrd_bench.stats.cost import energy_sources
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.ranking import CriticalDifference
 from dhrd_bench.stats.significance import Test
@@ -54,6 +55,7 @@ def _board(board: Board) -> dict[str, Any]:
             }
             for task in selection.grid.tasks
         },
+        "energy_sources": energy_sources(selection.cells["energy"]),
         "without_rationales": [{"method": method, "task": task} for method, task in sorted(untaught(analysis))],
         "methods": [_plain(line) for line in analysis.lines],
         "points": [_plain(point) for point in analysis.points],

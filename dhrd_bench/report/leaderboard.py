@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.errors import UserError, did_you_mean, shown
 from dhrd_bench.report import data, text
 from dhrd_bench.report.badges import badges
 from dhrd_bench.report.board import Board
@@ -172,7 +172,7 @@ def analyse(
     if not boards:
         raise empty[0][1]
     notes = tuple(f"{' · '.join((group.suite, group.backbone, group.budget))}: {error}" for group, error in empty)
-    problems = tuple(f"{problem.path}: {problem.reason}" for problem in table.problems)
+    problems = tuple(shown(f"{problem.path}: {problem.reason}") for problem in table.problems)
     return Leaderboard(tuple(boards), notes, problems, command)
 
 

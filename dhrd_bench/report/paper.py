@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 from pydantic import Field, model_validator
 
 from dhrd_bench.cards import read_card
@@ -23,6 +22,7 @@ from dhrd_bench.report.figures import NONE, estimate_cell, number, positive_cell
 from dhrd_bench.report.layout import Column, Table, TableCell
 from dhrd_bench.stats.analysis import Analysis
 from dhrd_bench.stats.intervals import Estimate
+from dhrd_bench.untrusted import read_yaml
 
 
 class Claim(Card):
@@ -90,10 +90,9 @@ class PublishedFigures:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         path = folder / "claims.yaml"
-        try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise UserError(f"Cannot read {path}: {error}.", "Name a folder that holds claims.yaml.") from error
+        if not path.is_file():
+            raise UserError(f"There is no {path}.", "Name a folder that holds claims.yaml.")
+        raw = read_yaml(path)
         self.paper = read_card(Paper, raw if isinstance(raw, dict) else {}, path)
         self.accuracy = _read_csv(folder / self.paper.accuracy)
         self.throughput = _read_csv(folder / self.paper.throughput)

@@ -13,6 +13,7 @@ from rich.rule import Rule
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from dhrd_bench.errors import shown
 from dhrd_bench.report.layout import Document, Section, Table, TableCell
 
 PLAIN_WIDTH = 200
@@ -43,8 +44,8 @@ def as_text(document: Document) -> str:
 
 def _print_section(section: Section, console: Console) -> None:
     console.print()
-    console.print(Rule(Text(section.title, style="bold"), align="left", style="dim"), width=min(console.width, 100))
-    console.print(Text(section.about, style="dim"))
+    console.print(Rule(_plain(section.title, "bold"), align="left", style="dim"), width=min(console.width, 100))
+    console.print(_plain(section.about, "dim"))
     for table in section.tables:
         if not table.detail:
             print_table(table, console)
@@ -57,7 +58,7 @@ def _print_list(title: str, lines: Sequence[str], console: Console) -> None:
     console.print(Text(title, style="bold"))
     for line in lines:
         grid = RichTable.grid(padding=(0, 1))
-        grid.add_row(Text("•"), Text(line))
+        grid.add_row(Text("•"), _plain(line))
         console.print(grid)
 
 
@@ -69,7 +70,7 @@ def print_table(table: Table, console: Console) -> None:
             console.print()
         console.print(part)
     for sentence in table.caption:
-        console.print(Padding(Text(sentence, style="dim"), 0), width=min(console.width, 120))
+        console.print(Padding(_plain(sentence, "dim"), 0), width=min(console.width, 120))
 
 
 def _fitting(table: Table, console: Console) -> list[RichTable]:
@@ -97,14 +98,15 @@ def _width(made: RichTable, console: Console) -> int:
 
 def _build(table: Table, columns: Sequence[int], stacked: bool, gap: int, more: str = "") -> RichTable:
     made = RichTable(
-        title=table.title + more, title_justify="left", title_style="bold", box=None, pad_edge=False,
+        title=_plain(table.title + more, "bold"), title_justify="left", box=None, pad_edge=False,
         padding=(0, gap, 0, 0), header_style="dim",
     )  # fmt: skip
     for c in columns:
         column = table.columns[c]
         wraps = column.wraps and stacked
-        head = column.head.replace(" ", "\n") if stacked and not wraps else column.head
-        made.add_column(head, justify=column.align, vertical="top", no_wrap=not wraps, max_width=34 if wraps else None)
+        head = Text(shown(column.head).replace(" ", "\n") if stacked and not wraps else shown(column.head))
+        width = 34 if wraps else None
+        made.add_column(head, justify=column.align, vertical="top", no_wrap=not wraps, max_width=width)
     for r, row in enumerate(table.rows):
         if r == table.rule:
             name = next((c for c in columns if table.columns[c].align == "left"), 0)
@@ -113,12 +115,16 @@ def _build(table: Table, columns: Sequence[int], stacked: bool, gap: int, more: 
     return made
 
 
+def _plain(text: str, style: str = "") -> Text:
+    return Text(shown(text), style=style)
+
+
 def _text(cell: TableCell, stacked: bool, left: bool) -> Text:
-    main = _fold(cell.main) if stacked and left and " " not in cell.main else cell.main
-    text = Text(main, style="bold" if cell.strong else "")
+    main = shown(cell.main)
+    text = Text(_fold(main) if stacked and left and " " not in main else main, style="bold" if cell.strong else "")
     if cell.detail:
         text.append("\n" if stacked else " ")
-        text.append(cell.detail, style="dim")
+        text.append(shown(cell.detail), style="dim")
     return text
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 
+from dhrd_bench.errors import shown
 from dhrd_bench.report.layout import Document, Section, Table, TableCell
 
 # ---------------------------------------------------------------- Markdown
@@ -11,35 +13,46 @@ from dhrd_bench.report.layout import Document, Section, Table, TableCell
 
 def as_markdown(document: Document) -> str:
     """Return `document` as GitHub Markdown, with the command that makes it."""
-    by = f" by `{document.command}`" if document.command else ""
+    by = f" by {_code(document.command)}" if document.command else ""
     parts = ["# Leaderboard", f"Made from the records{by}; edit the records, not this file."]
     for section in document.sections:
-        parts += [f"## {_md(section.title)}", f"{_md(section.about)}."]
+        parts += [f"## {escaped(section.title)}", f"{escaped(section.about)}."]
         for table in section.tables:
-            parts += [f"### {_md(table.title)}", _md_table(table), "  \n".join(_md(line) for line in table.caption)]
+            parts += [
+                f"### {escaped(table.title)}",
+                _md_table(table),
+                "  \n".join(escaped(line) for line in table.caption),
+            ]
         if section.notes:
-            parts += ["### Left out, and to be read with it", "\n".join(f"- {_md(note)}" for note in section.notes)]
+            notes = "\n".join(f"- {escaped(note)}" for note in section.notes)
+            parts += ["### Left out, and to be read with it", notes]
     for title, lines in document.endnotes:
-        parts += [f"## {title}", "\n".join(f"- {_md(line)}" for line in lines)]
+        parts += [f"## {title}", "\n".join(f"- {escaped(line)}" for line in lines)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _md(text: str) -> str:
-    """Escape what Markdown would read as markup."""
-    text = html.escape(text, quote=False)
-    for mark in "\\|*_`":
-        text = text.replace(mark, f"\\{mark}")
-    return text.replace("](", "]\\(")
+def escaped(text: str) -> str:
+    """Return `text` with what Markdown would read as markup or as a link escaped."""
+    text = html.escape(shown(text.strip()), quote=False)
+    text = re.sub(r"[\\|*_`~]|(?<=\])[(:\[]|(?<=:)/(?=/)|(?<=www)\.", r"\\\g<0>", text, flags=re.IGNORECASE)
+    return re.sub(r"^(\d*)([#+=.)-])(?=[\s#=-]|$)", r"\1\\\2", text)  # there they make a heading or a list
+
+
+def _code(text: str) -> str:
+    """Return `text` as code in Markdown, fenced by more backticks than it has in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    edge = " " if "`" in text else ""
+    return f"{fence}{edge}{shown(text)}{edge}{fence}"
 
 
 def _md_cell(cell: TableCell) -> str:
-    main = f"**{_md(cell.main)}**" if cell.strong else _md(cell.main)
-    return f"{main} {_md(cell.detail)}".strip()
+    main = f"**{escaped(cell.main)}**" if cell.strong else escaped(cell.main)
+    return f"{main} {escaped(cell.detail)}".strip()
 
 
 def _md_table(table: Table) -> str:
     lines = [
-        "| " + " | ".join(_md(column.head) for column in table.columns) + " |",
+        "| " + " | ".join(escaped(column.head) for column in table.columns) + " |",
         "|" + "|".join("---:" if column.align == "right" else ":---" for column in table.columns) + "|",
     ]
     lines += ["| " + " | ".join(_md_cell(cell) for cell in row) + " |" for row in table.rows]
@@ -67,11 +80,11 @@ def as_latex(document: Document) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
+    return "".join(_TEX.get(character, character) for character in shown(text))
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(shown(text).split())
 
 
 def _tex_cell(cell: TableCell) -> str:

@@ -22,6 +22,7 @@ from dhrd_bench.errors import UserError, first_misfit
 from dhrd_bench.results.checksum import parted
 from dhrd_bench.results.schema import SCHEMA_VERSION, CellRecord, Rows, Timing
 from dhrd_bench.results.store import parse_record, read_regular, record_path, superseded_path
+from dhrd_bench.untrusted import parse_json
 
 RUN_AGAIN = "Run the cell again, or take the file out."
 
@@ -94,7 +95,7 @@ def _is_record(path: Path) -> bool:
     if path.name.startswith("seed-"):
         return True
     try:
-        content = json.loads(read_regular(path))
+        content = parse_json(read_regular(path))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and {"cell", "parts"} <= content.keys()
@@ -108,7 +109,7 @@ def read_file(path: Path) -> tuple[RecordFile | None, list[Finding]]:
 
     try:
         content, fits = parted(read_regular(path))
-        raw = json.loads(content)
+        raw = parse_json(content)
         raw.pop("checksum", None)
         record = parse_record(json.dumps(raw).encode())
     except (ValueError, OSError, AttributeError) as error:

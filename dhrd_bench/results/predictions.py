@@ -9,9 +9,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dhrd_bench.errors import UserError
-from dhrd_bench.results.schema import CellRecord, shown
+from dhrd_bench.errors import UserError, shown
+from dhrd_bench.results.schema import CellRecord
+from dhrd_bench.untrusted import leads_out, parse_json
 
+_UNSEEN = re.compile("[\x7f-\x9f\ud800-\udfff]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -50,16 +52,24 @@ def read_texts(path: Path) -> dict[str, str]:
     Raises
     ------
     UserError
-        If the file is not as it was written.
+        At a line that holds no text of an example.
     """
     beside = path.with_suffix(".generations.jsonl")
-    try:
-        lines = beside.read_text(encoding="utf-8").split("\n")
-        return {row["id"]: row["text"] for row in map(json.loads, filter(None, lines))}
-    except OSError:
+    if not beside.is_file() or leads_out(beside, path.parent):
         return {}
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{beside} is damaged: {error}.", "Delete it, or run the cell again with --force.") from error
+    texts: dict[str, str] = {}
+    for number, line in enumerate(beside.read_bytes().split(b"\n"), 1):
+        if line:
+            try:
+                row = parse_json(line)
+                name, text = row["id"], row["text"]
+            except (ValueError, LookupError, TypeError):
+                name = text = None
+            if not isinstance(name, str) or not isinstance(text, str):
+                message = f"{beside}:{number}: no text of an example."
+                raise UserError(message, "Delete the file: the record does without.")
+            texts[name] = text
+    return texts
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
@@ -83,8 +93,9 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 
 def as_json(rows: list[dict[str, Any]]) -> str:
-    """Return `rows` of `prediction_rows` as a JSON list; texts are as they are."""
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    """Return `rows` of `prediction_rows` as a JSON list; texts are as they are, what steers a terminal as escapes."""
+    text = json.dumps(rows, indent=1, ensure_ascii=False)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
 def _harmless(value: Any) -> Any:

@@ -8,22 +8,19 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from dhrd_bench.contracts import Inference
+from dhrd_bench.errors import shown
 from dhrd_bench.request import RunRequest
 
 SCHEMA_VERSION = "1.1.0"
 """Semantic version of the record's form; a reader accepts records of its own major version."""
 
 
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+"""A whole number that every reader of JSON has to the last digit."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-def shown(text: str) -> str:
-    """Return `text` with its control characters as pictures: they are to be seen, not sent to a terminal."""
-    return text.translate(_PICTURES)
-
-
-_PICTURES = {code: 0x2400 + code for code in range(32)} | {127: 0x2421} | dict.fromkeys(range(128, 160), 0xFFFD)
 
 
 def _shown_within(value: Any) -> Any:
@@ -53,7 +50,7 @@ class Cell(_Shown):
     method: str
     backbone: str
     budget: str
-    seed: int
+    seed: Whole
 
 
 class MethodInfo(_Shown):
@@ -75,8 +72,8 @@ class Rows(_Part):
     """
 
     id: list[str]
-    label: list[int]
-    prediction: list[int]
+    label: list[Whole]
+    prediction: list[Whole]
     cluster: list[str] | None = None
     group: list[str] | None = None
     score: list[list[float]] | None = None
@@ -100,12 +97,12 @@ class Timing(_Part):
     """
 
     scenario: str = "offline"
-    examples: int = Field(gt=0)
+    examples: Whole = Field(gt=0)
     seconds: float = Field(gt=0)
     qps: float = Field(gt=0)
     laps: list[tuple[float, float]]
-    tokens_in: int
-    tokens_out: int
+    tokens_in: Whole
+    tokens_out: Whole
     warmup_seconds: float = 0.0
 
 
@@ -117,11 +114,11 @@ class Data(_Part):
     fingerprint: str
     rationale_fingerprint: str
     rationale_coverage: float = Field(ge=0, le=1)
-    train_rows: int
-    dev_rows: int
-    test_rows: int
-    truncated_train: int = 0
-    truncated_test: int = 0
+    train_rows: Whole
+    dev_rows: Whole
+    test_rows: Whole
+    truncated_train: Whole = 0
+    truncated_test: Whole = 0
 
 
 class SuiteIdentity(_Part):
@@ -242,21 +239,38 @@ class TrainingCost(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    rows: int | None = None
-    steps: int | None = None
-    tokens: int | None = None
+    rows: Whole | None = None
+    steps: Whole | None = None
+    tokens: Whole | None = None
     seconds: float | None = None
     epochs: list[dict[str, float]] | None = None
-    best_epoch: int | None = None
-    epochs_wanted: int | None = None
-    spare_wanted: int | None = None
-    spare_used: int | None = None
-    trainable_parameters: int | None = None
-    truncated: int | None = None
-    pack_tokens: int | None = None
-    out_of_memory: int | None = None
-    teacher_tokens: int | None = None
+    best_epoch: Whole | None = None
+    epochs_wanted: Whole | None = None
+    spare_wanted: Whole | None = None
+    spare_used: Whole | None = None
+    trainable_parameters: Whole | None = None
+    truncated: Whole | None = None
+    pack_tokens: Whole | None = None
+    out_of_memory: Whole | None = None
+    teacher_tokens: Whole | None = None
     inner: dict[str, TrainingCost] | None = None
+
+
+class Energy(_Part):
+    """What the machine drew while the cell worked, in joules; whatever else ran on the hardware that was counted, too.
+
+    Attributes
+    ----------
+    source
+        What told: ``rapl``, counters of the processor's packages and of memory; ``nvml``, that of the card; both as
+        ``rapl+nvml``; ``codecarbon``, an estimate.
+    train, test
+        While the method was fitted, and while it predicted the test examples, warm-up excluded.
+    """
+
+    source: str
+    train: float = Field(ge=0)
+    test: float = Field(ge=0)
 
 
 class Revision(_Part):
@@ -282,9 +296,9 @@ class Surroundings(_Shown):
     platform: str = ""
     packages: dict[str, str] = {}
     cpu: str = ""
-    threads: int | None = None
-    workers: int | None = None
-    processes: int | None = None
+    threads: Whole | None = None
+    workers: Whole | None = None
+    processes: Whole | None = None
     executor: Literal["ray"] | None = None
     gpu: str | None = None
     device: str = ""
@@ -318,6 +332,8 @@ class CellRecord(_Part):
         Share of test rows whose answer could not be read.
     isolation
         How the method was kept from test labels while it worked; ``none`` in records from before there was any.
+    energy
+        None where nothing could be read, or other cells ran beside this one.
     request
         What was asked for when the cell was run; None in records from before 1.1.0.
     checksum
@@ -339,6 +355,7 @@ class CellRecord(_Part):
     rows: Rows | None = None
     timing: Timing | None = None
     train: TrainingCost = TrainingCost()
+    energy: Energy | None = None
     isolation: IsolationLevel = "none"
     environment: Surroundings = Surroundings()
     request: RunRequest | None = None
@@ -351,4 +368,9 @@ class CellRecord(_Part):
             raise ValueError("an ok record needs rows, score and timing")
         if self.status == "failed" and not self.error:
             raise ValueError("a failed record needs its error")
+        if self.rows is not None:
+            last = len(self.task.labels) - 1
+            for name, column, first in (("label", self.rows.label, 0), ("prediction", self.rows.prediction, -1)):
+                if column and not first <= min(column) <= max(column) <= last:
+                    raise ValueError(f"rows.{name} has a class that is none of the {last + 1} of the task")
         return self

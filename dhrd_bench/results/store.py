@@ -17,14 +17,18 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from dhrd_bench.errors import UserError, first_misfit
+from dhrd_bench.errors import UserError, first_misfit, shown
 from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.results.schema import SCHEMA_VERSION, Cell, CellRecord, IdentityParts
+from dhrd_bench.untrusted import leads_out, parse_json
 
 NAME_LIMIT = 240
 """Bytes of a folder's name: file systems take 255, some a few less."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+LEADS_OUT = "is a link that leads out of its folder"
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,16 @@ def broken_path(path: Path) -> Path:
     return path.with_suffix(".broken.json")
 
 
-def write_text_atomically(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str, *, below: Path | None = None) -> None:
     """Write `text` to `path` so that a reader sees the old file or the new one, never a part.
 
     Raises
     ------
     UserError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or a link on the way leads out of the folder `below` which it has to be.
     """
+    if below is not None and leads_out(path, below):
+        raise UserError(f"{path} {LEADS_OUT}.", "Remove the link, or name the folder where it leads to.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
@@ -89,7 +95,7 @@ def write_record(root: Path, record: CellRecord) -> Path:
     So is a file that is no record. Whatever goes wrong, what was at the record's place is there or beside it.
     """
     path = record_path(root, record.cell)
-    if path.exists():
+    if path.exists() and not leads_out(path, root):
         try:
             old = read_record(path)
         except ValueError:
@@ -98,8 +104,9 @@ def write_record(root: Path, record: CellRecord) -> Path:
         else:
             if old.identity != record.identity and old.status == "ok":
                 # A copy: on a full disk the old one is to stay where it is.
-                write_text_atomically(superseded_path(path, old.identity), path.read_text(encoding="utf-8"))
-    write_text_atomically(path, text_of(record))
+                old_text = path.read_text(encoding="utf-8")
+                write_text_atomically(superseded_path(path, old.identity), old_text, below=root)
+    write_text_atomically(path, text_of(record), below=root)
     return path
 
 
@@ -142,6 +149,19 @@ def parse_record(content: bytes) -> CellRecord:
     return record
 
 
+def read_below(root: Path, path: Path) -> CellRecord:
+    """Read a record that lies in the folder `root`, and no file to which a link leads out of it.
+
+    Raises
+    ------
+    ValueError
+        If it does, or is no record.
+    """
+    if leads_out(path, root):
+        raise ValueError(LEADS_OUT)
+    return read_record(path)
+
+
 def read_regular(path: Path) -> bytes:
     """Return the content of a file; what is none, as a named pipe, is not waited for.
 
@@ -172,7 +192,7 @@ def validated(model: type[R], content: bytes, version: str) -> R:
         unknown = [each["loc"] for each in error.errors() if each["type"] == "extra_forbidden"]
         if not unknown:
             raise
-        raw = json.loads(content)
+        raw = parse_json(content)
         if str(raw.get("schema_version")).partition(".")[0] != version.partition(".")[0]:
             raise
         try:
@@ -202,7 +222,7 @@ def find(root: Path, cell: Cell, identity: str) -> CellRecord | None:
     path = record_path(root, cell)
     for candidate in (path, superseded_path(path, identity)):
         try:
-            record = read_record(candidate)
+            record = read_below(root, candidate)
         except ValueError:
             continue
         if record.identity == identity and record.status == "ok":
@@ -247,7 +267,7 @@ def read_noted(root: Path, suite: str | None = None) -> tuple[list[CellRecord], 
     problems: list[Problem] = []
     for path in _record_files(root, suite):
         try:
-            record = read_record(path)
+            record = read_below(root, path)
         except ValueError as error:
             problems.append(Problem(path, str(error)))
         else:
@@ -260,7 +280,7 @@ def read_noted(root: Path, suite: str | None = None) -> tuple[list[CellRecord], 
         passed_over += [path for path, record in found if record is not chosen[1]]
     if not passed_over:
         return records, problems, []
-    note = f"{len(passed_over)} records are passed over, as their cells have another: {passed_over[0]}"
+    note = shown(f"{len(passed_over)} records are passed over, as their cells have another: {passed_over[0]}")
     return records, problems, [note + (", ..." if len(passed_over) > 1 else "")]
 
 

@@ -35,8 +35,8 @@ class LongTable:
         in it and of a method in it must share),
         ``score``, ``metrics`` (dict), ``unparsable``, ``role``, ``inference``, ``uses_rationales``,
         ``qps``, ``examples``, ``seconds``, ``laps``, ``tokens_in``, ``tokens_out``, ``train``
-        (dict), ``data`` (dict), ``environment`` (dict), ``finished``; ``scores``, the rows' class scores
-        ``(n, K)`` in their order, None where there are none or the rows' differ in number.
+        (dict), ``energy`` (dict), ``data`` (dict), ``environment`` (dict), ``finished``; ``scores``, the rows'
+        class scores ``(n, K)`` in their order, None where there are none or the rows' differ in number.
     tasks
         `TaskInfo` by (suite, task).
     timed
@@ -93,6 +93,7 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "tokens_in": timing.tokens_in if timing else None,
                 "tokens_out": timing.tokens_out if timing else None,
                 "train": record.train.model_dump(exclude_none=True),
+                "energy": record.energy.model_dump() if record.energy else {},
                 "data": record.data.model_dump() if record.data else {},
                 "environment": record.environment.model_dump(exclude_none=True),
                 "finished": record.finished,

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from dhrd_bench.errors import first_misfit
+from dhrd_bench.errors import first_misfit, shown
 from dhrd_bench.request import Scenario
 from dhrd_bench.results.checksum import with_checksum, without_checksum
-from dhrd_bench.results.schema import Cell, Surroundings, shown
-from dhrd_bench.results.store import Problem, read_regular, record_path, validated, write_text_atomically
+from dhrd_bench.results.schema import Cell, Surroundings
+from dhrd_bench.results.store import LEADS_OUT, Problem, read_regular, record_path, validated, write_text_atomically
+from dhrd_bench.untrusted import leads_out
 
 SCHEMA_VERSION = "1.1.0"
 _NAME = re.compile(r"(offline|single-stream|server)-\d+\.json")
@@ -123,7 +124,8 @@ def timed_path(results: Path, record: ThroughputRecord) -> Path:
 
 def write_timed(results: Path, record: ThroughputRecord) -> None:
     """Write `record` to its place below `results`."""
-    write_text_atomically(timed_path(results, record), with_checksum(record.model_dump_json(indent=1)))
+    text = with_checksum(record.model_dump_json(indent=1))
+    write_text_atomically(timed_path(results, record), text, below=results)
 
 
 def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
@@ -132,6 +134,9 @@ def read_timed(root: Path) -> tuple[list[ThroughputRecord], list[Problem]]:
     problems: list[Problem] = []
     for path in sorted(root.rglob("throughput/*/*.json")):
         if not _NAME.fullmatch(path.name):
+            continue
+        if leads_out(path, root):
+            problems.append(Problem(path, LEADS_OUT))
             continue
         try:
             record = validated(ThroughputRecord, without_checksum(read_regular(path)), SCHEMA_VERSION)

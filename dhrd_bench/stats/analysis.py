@@ -109,7 +109,7 @@ class Line:
     equivalence
         By name, the claims tested against the user's margin.
     costs
-        By name, what its training cost, on the cells that its score is over.
+        By name, what training cost and what predicting drew, on the cells that its score is over.
     """
 
     method: str

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dhrd_bench.stats.intervals import Estimate
 
-COSTS = ("tokens", "seconds", "teacher_tokens")
-"""What a record's ``train`` says training cost."""
+COSTS = ("tokens", "seconds", "teacher_tokens", "joules", "joules_an_example")
+"""What a record's ``train`` says training cost, and what its ``energy`` says of training and of a test example."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Cost:
     Attributes
     ----------
     mean
-        Per cell; None if a record does not tell.
+        Per cell; None if a record does not tell, or records tell of energy from unlike sources.
     per_point
         Extra cost over the baseline for each point gained.
     said
@@ -32,8 +33,29 @@ class Cost:
     said: str = ""
 
 
+def costs_of(train: Mapping[str, object], energy: Mapping[str, Any], examples: float | None) -> dict[str, object]:
+    """Return what one record says that its cell cost.
+
+    Parameters
+    ----------
+    train, energy
+        Those of the record; empty where it has none.
+    examples
+        How many it was tested on.
+    """
+    if not energy:
+        return dict(train)
+    joules = {"joules": energy["train"], "joules_an_example": energy["test"] / examples if examples else None}
+    return {**train, **joules}
+
+
+def energy_sources(energies: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what told of energy in some records; figures of more than one source are not to be compared."""
+    return sorted({energy["source"] for energy in energies if energy})
+
+
 def mean_costs(train: Sequence[Mapping[str, object]]) -> dict[str, float | None]:
-    """Return the means of what the records of some cells say that their training cost."""
+    """Return the means of what the records of some cells say that these cost."""
     return {name: _mean([of_cell.get(name) for of_cell in train]) for name in COSTS}
 
 

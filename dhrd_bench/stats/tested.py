@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from dhrd_bench.stats.collapse import collapsed
-from dhrd_bench.stats.cost import mean_costs
+from dhrd_bench.stats.cost import costs_of, energy_sources, mean_costs
 from dhrd_bench.stats.counts import known
 from dhrd_bench.stats.design import Flags, Grid, Selection
 from dhrd_bench.stats.pairwise import shown_better
@@ -51,11 +52,14 @@ class TestedGrid:
         self.corrected: dict[tuple[int, int | None], Test] = {}
 
     @cached_property
-    def _train(self) -> dict[tuple[str, str, int], dict[str, object]]:
-        """What the record of each cell says that its training cost."""
+    def _costs(self) -> dict[tuple[str, str, int], dict[str, object]]:
+        """What the record of each cell says that it cost; nothing of energy if not all were told by one source."""
         cells = self.selection.cells
         keys = zip(cells["method"], cells["task"], cells["seed"], strict=True)
-        return dict(zip(keys, cells["train"], strict=True))
+        told: list[dict[str, Any]] = list(cells["energy"])
+        energies = told if len(energy_sources(told)) == 1 else [{}] * len(told)
+        every = zip(cells["train"], energies, cells["examples"], strict=True)
+        return dict(zip(keys, (costs_of(*each) for each in every), strict=True))
 
     def costs(self, method: int) -> tuple[dict[str, float | None], dict[str, float | None]]:
         """Return the mean costs of `method`, and of the baseline on the same cells; of none if there is none."""
@@ -68,7 +72,7 @@ class TestedGrid:
             )
             if have
         ]
-        own, base = ([self._train[name, *cell] for cell in at] if name else [] for name in names)
+        own, base = ([self._costs[name, *cell] for cell in at] if name else [] for name in names)
         return mean_costs(own), mean_costs(base)
 
     def collapsed(self, method: int, task: int) -> tuple[int, ...]:

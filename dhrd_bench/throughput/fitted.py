@@ -18,6 +18,7 @@ from dhrd_bench.contracts import Method
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import PlannedCell, Step
 from dhrd_bench.results.store import write_text_atomically
+from dhrd_bench.untrusted import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def is_kept(planned: PlannedCell) -> bool:
     """Whether the fitted method of a cell lies on disk as it was written; what is damaged is named in a warning."""
     folder = folder_of(planned)
     try:
-        digests = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        digests = parse_json((folder / COMPLETE).read_bytes())
         damaged = damaged_files(folder, digests)
     except (OSError, ValueError, AttributeError):
         return False

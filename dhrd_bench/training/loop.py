@@ -108,7 +108,8 @@ def run_epochs(trainer: Trainer, card: TaskCard, context: Context) -> Fitted:
         figures = {"loss": sum(losses) / len(losses)}
         if trainer.dev:
             scores = trainer.evaluate(trainer.dev)
-            figures |= scores.figures(trainer.weights)
+            figures |= (told := scores.figures(trainer.weights))
+            context.progress("dev", epoch + 1, budget.epochs, told)
             rank = scores.rank(trainer.weights)
             if best is None or rank > best.rank:
                 best = _Best(rank, epoch + 1, [parameter.detach().clone() for parameter in trainer.parameters])

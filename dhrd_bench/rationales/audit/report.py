@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dhrd_bench.errors import shown
+from dhrd_bench.progress import literal
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -194,7 +197,7 @@ def tables(audit: Audit) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    held = Table(title=f"Rationales of {audit.suite} ({audit.origin}): what is there")
+    held = Table(title=literal(f"Rationales of {audit.suite} ({audit.origin}): what is there"))
     given = Table(
         title="What they give away", caption=_CAPTION.format(n=audit.thresholds.ngram), caption_justify="left"
     )
@@ -204,17 +207,17 @@ def tables(audit: Audit) -> list[RenderableType]:
     for task in audit.tasks:
         words = task.words
         held.add_row(
-            task.task,
+            literal(task.task),
             f"{task.rationales:,}",
             "?" if task.coverage is None else f"{_percent(task.coverage)} of {task.rows:,}",
-            ", ".join(f"{count} {name}" for name, count in task.by_class.items()),
+            literal(", ".join(f"{count} {name}" for name, count in task.by_class.items())),
             f"{words.mean:.0f} ({words.shortest}-{words.longest})" if words else "-",
             str(sum(task.rejected.values())),
             "?" if task.mismatched is None else str(task.mismatched + (task.mislabelled or 0) + (task.absent or 0)),
             Text("ok", "green") if task.usable else Text("UNUSABLE", "bold red"),
         )
         given.add_row(
-            task.task,
+            literal(task.task),
             _percent(task.verdicts),
             _percent(task.names),
             "?" if task.predictable is None else f"{task.predictable:.2f} ({task.base_rate:.2f})",
@@ -233,9 +236,9 @@ def _lines(audit: Audit) -> list[RenderableType]:
     for task in audit.tasks:
         for problem in task.problems:
             style = "bold red" if problem.level == "error" else "yellow"
-            lines.append(Text.assemble((f"{problem.level}: ", style), f"{task.task}: {problem.message}"))
-    lines += [Text.assemble(("not checked: ", "yellow"), reason) for reason in audit.not_checked]
-    lines.append(Text(badge(audit)))
+            lines.append(Text.assemble((f"{problem.level}: ", style), shown(f"{task.task}: {problem.message}")))
+    lines += [Text.assemble(("not checked: ", "yellow"), shown(reason)) for reason in audit.not_checked]
+    lines.append(Text(shown(badge(audit))))
     return lines
 
 

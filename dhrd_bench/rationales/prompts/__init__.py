@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
 from dhrd_bench.cards import read_card
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, did_you_mean
+from dhrd_bench.untrusted import read_yaml
 
 VERDICT_WORDS = ("yes", "no", "true", "false", "correct", "incorrect", "right", "wrong")
 """Words that give a verdict away in any task; a task's own answers come on top of them."""
@@ -160,8 +160,5 @@ def load_prompt(name: str) -> TeacherPrompt:
         if path.parent != Path(__file__).parent:
             raise UserError(f"No prompt file at {path}.")
         raise UserError(f"Unknown prompt {name!r}.", did_you_mean(name, prompt_names()))
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is no YAML: {error}.") from None
+    raw = read_yaml(path)
     return read_card(TeacherPrompt, raw if isinstance(raw, dict) else {}, path)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import yaml
 from pydantic import Field
 
 from dhrd_bench.cards import read_card
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.prompts import Ask
+from dhrd_bench.untrusted import read_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,7 @@ def read_settings(path: Path | None, **options: Any) -> TeacherSettings:
     """
     raw: Any = {}
     if path is not None:
-        try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise UserError(f"Cannot read {path}: {error}.") from None
+        raw = read_yaml(path) or {}
         if not isinstance(raw, dict):
             raise UserError(f"{path} holds no settings.", "Write key: value lines.")
     given = {key: value for key, value in options.items() if value is not None}
