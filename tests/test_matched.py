@@ -372,3 +372,30 @@ def test_matched_and_soft_methods_by_the_command_line(tmp_path: Path) -> None:
     assert cost.spare_wanted == cost.spare_used
     checked = CliRunner().invoke(app, ["records", "check", str(results)])
     assert checked.exit_code == 0, checked.output
+
+
+def test_scores_for_train_rows_become_soft_labels(tmp_path: Path) -> None:
+    rows = ROWS.load("RTE").train[:4]
+    scores = [{"entailment": number - 1.5, "not_entailment": 2.0} for number in range(4)]
+    said = [{"id": row.id, "label": row.label, "scores": each} for row, each in zip(rows, scores, strict=True)]
+    (tmp_path / "scores.json").write_text(json.dumps(said))
+    command = ["rationales", "from-scores", str(tmp_path / "scores.json"), "--suite", "mini7", "--task", "rte"]
+    command += ["--teacher", "large", "--output", str(tmp_path / "store")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "soft labels of 4 train rows" in done.output
+    loaded = ROWS.load("RTE", rationales=tmp_path / "store")
+    softs = torch.tensor([row.examples[0].soft for row in loaded.train[:4]])
+    logits = torch.tensor([[each[name] for name in loaded.card.labels] for each in scores])
+    torch.testing.assert_close(softs, logits.softmax(-1), rtol=0, atol=1e-5)
+    again = CliRunner().invoke(app, command)
+    assert "already" in str(again.exception)
+    for wrong, words in (
+        ("[{}]", "records predictions"),
+        ("[", "no JSON"),
+        ('[{"id": "t", "scores": {"a": 0, "b": 0}}]', "no train row"),
+    ):
+        (tmp_path / "scores.json").write_text(wrong)
+        done = CliRunner().invoke(app, [*command[:-1], str(tmp_path / "other")])
+        assert isinstance(done.exception, UserError)
+        assert words in f"{done.exception} {done.exception.hint}"
