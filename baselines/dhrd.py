@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 import dhrd_bench as db
 
 
@@ -21,11 +23,20 @@ class Dhrd(db.FineTuned):
     )
 
     class Params(db.PooledParams):
-        """The paper's weights; ``lm_scope=rationale`` leaves the input out of the LM loss."""
+        """The paper's weights; ``lm_scope=rationale`` leaves the input out of the LM loss.
+
+        ``soft`` is the share of the teacher's class probabilities in the classification loss, the label has the rest.
+        """
 
         alpha: float = 1.0
         beta: float = 1.0
         lm_scope: Literal["all", "rationale"] = "all"
+        soft: float = Field(0.0, ge=0, le=1)
+
+    @classmethod
+    def card_for(cls, params: db.MethodParams) -> db.MethodCard:
+        soft = bool(getattr(params, "soft", 0))  # controls have parameters of their own
+        return cls.card.model_copy(update={"uses_soft_labels": True}) if soft else cls.card
 
     def weights(self) -> dict[str, float]:
         return {"cls": self.params.beta, "lm": self.params.alpha}
@@ -38,4 +49,4 @@ class Dhrd(db.FineTuned):
         x = encode.input(row.example)
         ids = [*x, *self.reasoning(row, encode), *encode.answer(row.label)]
         start = 0 if self.params.lm_scope == "all" else len(x)
-        return [db.Row(ids, len(x), label=row.label, lm=(start, len(ids)))]
+        return [db.Row(ids, len(x), label=row.label, soft=row.mixed(self.params.soft), lm=(start, len(ids)))]

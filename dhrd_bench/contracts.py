@@ -88,15 +88,34 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class LabeledExample:
-    """A training or dev row: an example, its class and, where a teacher wrote one, a rationale.
+    """A training or dev row: an example, its class and, where a teacher left them, a rationale and soft labels.
 
-    `counterfactuals` are rationales that argue for another class than the row's, each behind the label id of that one.
+    Attributes
+    ----------
+    counterfactuals
+        Rationales that argue for another class than the row's, each behind the label id of that one.
+    soft
+        How probable the teacher took each class to be; only methods whose card says `MethodCard.uses_soft_labels` are
+        given it.
     """
 
     example: Example
     label: int
     rationale: str | None = None
     counterfactuals: tuple[tuple[int, str], ...] = ()
+    soft: tuple[float, ...] | None = None
+
+    def mixed(self, share: float, temperature: float = 1.0) -> tuple[float, ...] | None:
+        """Return class probabilities of which `share` are the teacher's and the rest the label's.
+
+        The teacher's are p ** (1 / `temperature`), made to add up to 1. None, which means the label alone, if `share`
+        is 0 or the row has no soft labels.
+        """
+        if not share or self.soft is None:
+            return None
+        # By the likeliest class, so that no power of small numbers is 0 throughout.
+        powers = [(p / max(self.soft)) ** (1 / temperature) for p in self.soft]
+        return tuple(share * power / sum(powers) + (1 - share) * (k == self.label) for k, power in enumerate(powers))
 
 
 class TaskCard(Card):
@@ -141,11 +160,30 @@ class TaskCard(Card):
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """All that `Method.fit` may learn from; the test split is not in it."""
+    """All that `Method.fit` may learn from; the test split is not in it.
+
+    Attributes
+    ----------
+    spare
+        Labelled rows of the suite's train split beyond those of the comparison, in the order in which they would be
+        drawn; only methods whose card says `MethodCard.uses_spare` are given them.
+    """
 
     card: TaskCard
     train: tuple[LabeledExample, ...]
     dev: tuple[LabeledExample, ...]
+    spare: tuple[LabeledExample, ...] = ()
+
+    def lent_to(self, card: MethodCard) -> TaskData:
+        """Return what of it the method of `card` is given: spare rows and soft labels only if it uses them."""
+        lent = self if card.uses_spare else replace(self, spare=())
+        if card.uses_soft_labels:
+            return lent
+        train, dev, spare = (
+            tuple(row if row.soft is None else replace(row, soft=None) for row in rows)
+            for rows in (lent.train, lent.dev, lent.spare)
+        )
+        return replace(lent, train=train, dev=dev, spare=spare)
 
 
 # ---------------------------------------------------------------- budget
@@ -401,6 +439,9 @@ class MethodCard(Card):
     uses_counterfactuals
         Whether training reads rationales for other classes than the rows', too; it is refused where there are none, as
         above.
+    uses_soft_labels, uses_spare
+        Whether training reads a teacher's class probabilities, and rows beyond those of the comparison
+        (`TaskData.spare`); a method is given neither unless it says so.
     inference
         ``none`` (no backbone at test time), ``pooled``, ``score`` (label words), ``generate``; several for a method
         that runs others.
@@ -418,6 +459,8 @@ class MethodCard(Card):
     uses_rationales: bool = False
     rationales_optional: bool = False
     uses_counterfactuals: bool = False
+    uses_soft_labels: bool = False
+    uses_spare: bool = False
     inference: Inference | Annotated[tuple[Inference, ...], Field(min_length=1)]
     expected_failures: dict[str, str] = {}
 
@@ -434,6 +477,8 @@ class MethodCard(Card):
             update={
                 "trains": any(part.trains for part in parts),
                 "uses_rationales": any(part.uses_rationales for part in parts),
+                "uses_soft_labels": any(part.uses_soft_labels for part in parts),
+                "uses_spare": any(part.uses_spare for part in parts),
                 "rationales_optional": all(part.rationales_optional for part in parts if part.uses_rationales),
                 "uses_counterfactuals": any(part.uses_counterfactuals for part in parts),
                 "inference": kinds[0] if len(kinds) == 1 else kinds or "none",

@@ -38,6 +38,7 @@ class Text:
     term: str = "lm"
     input: str | None = None  # where the pooled state is read if not at the end of `before`
     end: bool = True  # whether the end of text is a target, too
+    soft: tuple[float, ...] | None = None  # class probabilities for L_cls instead of `label`
 
 
 Whole = Callable[[LabeledExample], list[Text]]
@@ -71,10 +72,36 @@ def paused(row: LabeledExample) -> list[Text]:
     return [Text(x(row) + "...", r(row) + y(row), row.label)]
 
 
+def taught(row: LabeledExample) -> LabeledExample:
+    """The row with a teacher's opinion of it, which may be wrong; only methods that mix it in read it."""
+    sure = int(row.example.id[1:]) % 10 / 10
+    return replace(row, soft=(sure, 1 - sure))
+
+
+def mixed(row: LabeledExample, gold: float, temperature: float = 1.0) -> tuple[float, ...]:
+    assert row.soft is not None
+    powers = [p ** (1 / temperature) for p in row.soft]
+    return tuple(gold * (k == row.label) + (1 - gold) * powers[k] / sum(powers) for k in range(2))
+
+
 DEFINITIONS: list[tuple[str, dict[str, Any], dict[str, float], Whole]] = [
     ("pooled", {}, {"cls": 1.0}, lambda row: [Text(x(row), "", row.label)]),
     ("pooled", {"pooling": "mean"}, {"cls": 1.0}, lambda row: [Text(x(row), "", row.label)]),
     ("pooled", {"pause": 2}, {"cls": 1.0}, lambda row: [Text(x(row) + "..", "", row.label)]),
+    (
+        "pooled", {"label_smoothing": 0.2}, {"cls": 1.0},
+        lambda row: [Text(x(row), "", row.label, soft=(0.1, 0.9) if row.label else (0.9, 0.1))],
+    ),
+    ("pooled", {"match": "tokens"}, {"cls": 1.0}, lambda row: [Text(x(row), "", row.label)]),
+    ("soft-labels", {}, {"cls": 1.0}, lambda row: [Text(x(row), "", row.label, soft=mixed(row, 0.5))]),
+    (
+        "soft-labels", {"gold": 0.25, "temperature": 2.0}, {"cls": 1.0},
+        lambda row: [Text(x(row), "", row.label, soft=mixed(row, 0.25, 2.0))],
+    ),
+    (
+        "dhrd", {"soft": 0.3}, {"cls": 1.0, "lm": 1.0},
+        lambda row: [replace(text, soft=mixed(row, 0.7)) for text in dhrd(row)],
+    ),
     ("dhrd", {"pooling": "mean", "alpha": 0.5}, {"cls": 1.0, "lm": 0.5}, dhrd),
     ("dhrd", {"lm_scope": "rationale", "pause": 3}, {"cls": 1.0, "lm": 1.0}, paused),
     ("dhrd", {"alpha": 0.5, "beta": 2.0}, {"cls": 2.0, "lm": 0.5}, dhrd),
@@ -141,7 +168,8 @@ def slow_loss(
         if text.label is not None:
             at = len(backbone.encode(text.before if text.input is None else text.input)) - 1
             logits = head(states[at] if pooling == "last" else states[: at + 1].mean(0))[None]
-            losses.setdefault("cls", []).append(F.cross_entropy(logits, beside(logits, [text.label])))
+            target = beside(logits, [text.label] if text.soft is None else [list(text.soft)])
+            losses.setdefault("cls", []).append(F.cross_entropy(logits, target))
         start = max(1, len(before))
         if len(ids) > start:
             logits = states @ backbone.head_weight.T
@@ -158,6 +186,7 @@ def slow_loss(
 def test_loss_is_the_definition(
     name: str, params: dict[str, Any], weights: dict[str, float], whole: Whole, toy: TaskData, context: Context
 ) -> None:
+    toy = replace(toy, train=tuple(map(taught, toy.train)))
     made, trained = trainer(name, toy, context, **params)
     assert dict(made.weights()) == pytest.approx(weights)
     actual = float(trained.backward([row for rows in trained.train for row in rows]))
@@ -168,7 +197,7 @@ def test_loss_is_the_definition(
 def test_every_trained_method_is_defined_here() -> None:
     trained = {name for name in registry.methods if issubclass(registry.methods.get(name), db.FineTuned)}
     own_tests = {"dhrd-shuffle-reasoning", "dhrd-shuffle-reasoning-label", "dhrd-permute-tokens"}
-    own_tests |= {"mi-cot", "scott"}  # test_newer.py
+    own_tests |= {"mi-cot", "scott", "lm-other-text", "r-drop"}  # in test_newer.py and test_matched.py
     assert trained == {name for name, *_ in DEFINITIONS} | own_tests
 
 
@@ -336,7 +365,7 @@ def test_cards_say_where_a_method_comes_from() -> None:
     wanted = {
         "majority", "pooled", "dhrd", "label-lm", "rationale-mtl", "post-rationale", "cot", "cot-zeroshot",
         "dhrd-only-label", "dhrd-shuffle-reasoning", "dhrd-shuffle-reasoning-label", "dhrd-permute-tokens",
-        "lm-input-only", "dhrd-rationale-only",
+        "lm-input-only", "dhrd-rationale-only", "lm-other-text", "soft-labels", "r-drop",
     }  # fmt: skip
     assert wanted <= names
     cards = [registry.methods.get(name).card for name in sorted(wanted)]
@@ -345,7 +374,7 @@ def test_cards_say_where_a_method_comes_from() -> None:
     assert [card.name for card in cards if card.role == "reference"] == ["cot"]
     assert {card.name for card in cards if card.role == "control"} == {
         "majority", "dhrd-only-label", "dhrd-shuffle-reasoning", "dhrd-shuffle-reasoning-label", "dhrd-permute-tokens",
-        "lm-input-only", "dhrd-rationale-only",
+        "lm-input-only", "dhrd-rationale-only", "lm-other-text",
     }  # fmt: skip
 
 

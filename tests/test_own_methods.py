@@ -56,12 +56,12 @@ class OwnMean(db.method("pooled")):
     def pool(self, context):
         return Mean()
 """,
-    "soft_labels": """
+    "own_smoothing": """
 @db.register
-class SoftLabels(db.method("pooled")):
-    card = card("soft-labels")
+class OwnSmoothing(db.method("pooled")):
+    card = card("own-smoothing")
 
-    class Params(db.PooledParams):
+    class Params(db.method("pooled").Params):
         smoothing: float = 0.1
 
     def rows(self, row, encode):
@@ -81,10 +81,10 @@ class Stepwise(db.method("cot")):
         ids = made.ids[: made.input_length] + made.ids[made.input_length + gone :]
         return [replace(made, ids=ids, lm=(0, len(ids)))]
 """,
-    "r_drop": """
+    "own_r_drop": """
 @db.register
-class RDrop(db.method("pooled")):
-    card = card("r-drop")
+class OwnRDrop(db.method("pooled")):
+    card = card("own-r-drop")
 
     def loss(self, seen):
         p, q = (each.logits.log_softmax(-1) for each in (seen, seen.again()))
@@ -272,7 +272,7 @@ def test_a_new_backbone_says_itself_which_token_has_read_the_text(
 def test_soft_targets_are_a_cross_entropy_with_probabilities(
     outside: Path, toy: db.TaskData, context: db.Context
 ) -> None:
-    trainer = trained(new("soft-labels[smoothing=0.4]"), toy, context)
+    trainer = trained(new("own-smoothing[smoothing=0.4]"), toy, context)
     rows = [
         row if i % 3 else replace(row, soft=None) for i, row in enumerate(flat(trainer))
     ]  # some hard ones among them
@@ -410,7 +410,7 @@ def test_a_loss_of_ones_own_is_a_mean_over_the_step_however_it_is_packed(
 
 def test_two_passes_differ_by_dropout_alone(outside: Path, toy: db.TaskData, context: db.Context) -> None:
     context.budget = context.budget.model_copy(update={"tuning": "lora"})
-    trainer = trained(new("r-drop"), toy, context)
+    trainer = trained(new("own-r-drop"), toy, context)
     rows = flat(trainer)
     values: list[Tensor] = []
     own = trainer.loss
@@ -487,7 +487,7 @@ def test_the_code_of_what_is_run_is_part_of_the_identity(outside: Path, tmp_path
     for smoothing in ("0.1", "0.2"):
         folder = tmp_path / smoothing
         folder.mkdir()
-        source = PLUGINS["soft_labels"].replace("soft-labels", "soft-inner").replace("0.1", smoothing)
+        source = PLUGINS["own_smoothing"].replace("own-smoothing", "soft-inner").replace("0.1", smoothing)
         (folder / "soft_inner.py").write_text(HEADER + source)
         with plugins.isolated():
             plugins.include(folder)
@@ -501,7 +501,7 @@ def test_the_code_of_what_is_run_is_part_of_the_identity(outside: Path, tmp_path
 def test_a_built_in_method_that_runs_one_from_outside_is_kept_apart_as_that_one(outside: Path) -> None:
     spec = db.method_spec("pooled")
     assert not is_plugin(spec)
-    assert is_plugin(replace_parts(spec, ("soft-labels",)))
+    assert is_plugin(replace_parts(spec, ("own-smoothing",)))
 
 
 def replace_parts(spec: db.MethodSpec, parts: tuple[str, ...]) -> db.MethodSpec:
@@ -588,7 +588,7 @@ def test_an_estimate_counts_parts_and_pauses(outside: Path, tmp_path: Path, monk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["unsure", "own-mean", "soft-labels", "stepwise", "r-drop"])
+@pytest.mark.parametrize("name", ["unsure", "own-mean", "own-smoothing", "stepwise", "own-r-drop"])
 def test_methods_from_outside_conform(name: str, outside: Path) -> None:
     assert [(each.check, each.detail) for each in run_checks(name) if each.status != "pass"] == []
 

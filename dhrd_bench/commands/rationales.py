@@ -1,4 +1,4 @@
-"""``dhrd-bench rationales``: generate, audit, show, merge."""
+"""``dhrd-bench rationales``: generate, audit, show, merge, from-scores."""
 
 from __future__ import annotations
 
@@ -216,6 +216,33 @@ def merge(
     for name, held in card.contents.items():
         typer.echo(shown(f"{name}: {held.usable} rationales for {held.rows} rows"))
     typer.echo(f"{output}: fingerprint {card.fingerprint[:16]}")
+
+
+@app.command()
+def from_scores(
+    predictions: Annotated[Path, typer.Argument(help="What 'dhrd-bench records predictions --format json' wrote.")],
+    suite: SuiteOption,
+    task: Annotated[str, typer.Option(help="The task whose train rows were predicted.")],
+    teacher: Annotated[str, typer.Option(help="Name of the model that the scores are of.")],
+    output: Annotated[Path, typer.Option(help="Folder of the store.")],
+    data_dir: DataOption = None,
+    include: IncludeOption = None,
+) -> None:
+    """Make a store of soft labels from a fitted model's scores for train rows."""
+    from dhrd_bench.data.rationales import RationaleStore
+    from dhrd_bench.errors import UserError
+    from dhrd_bench.rationales.rows import load_rows, teacher_rows
+    from dhrd_bench.rationales.scores import soft_lines
+
+    chosen, store = _suite(suite, include), RationaleStore(output)
+    loaded = load_rows(chosen, task, data_dir)
+    name = loaded.card.name
+    if store.path(name).exists():
+        raise UserError(f"There is {store.path(name)} already.", "Name another folder; 'merge' joins stores.")
+    lines = soft_lines(predictions, teacher_rows(chosen, loaded), teacher)
+    with store.writer(name) as writer:
+        writer.extend(lines)
+    typer.echo(shown(f"{name}: soft labels of {len(lines)} train rows, fingerprint {store.fingerprint(name)[:16]}"))
 
 
 # ---------------------------------------------------------------- helpers

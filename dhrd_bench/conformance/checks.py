@@ -264,7 +264,7 @@ def _harness(subject: Subject, runner: Runner, task: CheckTask) -> list[int]:
     from dhrd_bench.grid.record import Answered
     from dhrd_bench.results.schema import BackboneIdentity, Cell, SuiteIdentity
 
-    card, test = task.data.card, task.test
+    card, test, data = task.data.card, task.test, task.data.lent_to(subject.card)
     split = TestSplit(test, card.labels, tuple(example.id for example in test), task.labels)
     loaded = LoadedTask(card, (), split, Source("embedded"), "", "", 1.0)
     cell = Cell(
@@ -273,8 +273,8 @@ def _harness(subject: Subject, runner: Runner, task: CheckTask) -> list[int]:
     )  # fmt: skip
     backbone = BackboneIdentity(revision=subject.backbone.revision, dtype=subject.backbone.card.dtype)
     suite = SuiteIdentity(name=cell.suite, version="1.0.0")
-    parts = identity_parts(suite, loaded, task.data, split, subject.spec, backbone, subject.budget, cell.seed)
-    planned = PlannedCell(cell, cell.suite, parts, subject.spec, subject.budget, loaded, task.data, split, None)
+    parts = identity_parts(suite, loaded, data, split, subject.spec, backbone, subject.budget, cell.seed)
+    planned = PlannedCell(cell, cell.suite, parts, subject.spec, subject.budget, loaded, data, split, None)
     attempt = runner.run(planned, lambda phase, done, total, figures: None)
     if not isinstance(attempt.result, Answered):
         raise CheckError(f"the harness recorded a failure: {attempt.error}")

@@ -77,7 +77,7 @@ class Subject:
         self.backbone.reset()
         self.backbone.frozen_states.clear()
         method = self.new()
-        method.fit(data, self.context(data.card.name, seed))
+        method.fit(data.lent_to(self.card), self.context(data.card.name, seed))
         return method
 
     def run(self, task: CheckTask, seed: int = 0) -> Run:

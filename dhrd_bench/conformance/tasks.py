@@ -46,18 +46,19 @@ def make_task(
     train: int = 8,
     dev: int = 3,
     test: int = 7,
+    spare: int = 12,
     words: int = 4,
     scripts: bool = False,
     rationales: bool = True,
 ) -> CheckTask:
-    """Make a task whose class is told by the first word of a passage of `words` words.
+    """Make a task whose class is told by the first word of a passage of `words` words, with soft labels.
 
     Parameters
     ----------
     classes
         Number of classes.
-    train, dev, test
-        Rows of each split.
+    train, dev, test, spare
+        Rows of each split, and beyond them.
     words
         Length of the passages.
     scripts
@@ -76,9 +77,10 @@ def make_task(
         prompt_version="1.0.0",
         version="1.0.0",
     )
-    rows = [_row(number, classes, words, scripts, rationales) for number in range(train + dev + test)]
-    data = TaskData(card, tuple(rows[:train]), tuple(rows[train : train + dev]))
-    held_out = rows[train + dev :]
+    rows = [_row(number, classes, words, scripts, rationales) for number in range(train + dev + test + spare)]
+    end = train + dev + test
+    data = TaskData(card, tuple(rows[:train]), tuple(rows[train : train + dev]), tuple(rows[end:]))
+    held_out = rows[train + dev : end]
     return CheckTask(data, tuple(row.example for row in held_out), tuple(row.label for row in held_out))
 
 
@@ -91,14 +93,15 @@ def _row(number: int, classes: int, words: int, scripts: bool, rationale: bool) 
     reason = f"The first word is {first}, {rest[0] if rest else 'alone'} follows." if rationale else None
     label = number * 7 % 10 % classes
     against = (((label + 1) % classes, f"The first word is {first}, which misleads."),) if rationale else ()
-    return LabeledExample(Example(f"row-{number}", prompt), label, reason, against)
+    soft = tuple(0.8 if k == label else 0.2 / (classes - 1) for k in range(classes))
+    return LabeledExample(Example(f"row-{number}", prompt), label, reason, against, soft)
 
 
 def with_other_rationales(data: TaskData) -> TaskData:
-    """Return the data with every rationale replaced by words that tell nothing."""
+    """Return the data with every rationale replaced by words that tell nothing, and fewer."""
 
     def other(row: LabeledExample, number: int) -> LabeledExample:
-        words = " ".join(_WORDS[(number + place * 5) % 10] for place in range(6))
+        words = " ".join(_WORDS[(number + place * 5) % 10] for place in range(3))
         against = tuple((label, f"Yyy {words} {number}.") for label, _ in row.counterfactuals)
         return replace(row, rationale=f"Zzz {words} {number}.", counterfactuals=against)
 

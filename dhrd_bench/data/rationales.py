@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dhrd_bench.errors import UserError, did_you_mean, first_misfit
 
@@ -51,6 +51,8 @@ class Rationale(BaseModel):
         The answer that the teacher wrote after its rationale, if one could be read.
     confidence
         How probable the teacher itself took that answer to be the gold label, 0-1.
+    probabilities
+        How probable the teacher took each class to be, by class; what is not named is 0.
     rejected
         Why the line must not be used for training; None where it may.
     tokens_in, tokens_out, cost, currency, seconds, created
@@ -73,6 +75,7 @@ class Rationale(BaseModel):
     parameters: dict[str, Any] | None = None
     answer: str | None = None
     confidence: float | None = Field(None, ge=0, le=1)
+    probabilities: dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
     rejected: str | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
@@ -86,6 +89,19 @@ class Rationale(BaseModel):
     def key(self) -> tuple[str, str]:
         """Example id and input hash: what the line belongs to."""
         return example_key(self.idx), self.input_sha256_16
+
+    @field_validator("probabilities")
+    @classmethod
+    def _add_up(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        if value is not None and abs(sum(value.values()) - 1) > 1e-3:
+            raise ValueError(f"they add up to {sum(value.values()):g}, not to 1")
+        return value
+
+    @property
+    def opinion(self) -> bool:
+        """Whether it says how probable the classes are; that may be used where no rationale was written."""
+        stated = self.probabilities is not None or (self.answer is not None and self.confidence is not None)
+        return stated and self.rejected is None
 
     @property
     def usable(self) -> bool:
@@ -104,15 +120,16 @@ def example_key(idx: Idx) -> str:
 
 
 def fingerprint(rows: Iterable[Rationale]) -> str:
-    """Hash what of `rows` can reach a model: example, input hash, sample and text of the usable ones.
+    """Hash what of `rows` can reach a model: example, input hash, sample, text and soft labels of the usable ones.
 
     Of counterfactual ones their label is part of it. The order of the lines does not count, nor what they cost.
     """
 
     def reaching(row: Rationale) -> str:
-        return json.dumps([*row.key, row.sample, row.rationale, *([row.label] if row.counterfactual else [])])
+        opinion = [row.probabilities or [row.answer, row.confidence]] if row.opinion else []
+        return json.dumps([*row.key, row.sample, row.rationale, *([row.label] if row.counterfactual else []), *opinion])
 
-    lines = sorted(reaching(row) for row in rows if row.usable)
+    lines = sorted(reaching(row) for row in rows if row.usable or row.opinion)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -21,6 +21,8 @@ def split(loaded: LoadedTask, budget: Budget, seed: int) -> tuple[TaskData, Test
     - dev is carved from train by whole clusters: a cluster has rows in one of them only. It never
       takes more than a third of the rows.
     - train is a sample of what is left, in seeded order.
+    - spare is all that remains, in the same order, with the rows that have no rationale: labelled rows that share their
+      cluster neither with dev nor with test.
     - test is a sample of whole groups (rows scored together), the same for every seed; the first group
       is taken even if it is larger than `Budget.test_rows`. Groups and not clusters, so that a small
       sample has rows of many clusters, as intervals need. Rows keep the order of the source.
@@ -41,7 +43,8 @@ def split(loaded: LoadedTask, budget: Budget, seed: int) -> tuple[TaskData, Test
     dev = _dev(pool, min(budget.dev_rows, len(pool) // 3), derive_seed(name, str(seed), "dev"))
     held_out = {row.cluster for row in dev}
     rest = {row.id: row for row in pool if row.cluster not in held_out}
-    order = seeded_order(list(rest), derive_seed(name, str(seed), "train"))
+    drawn = derive_seed(name, str(seed), "train")
+    order = seeded_order(list(rest), drawn)
     if budget.train_rows is not None and budget.train_rows < len(order):
         classes = {row.id: {row.label} for row in rest.values()}
         chosen = _sample(order, budget.train_rows, dict.fromkeys(order, 1), classes)
@@ -50,7 +53,17 @@ def split(loaded: LoadedTask, budget: Budget, seed: int) -> tuple[TaskData, Test
     if not train:
         raise UserError(f"Task {name!r} has no train rows left.", "Lower dev_rows of the budget.")
     test = _test_sample(loaded.test, budget.test_rows, derive_seed(name, "test"))
-    return TaskData(loaded.card, _examples(train), _examples(dev)), test
+    return TaskData(loaded.card, _examples(train), _examples(dev), _examples(_spare(loaded, train, dev, drawn))), test
+
+
+def _spare(loaded: LoadedTask, train: Sequence[TrainRow], dev: Sequence[TrainRow], seed: int) -> list[TrainRow]:
+    used, held_out = {row.id for row in train}, {row.cluster for row in dev}
+    rest = {
+        row.id: row
+        for row in loaded.train
+        if row.id not in used and row.cluster not in held_out and not row.beside_test
+    }
+    return [rest[each] for each in seeded_order(list(rest), seed)]
 
 
 def _examples(rows: Sequence[TrainRow]) -> tuple[LabeledExample, ...]:

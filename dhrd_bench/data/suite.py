@@ -27,6 +27,7 @@ from dhrd_bench.data.rows import (
     partly_marked,
     read_rows,
 )
+from dhrd_bench.data.soft import digest_of, soft_labels
 from dhrd_bench.data.sources import DataFolder, Source, find
 from dhrd_bench.data.suitefile import read_suite
 from dhrd_bench.errors import UserError, did_you_mean
@@ -43,7 +44,8 @@ class TrainRow:
     """A train row of the suite with the examples made from it (one, or one a candidate).
 
     `label` is the row's class, `answer` the class that the rationale's writer gave, if it did; `counterfactuals` argue
-    for other classes, each behind the class; `fields` and `input_hash` serve teachers.
+    for other classes, each behind the class; `fields` and `input_hash` serve teachers. `beside_test` rows share their
+    cluster's text with test rows.
     """
 
     id: str
@@ -55,6 +57,7 @@ class TrainRow:
     input_hash: str
     answer: int | None = None
     counterfactuals: tuple[tuple[int, str], ...] = ()
+    beside_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,9 @@ class LoadedTask:
         All rows of the source.
     source
         Where they came from.
-    fingerprint, rationale_fingerprint
-        Digests of the rows, and of the rationales used with their row ids.
+    fingerprint, rationale_fingerprint, soft_fingerprint
+        Digests of the rows, and of the rationales and soft labels used with their row ids; the last is empty if there
+        are none.
     rationale_coverage
         Share of the train rows that have a rationale.
     notes
@@ -138,6 +142,7 @@ class LoadedTask:
     rationale_coverage: float
     notes: tuple[str, ...] = ()
     overlap: frozenset[str] = frozenset()
+    soft_fingerprint: str = ""
 
     def rationales(self) -> dict[str, str]:
         """Return the rationales by row id."""
@@ -305,7 +310,11 @@ class Suite:
         train = [tuple(labeled.example.prompt.text for labeled in row.examples) for row in loaded.train]
         texts = Overlap.of(train, loaded.test.ids, loaded.test.texts())
         overlap = frozenset((*known, *texts.same, *texts.alike))
-        return replace(loaded, notes=(*loaded.notes, *texts.notes()), overlap=overlap)
+        soft = soft_labels(splits["train"], definition, lines)
+        return replace(
+            loaded, notes=(*loaded.notes, *texts.notes()), overlap=overlap, soft_fingerprint=digest_of(soft),
+            train=tuple(_with_soft(row, soft.get(row.id)) for row in loaded.train),
+        )  # fmt: skip
 
     def _own_rationales(self, task: str, definition: TaskDefinition) -> list[Rationale]:
         if definition.rationale is None or definition.rationale.file is None:
@@ -318,6 +327,16 @@ class Suite:
             message = f"{path} is a link that leads out of the suite's folder."
             raise UserError(message, "Name the store where it lies with --rationales.")
         return read_rationales(path)
+
+
+def _with_soft(row: TrainRow, soft: tuple[float, ...] | None) -> TrainRow:
+    """Return `row` with soft labels; where it is asked one candidate at a time, those of each candidate."""
+    if soft is None:
+        return row
+    alone = len(row.examples) == 1
+    each = [soft] if alone else [(1 - share, share) for share in soft]
+    examples = (replace(example, soft=own) for example, own in zip(row.examples, each, strict=True))
+    return replace(row, examples=tuple(examples))
 
 
 def _keep_apart(
@@ -348,7 +367,7 @@ def _lines_of(store: RationaleStore, task: str) -> list[Rationale]:
         raise UserError(
             f"The store at {store.folder} has no rationales of task {task!r}.", did_you_mean(task, store.tasks())
         )
-    if not any(line.usable for line in lines):
+    if not any(line.usable or line.opinion for line in lines):
         raise UserError(
             f"The store at {store.folder} has no usable rationale of task {task!r}: all {len(lines)} are rejected.",
             "'dhrd-bench rationales audit' says why.",
@@ -422,10 +441,13 @@ def _build(
             _labeled(example, which if card.candidates else None, row.label, other)
             for which, example in enumerate(examples(row))
         )
-        answer = joined.answers.get(row.id)
-        return TrainRow(row.id, row.cluster, row.label, None, labeled, row.fields, row.input_hash, answer, other)
+        answer, beside_test = joined.answers.get(row.id), row.shared in tested
+        return TrainRow(
+            row.id, row.cluster, row.label, None, labeled, row.fields, row.input_hash, answer, other, beside_test
+        )  # fmt: skip
 
     train, test = splits["train"], splits["test"]
+    tested = {row.shared for row in test if row.shared}
     return LoadedTask(
         card=TaskCard(
             name=name,

@@ -82,6 +82,8 @@ def identity_parts(
         ),
         rows=rows_digest(data, test),
         rationales=loaded.rationale_fingerprint if method.card.uses_rationales else None,
+        soft=loaded.soft_fingerprint if method.card.uses_soft_labels else None,
+        spare=digest([(row.example.id, row.label) for row in data.spare]) if method.card.uses_spare else None,
         method=method_identity(method),
         backbone=backbone,
         budget=relevant_budget(budget, generates=generates),
@@ -128,7 +130,7 @@ def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str)
 def method_version(parts: IdentityParts) -> str:
     """Return the digest that all cells of one method in a table share."""
     how = [parts.method.model_dump(mode="json"), parts.budget.get("decoding")]
-    return digest(how if parts.answers is None else [*how, parts.answers])
+    return digest([*how, *(part for part in (parts.answers, parts.soft) if part is not None)])
 
 
 def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:

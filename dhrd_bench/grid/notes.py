@@ -12,13 +12,15 @@ TOO_LONG = 4
 """An input that cannot be cut is kept whole up to this many times the budget's length; beyond, it would take hours."""
 
 
-def rationale_notes(method: str, card: MethodCard, data: TaskData) -> list[str]:
-    """Say that a method which learns from rationales is given none, or not one a row: it is another method then."""
-    with_one = _with_rationale(data)
-    if not card.uses_rationales or with_one == len(data.train):
-        return []
-    note = f"{method}: {with_one} of {len(data.train)} train rows have a rationale"
-    return [note if with_one else f"{note}; it learns from none, as its form without rationales does"]
+def teacher_notes(method: str, card: MethodCard, data: TaskData) -> list[str]:
+    """Say that a method which learns from rationales or soft labels is not given one a row: it is another one then."""
+    with_one, soft, count = _with_rationale(data), sum(row.soft is not None for row in data.train), len(data.train)
+    short = card.uses_soft_labels and soft < count
+    notes = [f"{method}: {soft} of {count} train rows have soft labels; the others have their label"] if short else []
+    if not card.uses_rationales or with_one == count:
+        return notes
+    note = f"{method}: {with_one} of {count} train rows have a rationale"
+    return [*notes, note if with_one else f"{note}; it learns from none, as its form without rationales does"]
 
 
 def missing_rationales(card: MethodCard, data: TaskData) -> str:

@@ -22,7 +22,7 @@ from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.data.treatments import Stores
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest, identity_parts
-from dhrd_bench.grid.notes import length_notes, missing_rationales, rationale_notes
+from dhrd_bench.grid.notes import length_notes, missing_rationales, teacher_notes
 from dhrd_bench.grid.texts import CellTexts
 from dhrd_bench.methods import PLAIN, MethodSpec, method_spec
 from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_suite
@@ -148,20 +148,19 @@ def make_plan(request: RunRequest) -> Plan:
                     budget=budget_name, seed=seed,
                 )  # fmt: skip
                 check_names(cell)
+                lent = given.data.lent_to(spec.card)
                 parts = identity_parts(
-                    suite_identity, given.loaded, given.data, given.test, spec, backbone_identity, budget, seed,
+                    suite_identity, given.loaded, lent, given.test, spec, backbone_identity, budget, seed,
                     given.texts.version(spec.card) if given.texts else None, request.processes,
                     taught[PLAIN].rationale_fingerprint,
                 )  # fmt: skip
                 key = digest(parts.hashed())
                 record = None if request.force else find(results, cell, key)
-                cells.append(
-                    PlannedCell(
-                        cell, key, parts, spec, budget, given.loaded, given.data, given.test, record, given.notes(spec)
-                    )
-                )
+                notes = given.notes(spec, lent)
+                cells.append(PlannedCell(cell, key, parts, spec, budget, given.loaded, lent, given.test, record, notes))
     if not request.allow_missing_rationales:
         _require_rationales(cells)
+    _require_soft_labels(cells)
     return Plan(results, complete, suite, backbone, budget, tuple(_part(cells, request.shard)))
 
 
@@ -187,15 +186,15 @@ class _Drawn:
     ) -> _Drawn:
         """Give the rows that were drawn the rationales of the arm; the `lengths` once counted serve for all seeds."""
         arms = {each.example.id: each for row in loaded.train for each in row.examples}
-        train, dev = (tuple(arms[row.example.id] for row in rows) for rows in (data.train, data.dev))
-        data = replace(data, train=train, dev=dev)
+        train, dev, spare = (tuple(arms[row.example.id] for row in rows) for rows in (data.train, data.dev, data.spare))
+        data = replace(data, train=train, dev=dev, spare=spare)
         texts = CellTexts(tokens, data, test, budget.max_length, lengths) if tokens else None
         return cls(loaded, data, test, texts, length_notes(data, test, budget))
 
-    def notes(self, spec: MethodSpec) -> tuple[str, ...]:
-        """Say what is odd about a cell of the method."""
+    def notes(self, spec: MethodSpec, lent: TaskData) -> tuple[str, ...]:
+        """Say what is odd about a cell of the method, which is given the rows `lent`."""
         odd = (self.texts.notes(spec.card) if self.texts else None) or self.long
-        return (*self.loaded.notes, *odd, *rationale_notes(spec.name, spec.card, self.data))
+        return (*self.loaded.notes, *odd, *teacher_notes(spec.name, spec.card, lent))
 
 
 def _made_of(card: BackboneCard) -> tuple[Tokens | None, BackboneIdentity]:
@@ -231,6 +230,17 @@ def _require_rationales(cells: Iterable[PlannedCell]) -> None:
             "their names say.",
             "Name a store with --rationales, leave them out, or run them so with --allow-missing-rationales.",
         )
+
+
+def _require_soft_labels(cells: Iterable[PlannedCell]) -> None:
+    """Refuse cells that are still to be run and whose method would have nothing to learn from but the labels."""
+    for planned in cells:
+        card = planned.method.card
+        if planned.record is None and card.uses_soft_labels and not any(row.soft for row in planned.data.train):
+            raise UserError(
+                f"No train row of {planned.cell.task} has soft labels, which {planned.cell.method} learns from.",
+                "Name a store that has 'probabilities', or 'answer' and 'confidence', with --rationales.",
+            )
 
 
 def method_specs(references: tuple[str, ...], stores: Stores | None = None) -> list[MethodSpec]:

@@ -33,7 +33,8 @@ class CellTexts:
         """Return `TOKENS_VERSION` if what `method` reads has something that is not plain, else None."""
         if not method.kinds:
             return None
-        special = self._odd_inputs or (method.uses_rationales and self._odd_rationales)
+        # Spare rows may be many: they are not looked through, and count as odd.
+        special = method.uses_spare or self._odd_inputs or (method.uses_rationales and self._odd_rationales)
         return TOKENS_VERSION if special or ("generate" in method.kinds and self._alike) else None
 
     def notes(self, method: MethodCard) -> list[str]:

@@ -49,6 +49,7 @@ def job(planned: PlannedCell, keep: Path | None) -> dict[str, Any]:
         "seed": planned.cell.seed,
         "train": [_labeled(row) for row in data.train],
         "dev": [_labeled(row) for row in data.dev],
+        "spare": [_labeled(row) for row in data.spare],
         "test": [_row(example) for example in planned.test.examples],
         "keep": keep and str(keep),
     }
@@ -82,13 +83,7 @@ def budget_of(sent: dict[str, Any]) -> Budget:
 
 def data_of(sent: dict[str, Any]) -> TaskData:
     """Return what `fit` is given."""
-    rows = (
-        tuple(
-            LabeledExample(_example(*row), label, why, tuple((other, text) for other, text in against))
-            for *row, label, why, against in sent[name]
-        )
-        for name in ("train", "dev")
-    )
+    rows = (tuple(map(_labeled_of, sent[name])) for name in ("train", "dev", "spare"))
     return TaskData(TaskCard.model_validate(sent["card"]), *rows)
 
 
@@ -116,7 +111,14 @@ def _row(example: Example) -> list[Any]:
 
 
 def _labeled(row: LabeledExample) -> list[Any]:
-    return [*_row(row.example), row.label, row.rationale, row.counterfactuals]
+    return [*_row(row.example), row.label, row.rationale, row.counterfactuals, row.soft]
+
+
+def _labeled_of(sent: list[Any]) -> LabeledExample:
+    *row, label, why, against, soft = sent
+    return LabeledExample(
+        _example(*row), label, why, tuple((other, text) for other, text in against), soft and tuple(soft)
+    )
 
 
 def _example(name: str, before: str, passage: str, after: str, context: list[Any]) -> Example:

@@ -283,7 +283,8 @@ def _data(file: RecordFile, rows: int) -> Iterator[Finding]:
     if (budget := budget_of(file.record)) is None:
         yield file.fails("budget", "the settings of its budget are none that a budget can have")
         return
-    epochs = len(file.record.train.epochs or ())
+    train = file.record.train
+    epochs = 0 if train.epochs_wanted else len(train.epochs or ())  # a method that asks for others says how many
     drawn = {"train_rows": data.train_rows, "dev_rows": data.dev_rows, "epochs": epochs}
     for name, count in drawn.items():
         if (most := getattr(budget, name)) is not None and count > most:

@@ -182,6 +182,8 @@ class IdentityParts(_Part):
         Version of what in the harness decides an outcome.
     rows, rationales
         Digests of the rows that were drawn, and of the rationales if the method reads them.
+    soft, spare
+        Digests of the soft labels and of the spare rows, if the method reads them.
     budget
         The settings that can change what this method does.
     answers
@@ -202,6 +204,8 @@ class IdentityParts(_Part):
     task: TaskIdentity
     rows: str
     rationales: str | None = None
+    soft: str | None = None
+    spare: str | None = None
     method: MethodIdentity
     backbone: BackboneIdentity
     budget: dict[str, Any]
@@ -217,7 +221,8 @@ class IdentityParts(_Part):
         """Return what the identity is a digest of."""
         parts = self.model_dump(mode="json", exclude={"version", "data_version", "method_version"})
         # What goes without saying, as the reference engine, is left out.
-        for holder, names in ((parts["backbone"], ("engine", "start")), (parts, ("answers", "tokens", "processes"))):
+        silent = ("soft", "spare", "answers", "tokens", "processes")
+        for holder, names in ((parts["backbone"], ("engine", "start")), (parts, silent)):
             for name in names:
                 if holder[name] is None:
                     del holder[name]
@@ -235,6 +240,10 @@ class TrainingCost(BaseModel):
         Figures by epoch: ``loss``, and ``dev_...`` where there are dev rows.
     best_epoch
         The epoch that was kept, from 1.
+    epochs_wanted
+        Epochs that the method asked for in place of the budget's, to be given as many tokens as another.
+    spare_wanted, spare_used
+        Rows that it wanted beyond its train rows, and that it got.
     trainable_parameters, truncated
         Numbers trained; training rows whose passage was cut.
     pack_tokens, out_of_memory
@@ -253,6 +262,9 @@ class TrainingCost(BaseModel):
     seconds: float | None = None
     epochs: list[dict[str, float]] | None = None
     best_epoch: Whole | None = None
+    epochs_wanted: Whole | None = None
+    spare_wanted: Whole | None = None
+    spare_used: Whole | None = None
     trainable_parameters: Whole | None = None
     truncated: Whole | None = None
     pack_tokens: Whole | None = None
