@@ -526,7 +526,8 @@ def test_inner_methods_are_those_that_would_run_by_themselves(
     made.fit(toy, context)
     answers = made.predict(examples, context)
     assert laps == [6]
-    assert set(shown) == {"fast train", "slow train", "fast predict", "slow predict"}
+    wanted = {f"{which} {phase}" for which in ("fast", "slow") for phase in ("train", "dev", "predict")}
+    assert set(shown) == wanted
     assert set(context.train_log) == {"inner"}
     for name, text in (("fast", "pooled"), ("slow", "cot")):
         alone = db.Context(context.backbone, context.budget, context.task, context.seed)

@@ -125,6 +125,8 @@ class LoadedTask:
     fingerprint, rationale_fingerprint, soft_fingerprint
         Digests of the rows, and of the rationales and soft labels used with their row ids; the last is empty if there
         are none.
+    table_fingerprint
+        Of the rationales that the cells of a table have in common; empty where it is `rationale_fingerprint`.
     rationale_coverage
         Share of the train rows that have a rationale.
     notes
@@ -143,6 +145,7 @@ class LoadedTask:
     notes: tuple[str, ...] = ()
     overlap: frozenset[str] = frozenset()
     soft_fingerprint: str = ""
+    table_fingerprint: str = ""
 
     def rationales(self) -> dict[str, str]:
         """Return the rationales by row id."""

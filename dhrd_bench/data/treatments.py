@@ -184,7 +184,10 @@ class Stores:
             for arm in wanted
         }
         notes = tuple(_notes(taught, len(shared), max(map(len, texts.values())), keep_rows=keep_rows))
-        return {arm: replace(task, notes=(*task.notes, *notes)) for arm, task in taught.items()}
+        plain = taught[PLAIN].rationale_fingerprint
+        return {
+            arm: replace(task, notes=(*task.notes, *notes), table_fingerprint=plain) for arm, task in taught.items()
+        }
 
 
 def _notes(taught: Mapping[Arm, LoadedTask], shared: int, most: int, *, keep_rows: bool) -> Iterator[str]:

@@ -58,14 +58,12 @@ def identity_parts(
     seed: int,
     tokens: str | None = None,
     processes: int = 1,
-    compared: str | None = None,
 ) -> IdentityParts:
     """Return what a cell's identity is a digest of.
 
     The parts hold what can change the outcome and nothing else: a budget's name is not among them, nor
     the decoding settings of a method that generates nothing. `tokens` is `CellTexts.version`; `processes` train it
-    together, and each draws dropout of its own; `compared` is the fingerprint of the rationales that the cells of the
-    table have in common, if `loaded` has others.
+    together, and each draws dropout of its own.
     """
     card = loaded.card
     generates = "generate" in method.card.kinds
@@ -92,7 +90,8 @@ def identity_parts(
         processes=processes if processes > 1 and trains else None,
         seed=seed,
     )
-    return with_versions(parts, relevant_budget(budget, generates=False), compared or loaded.rationale_fingerprint)
+    common = loaded.table_fingerprint or loaded.rationale_fingerprint
+    return with_versions(parts, relevant_budget(budget, generates=False), common)
 
 
 def rows_digest(data: TaskData, test: TestSplit) -> str:

@@ -152,7 +152,6 @@ def make_plan(request: RunRequest) -> Plan:
                 parts = identity_parts(
                     suite_identity, given.loaded, lent, given.test, spec, backbone_identity, budget, seed,
                     given.texts.version(spec.card) if given.texts else None, request.processes,
-                    taught[PLAIN].rationale_fingerprint,
                 )  # fmt: skip
                 key = digest(parts.hashed())
                 record = None if request.force else find(results, cell, key)
