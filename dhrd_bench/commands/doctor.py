@@ -122,7 +122,7 @@ def _print(report: dict[str, Any], ready: bool) -> None:
     for origin, error in report["not_loaded"].items():
         console.print(f"[yellow]not loaded[/] {literal(f'{origin}: {error}')}", soft_wrap=True, highlight=False)
     console.print(
-        "Ready: `make demo`, or `dhrd-bench run --help`."
+        "Ready: `dhrd-bench demo`, or `dhrd-bench run --help`."
         if ready
         else "Not ready: a suite's data or a backbone is missing; the notes above say how to get them.",
         highlight=False,

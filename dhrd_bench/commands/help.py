@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 RUN, OWN, LOOK = "Run and report", "Your own", "Look"
 COMMAND_PANELS = {
-    "run": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
+    "demo": RUN, "run": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
     "new": OWN, "generate": OWN, "check": OWN, "rationales": OWN,
     "list": LOOK, "doctor": LOOK,
 }  # fmt: skip
@@ -22,7 +22,10 @@ PANELS = {
     "Data and plug-ins": (
         "data_dir", "rationales", "store", "paired", "keep_rows", "allow_missing_rationales", "include",
     ),
-    "Way of running": ("dry_run", "throughput", "isolation", "cell_timeout", "force", "workers", "shard"),
+    "Way of running": (
+        "dry_run", "throughput", "isolation", "cell_timeout", "force", "executor", "workers", "processes", "shard",
+        "track", "energy",
+    ),
     "Load": ("scenarios", "rounds", "block", "queries", "p99_bound"),
     "Statistics": (
         "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",
@@ -33,6 +36,10 @@ PANELS = {
 
 # No built-in method is named in the harness: a user's own stands for all of them.
 EXAMPLES = {
+    "demo": (
+        "dhrd-bench demo",
+        "dhrd-bench demo --backbone tiny --results elsewhere",
+    ),
     "run": (
         "dhrd-bench run --methods my-method,another --tasks rte --dry-run",
         "dhrd-bench run --methods 'my-method[alpha=0.5]' --budget laptop --seeds 5",
@@ -44,6 +51,18 @@ EXAMPLES = {
         "dhrd-bench report --suite mini7",
         "dhrd-bench report --results my-results --format html --output board.html",
         "dhrd-bench report --methods my-method,another --margin 2",
+    ),
+    "throughput": (
+        "dhrd-bench throughput --methods my-method,another --suite mini7 --tasks rte",
+        "dhrd-bench throughput --methods another --scenarios server --p99-bound 0.2",
+    ),
+    "rerun": (
+        "dhrd-bench rerun results/mini7/smollm2-135m/smoke/another/RTE/seed-0.json",
+        "dhrd-bench rerun their-record.json --data-dir SuperGLUE --verify 'my name'",
+    ),
+    "power": (
+        "dhrd-bench power --methods my-method,another --budget laptop",
+        "dhrd-bench power --methods my-method,another --seeds 5 --margin 1",
     ),
     "new": (
         "dhrd-bench new method my-method",
@@ -59,7 +78,36 @@ EXAMPLES = {
         "dhrd-bench check my-method --include plugins",
         "dhrd-bench check --all",
     ),
+    "list": (
+        "dhrd-bench list methods --include plugins",
+        "dhrd-bench list budgets --json",
+    ),
+    "doctor": (
+        "dhrd-bench doctor",
+        "dhrd-bench doctor --data-dir SuperGLUE --json",
+    ),
+    "records check": (
+        "dhrd-bench records check",
+        "dhrd-bench records check my-results --data-dir SuperGLUE --clean",
+    ),
+    "records pack": ("dhrd-bench records pack my-results --output my-records.tar.gz",),
+    "records merge": ("dhrd-bench records merge my-records.tar.gz other-results --results results",),
+    "records submit": ("dhrd-bench records submit my-results --data-dir SuperGLUE",),
+    "records predictions": ("dhrd-bench records predictions mini7/smollm2-135m/smoke/another/RTE/seed-0",),
+    "records migrate": ("dhrd-bench records migrate --results my-results --dry-run",),
+    "records schema": ("dhrd-bench records schema --output schema.json",),
+    "rationales generate": (
+        "dhrd-bench rationales generate --suite mini7 --teacher openai:MODEL --dry-run",
+        "dhrd-bench rationales generate --suite mini7 --teacher local:smollm2-135m \\\n      --limit 20 --output store",
+    ),
+    "rationales audit": (
+        "dhrd-bench rationales audit --suite superglue7 --data-dir SuperGLUE",
+        "dhrd-bench rationales audit --suite mini7 --rationales store --json",
+    ),
+    "rationales show": ("dhrd-bench rationales show --suite mini7 --task RTE --limit 3",),
+    "rationales merge": ("dhrd-bench rationales merge store another-store --output joined",),
 }
+"""Command lines by the command, a group's with the group's name before it."""
 
 
 class _Command(TyperCommand):
@@ -73,15 +121,25 @@ class _Command(TyperCommand):
                 parameter.rich_help_panel = panel_of.get(parameter.name or "")  # type: ignore[attr-defined]
 
 
-def dress(app: typer.Typer) -> None:
-    """Put the commands of `app` into panels, their options, too, and examples below their help."""
+def dress(app: typer.Typer, group: str = "") -> None:
+    """Put the commands of `app` into panels, their options, too, and examples below their help.
+
+    Parameters
+    ----------
+    app
+        The program, or a group of its commands.
+    group
+        The group's name, and a space.
+    """
     for command in app.registered_commands:
-        name = str(command.name or getattr(command.callback, "__name__", ""))
+        name = group + str(command.name or getattr(command.callback, "__name__", ""))
         command.cls = _Command
         command.rich_help_panel = COMMAND_PANELS.get(name)
         command.epilog = _epilog(EXAMPLES[name]) if name in EXAMPLES else None
-    for group in app.registered_groups:
-        group.rich_help_panel = COMMAND_PANELS.get(str(group.name))
+    for each in app.registered_groups:
+        each.rich_help_panel = COMMAND_PANELS.get(str(each.name))
+        if each.typer_instance is not None and not each.hidden:  # a hidden one is another name of one that is not
+            dress(each.typer_instance, f"{each.name} ")
 
 
 def _epilog(examples: Iterable[str]) -> str:
