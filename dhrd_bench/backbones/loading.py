@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -128,18 +129,27 @@ def _from_folder(card: BackboneCard, location: Location) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
     place, options = _arguments(card, location)
-    # A decoder's attention is this project's own, an encoder's the library's best.
-    kind: Any = AutoModel
-    if not is_encoder(card, location):
-        kind, options = AutoModelForCausalLM, options | {"attn_implementation": "eager"}
+    weights = options | {"dtype": DTYPES[card.dtype], "use_safetensors": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **{k: v for k, v in options.items() if k[:4] != "attn"})
-        model = kind.from_pretrained(place, dtype=DTYPES[card.dtype], use_safetensors=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        if is_encoder(card, location):  # its attention is the library's best, a decoder's is this project's own
+            model, found = AutoModel.from_pretrained(place, output_loading_info=True, **weights)
+            _require_all(found["missing_keys"])
+        else:
+            model = AutoModelForCausalLM.from_pretrained(place, attn_implementation="eager", **weights)
+        model.to(card.device)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
             f"Backbone {card.name!r} could not be loaded: {_first_line(error)}.", how_to_get(card)
         ) from error
-    return model.to(card.device), tokenizer
+    return model, tokenizer
+
+
+def _require_all(missing: Iterable[str]) -> None:
+    """Refuse weights that the library has drawn at random, those of the pooler apart, which is not used."""
+    drawn = sorted(name for name in missing if not name.startswith("pooler."))
+    if drawn:
+        raise ValueError(f"it holds no weights for {', '.join(drawn[:3])}{' and others' if drawn[3:] else ''}")
 
 
 def _first_line(error: Exception) -> str:

@@ -25,7 +25,7 @@ def byte_tokenizer(*, encoder: bool = False) -> Any:
         raw.post_processor = processors.TemplateProcessing(
             single="<cls> $A <eos>", special_tokens=[("<cls>", vocabulary["<cls>"]), ("<eos>", vocabulary["<eos>"])]
         )
-        names["cls_token"] = "<cls>"
+        names["cls_token"] = "<cls>"  # noqa: S105 - no password
     return PreTrainedTokenizerFast(tokenizer_object=raw, **names)
 
 
