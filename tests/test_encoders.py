@@ -1,4 +1,4 @@
-"""Encoders: read as transformers reads each text by itself, trained like any backbone, refused where an LM is needed."""
+"""Encoders: read as transformers reads each text alone, trained like any backbone, refused where an LM is needed."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_a_saved_encoder_is_one_by_its_configuration_and_lacks_no_weights(tmp_pa
     assert backbone.revision.startswith("local-")
     deeper = CONFIGS["bert"].to_dict() | {"num_hidden_layers": 5}
     (tmp_path / "whole" / "config.json").write_text(json.dumps(deeper))
-    with pytest.raises(UserError, match="holds no weights for encoder.layer.4"):
+    with pytest.raises(UserError, match=r"holds no weights for encoder\.layer\.4"):
         load_fresh(settle(resolve(f"{tmp_path / 'whole'}[dtype=float32,device=cpu]")))
 
 
@@ -305,18 +305,8 @@ def test_the_packaged_sentence_encoder_gives_the_embeddings_of_its_own_library()
 
 def test_methods_that_need_an_lm_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     asked = "pooled,dhrd,few-shot,label-lm,cot"
-    arguments = [
-        "run",
-        "--methods",
-        asked,
-        "--backbone",
-        "tiny-encoder",
-        "--suite",
-        "mini7",
-        "--results",
-        str(tmp_path),
-    ]
-    done = CliRunner().invoke(app, arguments)
+    options = {"methods": asked, "backbone": "tiny-encoder", "suite": "mini7", "results": str(tmp_path)}
+    done = CliRunner().invoke(app, ["run", *(word for name, value in options.items() for word in (f"--{name}", value))])
     assert done.exit_code != 0
     said = str(done.exception)
     assert "'tiny-encoder' is an encoder" in said
@@ -344,7 +334,8 @@ def test_the_pooled_methods_and_one_of_a_users_own_run_on_an_encoder(tmp_path: P
     with plugins.isolated():
         request = db.RunRequest(
             methods=("pooled", "pooled[pooling=mean]", "embedding-lr", "spread", "majority"), suite="mini7",
-            tasks=("rte", "copa"), backbone="tiny-encoder", budget="smoke[train_rows=8,dev_rows=4,test_rows=8,epochs=1]",
+            tasks=("rte", "copa"), backbone="tiny-encoder",
+            budget="smoke[train_rows=8,dev_rows=4,test_rows=8,epochs=1]",
             results=tmp_path / "results", include=(tmp_path / "plugins",), isolation="none",
         )  # fmt: skip
         records = db.run(db.plan(request))

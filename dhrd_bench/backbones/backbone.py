@@ -83,6 +83,8 @@ class Backbone:
     def _prepare(self) -> Any:
         """Get the model ready for `run`, and return what of it makes hidden states."""
         trunk = self.model.get_decoder()
+        if isinstance(trunk, nn.Linear):  # ModernBERT's decoder calls its LM head so
+            trunk = self.model.base_model
         find_blocks(trunk)
         self.model.set_attn_implementation(PACKED)
         if trunk.config._attn_implementation != PACKED:
