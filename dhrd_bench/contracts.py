@@ -268,13 +268,22 @@ class Gguf(Card):
     file: str = Field(pattern=r"^[\w-][\w.-]*$")
 
 
+class PackageFolder(Card):
+    """A folder with a saved model that a Python package carries; the offline source of a backbone."""
+
+    package: str
+    module: str = Field(pattern=r"^\w+$")
+    folder: str = Field(pattern=r"^[\w-][\w.-]*$")
+
+
 class Random(Card):
-    """Shape of a randomly initialised Llama-style LM over bytes."""
+    """Shape of a randomly initialised model over bytes: a Llama-style LM, or an encoder."""
 
     hidden_size: int
     layers: int
     heads: int
     seed: int
+    encoder: bool = False
 
 
 class BackboneCard(Card):
@@ -284,7 +293,7 @@ class BackboneCard(Card):
     ----------
     hub_id, revision
         Where the hub has it.
-    gguf
+    gguf, folder
         Where it is had without the hub.
     random
         For tests: weights from a seed, tokens are bytes.
@@ -303,6 +312,7 @@ class BackboneCard(Card):
     hub_id: str = ""
     revision: str = "main"
     gguf: Gguf | None = None
+    folder: PackageFolder | None = None
     random: Random | None = None
     licence: str = ""
     parameters: str = ""
@@ -313,7 +323,7 @@ class BackboneCard(Card):
 
 
 class LanguageModel(Protocol):
-    """What a method may ask of the decoder LM that it is lent; it is the harness that loads, trains and runs it."""
+    """What a method may ask of the backbone that it is lent; it is the harness that loads, trains and runs it."""
 
     @property
     def card(self) -> BackboneCard:
@@ -326,6 +336,10 @@ class LanguageModel(Protocol):
     @property
     def tokenizer(self) -> Any:
         """The Hugging Face tokenizer."""
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether every token sees the whole text; then it is no language model, and `logits` raises a `UserError`."""
 
     @property
     def eos_id(self) -> int:
@@ -362,7 +376,10 @@ class LanguageModel(Protocol):
         """Return the token ids of each of `parts`, two at least; joined they are those of `encode` of the whole."""
 
     def begun(self, ids: list[int]) -> list[int]:
-        """Return `ids` behind the tokens that the tokenizer puts before a text, if they do not begin with them."""
+        """Return `ids` behind the tokens that the tokenizer puts before a text, if they do not begin with them.
+
+        On an encoder they are also before those that the tokenizer puts behind a text.
+        """
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of `ids`, without special tokens."""
@@ -639,6 +656,10 @@ class Method(ABC):
     @abstractmethod
     def predict(self, examples: Sequence[Example], context: Context) -> Predictions:
         """Answer each of `examples` on its own, in the order given."""
+
+    def needs_lm(self) -> bool:
+        """Whether it trains the backbone as a language model or asks it as one, which an encoder is not."""
+        return bool({"score", "generate"} & set(self.card_for(self.params).kinds))
 
     def save(self, folder: Path) -> None:  # noqa: B027 - a method without state need not write one
         """Write the fitted state into `folder` (safetensors and JSON); nothing to write by default."""

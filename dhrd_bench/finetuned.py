@@ -37,6 +37,10 @@ class FineTuned(Method):
     def weights(self) -> Mapping[str, float]:
         """Return the weight of each loss term; ``cls`` is the classification loss."""
 
+    def needs_lm(self) -> bool:
+        """Whether there is a loss term beside the classification loss, whatever its weight, or the card says so."""
+        return super().needs_lm() or any(term != "cls" for term in self.weights())
+
     def rows_at(self, row: LabeledExample, encode: Encoder, epoch: int, epochs: int) -> list[Row]:
         """Return the training sequences of one example in one epoch, counted from 0; override it for a curriculum.
 

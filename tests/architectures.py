@@ -16,6 +16,7 @@ from transformers import (
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    ModernBertDecoderConfig,
     Olmo2Config,
     Phi3Config,
     PhiConfig,
@@ -76,7 +77,11 @@ WINDOWED: dict[str, PreTrainedConfig] = {
     "qwen2": Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=6, max_window_layers=2),
     "gemma2": Gemma2Config(**SHAPE, head_dim=8, sliding_window=6, attn_logit_softcapping=0.1),
     "gemma3": Gemma3TextConfig(**SHAPE, head_dim=8, sliding_window=6, layer_types=MIXED),
-}
+    "modernbert-decoder": ModernBertDecoderConfig(
+        **{key: value for key, value in SHAPE.items() if key not in ("num_key_value_heads", "bos_token_id")},
+        local_attention=12, bos_token_id=1, cls_token_id=1, sep_token_id=1,
+    ),
+}  # fmt: skip
 """Windows that are left soon, and caps on attention scores that matter."""
 
 

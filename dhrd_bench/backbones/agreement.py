@@ -59,7 +59,7 @@ def check_agreement(backbone: Backbone) -> None:
     with suppress(OSError, ValueError):
         if store.read_text(encoding="utf-8") == stamp:
             return
-    if difference := find_difference(backbone):
+    if difference := find_encoder_difference(backbone) if backbone.is_encoder else find_difference(backbone):
         raise unfit(backbone.card, backbone.model, difference)
     with suppress(UserError):
         write_text_atomically(store, stamp)
@@ -67,16 +67,46 @@ def check_agreement(backbone: Backbone) -> None:
 
 def find_difference(backbone: Backbone) -> str:
     """Return what is computed here otherwise than by transformers, in words; an empty text if nothing is."""
-    generator = torch.Generator().manual_seed(0)
-    vocabulary = backbone.model.get_input_embeddings().weight.shape[0]
-    tokens = torch.randint(vocabulary, (STEM + sum(ENDS) + MORE,), generator=generator)
-    stem, *ends, more = torch.split(tokens, [STEM, *ENDS, MORE])
-    sequences = [each.to(backbone.device) for each in (*(torch.cat([stem, end]) for end in ends), more)]
+    sequences = _sequences(backbone)
     difference = _compare(backbone, sequences, "")
     if difference:
         return difference
     with _narrow_windows(backbone.model) as windows:
         return _compare(backbone, sequences, " beyond the attention window") if windows else ""
+
+
+def _sequences(backbone: Backbone) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = backbone.model.get_input_embeddings().weight.shape[0]
+    tokens = torch.randint(vocabulary, (STEM + sum(ENDS) + MORE,), generator=generator)
+    stem, *ends, more = torch.split(tokens, [STEM, *ENDS, MORE])
+    return [each.to(backbone.device) for each in (*(torch.cat([stem, end]) for end in ends), more)]
+
+
+@torch.no_grad()
+def find_encoder_difference(backbone: Backbone) -> str:
+    """Return what an encoder computes here otherwise than on each sequence by itself, in words.
+
+    The first block is looked at alone, too, behind which some architectures do more than behind the others.
+    """
+    sequences = _sequences(backbone)
+    ids, lengths = torch.cat(sequences), [len(each) for each in sequences]
+    attention, model = backbone.model.config._attn_implementation, backbone.model
+    try:
+        model.set_attn_implementation("eager")
+        expected = torch.cat([model(input_ids=each[None]).last_hidden_state[0] for each in sequences])
+        model.set_attn_implementation(attention)
+        for block in sorted({0, 1, _middle(backbone)} - {backbone.depth}):
+            lower = backbone.hidden(ids, lengths, 0, block) if block else ids
+            apart = _spread(backbone.hidden(lower, lengths, block), expected)
+            if not apart <= TOLERANCE[backbone.dtype]:
+                where = f" when it is run in two parts, from block {block} on," if block else ""
+                return f"its states{where} are not those of transformers (they differ by {apart:.1%} of their spread)"
+    except torch.OutOfMemoryError:
+        raise
+    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        return f"it cannot be run on padded sequences ({type(error).__name__}: {_first_line(error)})"
+    return ""
 
 
 @torch.no_grad()
@@ -165,7 +195,13 @@ def _by_sequence(found: Tensor, expected: list[Tensor]) -> Pairs:
 def _distance(found: Tensor, right: Tensor) -> float:
     """Return how far log-probabilities are apart, as a share of their spread over the vocabulary."""
     ours, theirs = (torch.log_softmax(logits.float(), dim=-1) for logits in (found, right))
-    return float((ours - theirs).norm() / (theirs - theirs.mean(-1, keepdim=True)).norm())
+    return _spread(ours, theirs)
+
+
+def _spread(found: Tensor, right: Tensor) -> float:
+    """Return how far two tensors are apart, as a share of the second one's spread over its last dimension."""
+    found, right = found.float(), right.float()
+    return float((found - right).norm() / (right - right.mean(-1, keepdim=True)).norm())
 
 
 @contextmanager

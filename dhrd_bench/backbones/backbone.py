@@ -1,10 +1,10 @@
-"""A decoder LM in memory, and back in its original state between cells."""
+"""A backbone in memory, and back in its original state between cells."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -60,14 +60,16 @@ class Backbone:
         If `model` is not built as the decoders are that can be run here.
     """
 
+    is_encoder: ClassVar[bool] = False
+
     def __init__(self, card: BackboneCard, model: Any, tokenizer: Any, revision: str) -> None:
         self.card = card
         self.model = model
         self.tokenizer = tokenizer
-        self.tokens = Tokens(tokenizer)
+        self.tokens = Tokens(tokenizer, ends=self.is_encoder)
         self.revision = revision
         self.pad_id = _pad_id(tokenizer)
-        self.eos_id = int(tokenizer.eos_token_id)
+        self.eos_id = _eos_id(tokenizer)
         self._originals: dict[str, Tensor] = {}
         self.frozen_states: dict[tuple[int, tuple[int, ...]], Tensor] = {}
         self.loaded_weights: object | None = None
@@ -75,16 +77,23 @@ class Backbone:
         self.adapted: Any = None
         model.requires_grad_(False)
         model.eval()
-        self.trunk = model.get_decoder()
         try:
-            find_blocks(self.trunk)
-            model.set_attn_implementation(PACKED)
-            if self.trunk.config._attn_implementation != PACKED:
-                raise LookupError("it does not let its attention be replaced")
+            self.trunk = self._prepare()
         except (LookupError, ValueError) as error:
             raise unfit(card, model, str(error)) from error
+
+    def _prepare(self) -> Any:
+        """Get the model ready for `run`, and return what of it makes hidden states."""
+        trunk = self.model.get_decoder()
+        if isinstance(trunk, nn.Linear):  # ModernBERT's decoder calls its LM head so
+            trunk = self.model.base_model
+        find_blocks(trunk)
+        self.model.set_attn_implementation(PACKED)
+        if trunk.config._attn_implementation != PACKED:
+            raise LookupError("it does not let its attention be replaced")
         if self.device.type == "cuda":
-            fuse_norms(model)
+            fuse_norms(self.model)
+        return trunk
 
     @property
     def dtype(self) -> torch.dtype:
@@ -268,8 +277,13 @@ def unfit(card: BackboneCard, model: Any, reason: str) -> UserError:
     """Return what to tell about a model that cannot be run here, and why."""
     return UserError(
         f"Backbone {card.name!r} ({type(model).__name__}) cannot be used: {reason}.",
-        "Take a decoder LM like those of `dhrd-bench list backbones`.",
+        "Take a model like those of `dhrd-bench list backbones`.",
     )
+
+
+def _eos_id(tokenizer: Any) -> int:
+    """Return the token that ends a text; an encoder's tokenizer may have a separator for it."""
+    return int(tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id)
 
 
 def _pad_id(tokenizer: Any) -> int:

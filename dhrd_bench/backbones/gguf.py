@@ -24,12 +24,15 @@ COMPLETE = "complete.json"
 
 def gguf_file(gguf: Gguf) -> Path | None:
     """Return the path of the file in its package, or None if the package is not installed."""
+    path = in_package(gguf.module, gguf.file)
+    return path if path is not None and path.is_file() else None
+
+
+def in_package(module: str, name: str) -> Path | None:
+    """Return the path of `name` in an installed package, be it there or not; None if the package is not installed."""
     # The package is found, not imported: it is another program's plug-in and its imports are not ours.
-    spec = importlib.util.find_spec(gguf.module)
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / gguf.file
-    return path if path.is_file() else None
+    spec = importlib.util.find_spec(module)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / name
 
 
 def gguf_revision(source: Path) -> str:

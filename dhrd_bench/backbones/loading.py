@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from dhrd_bench.backbones.agreement import check_agreement
 from dhrd_bench.backbones.backbone import DTYPES, Backbone
 from dhrd_bench.backbones.device import fast_bfloat16
+from dhrd_bench.backbones.encoder import EncoderBackbone
 from dhrd_bench.backbones.gguf import converted
 from dhrd_bench.backbones.location import Location, how_to_get, locate
 from dhrd_bench.backbones.random_weights import byte_tokenizer, random_model
@@ -70,8 +72,30 @@ def _from_its_place(card: BackboneCard) -> Backbone:
     location = locate(card)
     if card.random:
         model, tokenizer = random_model(card.random)
-        return Backbone(card, model.to(card.device, DTYPES[card.dtype]), tokenizer, location.revision)
-    return _from_folder(card, location)
+        model.to(card.device, DTYPES[card.dtype])
+    else:
+        model, tokenizer = _from_folder(card, location)
+    kind = EncoderBackbone if is_encoder(card, location) else Backbone
+    return kind(card, model, tokenizer, location.revision)
+
+
+@lru_cache(maxsize=4)
+def is_encoder(card: BackboneCard, location: Location) -> bool:
+    """Whether the backbone of `card` reads both ways: the library trains its kind by filling in masked tokens.
+
+    False if that cannot be had; what is wrong then, `load` will say.
+    """
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoConfig
+
+    if card.random:
+        return card.random.encoder
+    try:
+        place, options = _arguments(card, location)
+        config = AutoConfig.from_pretrained(place, **options)
+    except (OSError, ValueError, UserError):
+        return False
+    other = getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False)
+    return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not other
 
 
 @lru_cache(maxsize=4)
@@ -83,36 +107,49 @@ def load_tokens(card: BackboneCard, location: Location) -> Tokens | None:
     from transformers import AutoTokenizer
 
     if card.random:
-        return Tokens(byte_tokenizer())
+        return Tokens(byte_tokenizer(encoder=card.random.encoder), ends=card.random.encoder)
     try:
         place, options = _arguments(card, location)
-        return Tokens(AutoTokenizer.from_pretrained(place, **options))
+        return Tokens(AutoTokenizer.from_pretrained(place, **options), ends=is_encoder(card, location))
     except (OSError, ValueError, UserError):
         return None
 
 
 def _arguments(card: BackboneCard, location: Location) -> tuple[str, dict[str, Any]]:
     """Return the folder or hub id to load from, and the options of loading."""
-    place = str(converted(Path(location.place))) if location.kind == "package" else location.place
+    gguf = location.kind == "package" and Path(location.place).is_file()
+    place = str(converted(Path(location.place))) if gguf else location.place
     options: dict[str, Any] = {"trust_remote_code": card.trust_remote_code}
     return place, options if Path(place).is_dir() else options | {"revision": location.revision}
 
 
-def _from_folder(card: BackboneCard, location: Location) -> Backbone:
+def _from_folder(card: BackboneCard, location: Location) -> tuple[Any, Any]:
+    """Return the model and the tokenizer."""
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
     place, options = _arguments(card, location)
+    weights = options | {"dtype": DTYPES[card.dtype], "use_safetensors": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            place, dtype=DTYPES[card.dtype], attn_implementation="eager", use_safetensors=True, **options
-        ).to(card.device)
+        if is_encoder(card, location):  # its attention is the library's best, a decoder's is this project's own
+            model, found = AutoModel.from_pretrained(place, output_loading_info=True, **weights)
+            _require_all(found["missing_keys"])
+        else:
+            model = AutoModelForCausalLM.from_pretrained(place, attn_implementation="eager", **weights)
+        model.to(card.device)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
             f"Backbone {card.name!r} could not be loaded: {_first_line(error)}.", how_to_get(card)
         ) from error
-    return Backbone(card, model, tokenizer, location.revision)
+    return model, tokenizer
+
+
+def _require_all(missing: Iterable[str]) -> None:
+    """Refuse weights that the library has drawn at random, those of the pooler apart, which is not used."""
+    drawn = sorted(name for name in missing if not name.startswith("pooler."))
+    if drawn:
+        raise ValueError(f"it holds no weights for {', '.join(drawn[:3])}{' and others' if drawn[3:] else ''}")
 
 
 def _first_line(error: Exception) -> str:

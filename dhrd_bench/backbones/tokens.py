@@ -22,14 +22,15 @@ class Tokens:
     ----------
     tokenizer
         The tokenizer.
-    start
-        What the tokenizer's own template puts before a text, a beginning of text or nothing. What the template
-        puts behind it, as encoders have it, would end a sequence that goes on, and is left out.
+    start, end
+        What the tokenizer's own template puts before a text, a beginning of text or nothing, and what it puts behind
+        it. The latter is for encoders (`ends`): it would end a sequence that goes on, and an LM's is left out.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, ends: bool = False) -> None:
         self.tokenizer = tokenizer
-        self.start = _start(tokenizer)
+        self.start, end = _around(tokenizer)
+        self.end = end if ends else []
         special = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._control = frozenset(special)
         # The longest first: one name may begin another.
@@ -71,8 +72,10 @@ class Tokens:
         return found
 
     def begun(self, ids: list[int]) -> list[int]:
-        """Return `ids` behind `start`, which a chat template may have written already."""
-        return ids if ids[: len(self.start)] == self.start else [*self.start, *ids]
+        """Return `ids` between `start` and `end`, of which a chat template may have written the first already."""
+        start = [] if ids[: len(self.start)] == self.start else self.start
+        end = [] if ids[len(ids) - len(self.end) :] == self.end else self.end
+        return [*start, *ids, *end]
 
     def _placed(self, text: str, prefix: str, suffix: str) -> list[tuple[int, int]]:
         """Return the tokens of `encode`, each with the place of its last character."""
@@ -123,11 +126,11 @@ def chat_around(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> tuple[
     return before, after
 
 
-def _start(tokenizer: Any) -> list[int]:
-    """Return what the tokenizer puts before a text that it takes for a whole one."""
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return what the tokenizer puts before and behind a text that it takes for a whole one."""
     plain = list(tokenizer.encode("a", add_special_tokens=False))
     whole = list(tokenizer.encode("a"))
     for place in range(len(whole) - len(plain) + 1):
         if plain and whole[place : place + len(plain)] == plain:
-            return whole[:place]
-    return []
+            return whole[:place], whole[place + len(plain) :]
+    return [], []

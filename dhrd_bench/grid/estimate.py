@@ -213,9 +213,11 @@ LENGTH, COUNT, STEPS = 128, 8, 2
 
 def calibrate(backbone: Backbone, budget: Budget) -> Rates:
     """Measure this machine: some forward passes, optimiser steps and decoding steps."""
-    rows = [Row([*range(5, 4 + LENGTH), 200 + number], LENGTH - 1, number % 2) for number in range(COUNT)]
+    rows = [Row([*range(5, 4 + LENGTH), 200 + number], LENGTH, number % 2) for number in range(COUNT)]
     forward = _forward_rate(backbone, rows)
     frozen, train = _train_rates(backbone, budget, rows, weights={"cls": 1.0})
+    if backbone.is_encoder:
+        return Rates(forward, frozen, train, lm=0.0, decode=0.0)
     targets = [replace(row, lm=(0, LENGTH - 1)) for row in rows]
     _, with_lm = _train_rates(backbone, budget, targets, weights={"cls": 1.0, "lm": 1.0})
     return Rates(forward, frozen, train, max(0.0, with_lm - train), _decode_rate(backbone, budget, forward))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dhrd_bench import plugins, registry
 from dhrd_bench.backbones.backbone import Backbone
-from dhrd_bench.backbones.loading import load_tokens, settle
+from dhrd_bench.backbones.loading import is_encoder, load_tokens, settle
 from dhrd_bench.backbones.location import locate
 from dhrd_bench.backbones.lookup import resolve
 from dhrd_bench.backbones.tokens import Tokens
@@ -127,6 +127,7 @@ def make_plan(request: RunRequest) -> Plan:
     suite_identity = SuiteIdentity(name=suite.name, version=suite.version)
     settings = SuiteSettings(prompt=prompt, unshared=request.unshared)
     suite_name = str(canonical(suite.name, settings, SuiteSettings()))
+    _require_lm(specs, backbone)
     tokens, backbone_identity = _made_of(backbone)
     cells: list[PlannedCell] = []
     for task in tasks:
@@ -206,6 +207,17 @@ def _made_of(card: BackboneCard) -> tuple[Tokens | None, BackboneIdentity]:
         engine=None if card.engine == "transformers" else card.engine,
         start=tokens and tokens.start_name,
     )
+
+
+def _require_lm(specs: Iterable[MethodSpec], card: BackboneCard) -> None:
+    """Refuse methods that need a language model where the backbone is none."""
+    needing = [spec.name for spec in specs if any(each.new().needs_lm() for each in spec.whole)]
+    if needing and is_encoder(card, locate(card)):
+        raise UserError(
+            f"Backbone {card.name!r} is an encoder, and what trains or asks a language model cannot run on it: "
+            f"{', '.join(needing)}.",
+            "Leave that out, or take a decoder of `dhrd-bench list backbones`.",
+        )
 
 
 def _part(cells: list[PlannedCell], shard: str | None) -> list[PlannedCell]:

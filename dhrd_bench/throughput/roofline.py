@@ -43,5 +43,5 @@ def model_flops(backbone: Backbone, tokens_in: int, tokens_out: int) -> float:
     scores, which are small at these lengths, are left out.
     """
     blocks = sum(parameter.numel() for parameter in backbone.blocks.parameters())
-    head = backbone.head_weight.numel()
+    head = backbone.head_weight.numel() if tokens_out else 0  # an encoder has none
     return float(2 * (blocks * (tokens_in + tokens_out) + head * tokens_out))

@@ -44,6 +44,11 @@ class Sequences:
             if row.soft is not None and len(row.soft) != classes:
                 message = f"Row {example.example.id!r} has {len(row.soft)} soft targets, the task {classes} classes."
                 raise UserError(message, "Give one probability a class.")
+            if self.encoder.backbone.is_encoder and len(row.ids) > row.input_length:
+                message = (
+                    f"The sequence of row {example.example.id!r} goes on behind its input, and an encoder reads it all."
+                )
+                raise UserError(message, "Train on the input alone, or on a decoder.")
         return [_without_pauses(row, self.encoder.pause) for row in rows]
 
 

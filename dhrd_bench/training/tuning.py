@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.contracts import Budget
+from dhrd_bench.contracts import Budget, Lora
 from dhrd_bench.errors import UserError
 from dhrd_bench.training.dropout import Dropout
 
@@ -97,14 +97,14 @@ def _checkpointing(model: Any, what: str) -> Any:
 def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    _check_targets(backbone, budget)
+    targets = _targets(backbone, budget)
     config = LoraConfig(
         r=budget.lora.r,
         lora_alpha=budget.lora.alpha,
         lora_dropout=budget.lora.dropout,
-        target_modules=list(budget.lora.targets),
+        target_modules=targets,
         bias="none",
-        task_type="CAUSAL_LM",
+        task_type="FEATURE_EXTRACTION" if backbone.is_encoder else "CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -117,8 +117,15 @@ def _inject_lora(backbone: Backbone, budget: Budget, seed: int) -> Any:
     return adapted
 
 
-def _check_targets(backbone: Backbone, budget: Budget) -> None:
-    """Refuse targets that the backbone has not: the others alone would be another, weaker adapter."""
+def _targets(backbone: Backbone, budget: Budget) -> list[str]:
+    """Return the layers to adapt, and refuse such as the backbone has not: the others alone would be a weaker adapter.
+
+    The default is all linear layers of a block as most decoders call them. Encoders agree on no names, so there it is
+    all linear layers of a block whatever they are called.
+    """
+    if backbone.is_encoder and budget.lora.targets == Lora().targets:
+        inner = {layer for layer in backbone.blocks.modules() if isinstance(layer, nn.Linear)}
+        return [name for name, layer in backbone.model.named_modules() if layer in inner]
     present = {name.rpartition(".")[2] for name, _ in backbone.model.named_modules()}
     missing = [target for target in budget.lora.targets if target.rpartition(".")[2] not in present]
     if missing:
@@ -128,3 +135,4 @@ def _check_targets(backbone: Backbone, budget: Budget) -> None:
             f"LoRA is to adapt {', '.join(missing)}, and backbone {backbone.card.name!r} has no such layers.",
             f"Its layers are {', '.join(matrices)}: name some as the budget's lora.targets, or take another tuning.",
         )
+    return list(budget.lora.targets)
