@@ -12,15 +12,16 @@ from typer.core import TyperCommand
 
 RUN, OWN, LOOK = "Run and report", "Your own", "Look"
 COMMAND_PANELS = {
-    "run": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
+    "run": RUN, "tune": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
     "new": OWN, "generate": OWN, "check": OWN, "rationales": OWN,
     "list": LOOK, "doctor": LOOK,
 }  # fmt: skip
 
 PANELS = {
-    "Which cells": ("methods", "suite", "prompt", "tasks", "backbone", "budget", "seeds", "config"),
+    "Which cells": ("methods", "suite", "prompt", "tasks", "backbone", "budget", "seeds", "config", "tuned"),
     "Data and plug-ins": ("data_dir", "rationales", "allow_missing_rationales", "include"),
     "Way of running": ("dry_run", "throughput", "isolation", "cell_timeout", "force", "workers", "shard"),
+    "Search": ("trials", "dev_rows", "space", "sampler", "random_seed"),
     "Load": ("scenarios", "rounds", "block", "queries", "p99_bound"),
     "Statistics": (
         "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",
@@ -36,6 +37,10 @@ EXAMPLES = {
         "dhrd-bench run --methods 'my-method[alpha=0.5]' --budget laptop --seeds 5",
         "dhrd-bench run --methods another --suite superglue7 --data-dir SuperGLUE",
         "dhrd-bench run --methods my-method --suite tickets --include plugins",
+    ),
+    "tune": (
+        "dhrd-bench tune --methods my-method,another --budget laptop --trials 16 --output tuning.yaml",
+        "dhrd-bench run --tuned tuning.yaml --budget laptop",
     ),
     "report": (
         "dhrd-bench report --suite mini7",

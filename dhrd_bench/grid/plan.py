@@ -26,6 +26,7 @@ from dhrd_bench.methods import MethodSpec, method_spec
 from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
 from dhrd_bench.results.store import check_names, find
+from dhrd_bench.results.tuned import read_tuned
 
 Step = Callable[[str, int, int, dict[str, float]], None]
 """Told of a phase, steps done, steps in all and figures to show."""
@@ -105,8 +106,9 @@ def make_plan(request: RunRequest) -> Plan:
     with chdir("."):  # a plug-in that goes to another folder goes alone
         for folder in request.include:
             plugins.include(folder)
-        specs = method_specs(request.methods)
+        specs = _asked_for(request)
     budget_name, budget = _budget(request.budget)
+    specs = list({spec.name: spec for spec in (each.within(budget) for each in specs)}.values())
     backbone_name, backbone = _backbone(request.backbone)
     suite = Suite.named(request.suite)
     tasks = suite.resolve_tasks(request.tasks)
@@ -150,7 +152,7 @@ def make_plan(request: RunRequest) -> Plan:
                 record = None if request.force else find(results, cell, key)
                 odd = [*loaded.notes, *((texts.notes(spec.card) if texts else None) or long)]
                 notes = (*odd, *rationale_notes(spec.name, spec.card, data))
-                cells.append(PlannedCell(cell, key, parts, spec, budget, loaded, data, test, record, notes))
+                cells.append(PlannedCell(cell, key, parts, spec, spec.under(budget), loaded, data, test, record, notes))
     if not request.allow_missing_rationales:
         _require_rationales(cells)
     return Plan(results, complete, suite, backbone, budget, tuple(_part(cells, request.shard)))
@@ -189,6 +191,14 @@ def _require_rationales(cells: Iterable[PlannedCell]) -> None:
             "their names say.",
             "Name a store with --rationales, leave them out, or run them so with --allow-missing-rationales.",
         )
+
+
+def _asked_for(request: RunRequest) -> list[MethodSpec]:
+    """Return the methods of a request, with the settings that were chosen for them if it names a search."""
+    if request.tuned is None:
+        return method_specs(request.methods)
+    named = [method_spec(reference).name for reference in request.methods]
+    return method_specs(read_tuned(request.tuned).chosen(named))
 
 
 def method_specs(references: tuple[str, ...]) -> list[MethodSpec]:

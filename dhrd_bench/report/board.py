@@ -12,8 +12,10 @@ from dhrd_bench.report.layout import Section, Table
 from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
 from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
 from dhrd_bench.report.timed import TimedMethod, timed_table
+from dhrd_bench.report.tuned import trials_table, tuned_note
 from dhrd_bench.report.verified import verified_share, with_marks
 from dhrd_bench.results.table import LongTable
+from dhrd_bench.results.tuned import Search
 from dhrd_bench.stats.analysis import Analysis
 
 
@@ -31,6 +33,8 @@ class Board:
         A paper's figures, and its claims beside ours; None and none if no paper was asked about.
     badges
         What the rationales that the methods were trained on are.
+    searches
+        Searches whose choices are among the methods.
     table
         The records that the analysis is of, for what they say of single rows.
     """
@@ -40,13 +44,16 @@ class Board:
     published: PublishedFigures | None = None
     claims: tuple[Comparison, ...] = ()
     badges: tuple[str, ...] = ()
+    searches: tuple[Search, ...] = ()
     table: LongTable | None = field(default=None, repr=False)
 
     def section(self) -> Section:
         """Lay the board out."""
         group = self.analysis.selection.group
         title = f"{group.suite} · {group.backbone} · {group.budget}"
-        notes = (*self.analysis.notes, *self._beside_others(), *self.badges)
+        methods = [line.method for line in self.analysis.lines]
+        tuned = filter(None, (tuned_note(search, methods) for search in self.searches))
+        notes = (*self.analysis.notes, *tuned, *self._beside_others(), *self.badges)
         return Section(title, self._about(), tuple(self._tables()), notes)
 
     def _beside_others(self) -> Iterator[str]:
@@ -83,4 +90,5 @@ class Board:
             yield timed_table(self.timed)
         if self.published is not None:
             yield claims_table(self.claims, analysis, self.published)
+        yield from map(trials_table, self.searches)
         yield aggregates(analysis)
