@@ -178,10 +178,10 @@ class Composed(Method):
 def named_methods(params: MethodParams) -> dict[str, MethodSpec]:
     """Return the methods that parameters name, by parameter; several of one are numbered, as ``members-0``."""
     found: dict[str, MethodSpec] = {}
-    for name, field in type(params).model_fields.items():
+    for name, declared in type(params).model_fields.items():
         value = getattr(params, name)
-        inner = (getattr(each, "__metadata__", ()) for each in get_args(field.annotation))
-        if value is None or not (_holds(field.metadata) or any(map(_holds, inner))):
+        inner = (getattr(each, "__metadata__", ()) for each in get_args(declared.annotation))
+        if value is None or not (_holds(declared.metadata) or any(map(_holds, inner))):
             continue
         if isinstance(value, str):
             found[name] = method_spec(value)

@@ -298,14 +298,7 @@ class RunRequest(Card):
         """
         store = self.rationales and Path(self.rationales).name
         update = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results"), "track": ()}
-        run: dict[str, Any] = {
-            "tuned": None,
-            "force": False,
-            "executor": "local",
-            "workers": None,
-            "processes": 1,
-            "shard": None,
-        }
+        run = {"force": False, "executor": "local", "workers": None, "processes": 1, "shard": None, "tuned": None}
         return self.model_copy(update=update | run | {"rationales": store})
 
     def to_yaml(self) -> str:

@@ -247,9 +247,10 @@ BACKBONE = b"kind: backbone\nname: mine\nhub_id: me/mine\ngguf: {package: p, mod
 AUDIT = json.dumps({"badge": "all is well", "tasks": [{"rationale_fingerprint": "f"}]}).encode()
 SPACE = b"kind: space\nall: {learning_rate: {low: 0.001, high: 0.1, log: true}}\nmethods: {mine: {k: [1, 2]}}\n"
 TUNED = (
-    b"schema_version: 1.0.0\nsuite: mini7\ntasks: [rte]\nbackbone: tiny\nbudget: smoke\nseeds: [0]\ndev_rows: {rte: 9}\n"
-    b"sampler: random\nrandom_seed: 0\ntrials: 2\nmethods:\n  mine:\n    identity: a\n    choice: mine\n"
-    b"    trials: [mine, 'mine[k=2]']\n    scores: {mine: {rte: {0: 50.0}}}\n    errors: []\n"
+    b"schema_version: 1.0.0\nsuite: mini7\ntasks: [rte]\nbackbone: tiny\nbudget: smoke\nseeds: [0]\n"
+    b"dev_rows: {rte: 9}\nsampler: random\nrandom_seed: 0\ntrials: 2\nmethods:\n"
+    b"  mine:\n    identity: a\n    choice: mine\n    trials: [mine, 'mine[k=2]']\n"
+    b"    scores: {mine: {rte: {0: 50.0}}}\n    errors: []\n"
 )
 TEXTS = b'{"id": "1", "prediction": 1, "text": "Yes"}\n'
 _ONE = fakes.record(fakes.FakeTask("t", 6), fakes.THREE[0], 0)

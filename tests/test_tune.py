@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,12 @@ class Dial(db.Method):
     def fit(self, task: db.TaskData, context: db.Context) -> None:
         if self.params.broken:
             raise RuntimeError("the dial is broken")
-        self.known = {row.example.id for row in task.dev}
+        self.known = {row.example for row in (*task.train, *task.dev)}  # a warm-up predicts train rows
 
     def predict(self, examples, context: db.Context) -> db.Predictions:
-        strange = [e.id for e in examples if e.id not in self.known]
-        if context.task != "rte" or (strange and len(strange) < len(examples)):
-            raise RuntimeError("no dev row: " + strange[0])
+        strange = [example.id for example in examples if example not in self.known]
+        if strange:
+            raise RuntimeError("neither a train row nor a dev row: " + strange[0])
         return db.Predictions([self.params.answer] * len(examples), tokens_in=[0] * len(examples))
 '''
 SPACE = "kind: space\nmethods:\n  dial: {answer: [0, 1], broken: [true, false]}\n"
@@ -110,7 +110,7 @@ def test_more_trials_are_never_expected_to_do_worse_and_all_of_them_do_as_well_a
         assert len(curve) == len(scores)
         assert curve[0] == scores[0]
         assert curve[-1] == pytest.approx(max(scores))
-        assert all(later >= earlier - 1e-9 for earlier, later in zip(curve, curve[1:], strict=False))
+        assert all(later >= earlier - 1e-9 for earlier, later in pairwise(curve))
 
 
 def test_expected_best_by_hand() -> None:
@@ -206,13 +206,13 @@ def test_trials_see_dev_rows_only_and_the_best_is_chosen(dials: Path, tmp_path: 
     assert len(found.trials) == 12
     assert set(found.trials) == {"dial", "dial[answer=1]", "dial[broken=true]", "dial[answer=1,broken=true]"}
     assert [error for error in found.errors if "the dial is broken" in error]
-    assert found.scores["dial[broken=true]"] == {"rte": {0: None, 1: None}}
+    assert found.scores["dial[broken=true]"] == {"RTE": {0: None, 1: None}}
     for planned in tuning.plan.cells:
         labels = [row.label for row in planned.data.dev]
         for answer, trial in enumerate(("dial", "dial[answer=1]")):
             share = 100 * labels.count(answer) / len(labels)
-            assert found.scores[trial]["rte"][planned.cell.seed] == pytest.approx(share)
-    means = {trial: sum(filter(None, found.scores[trial]["rte"].values())) / 2 for trial in found.trials}
+            assert found.scores[trial]["RTE"][planned.cell.seed] == pytest.approx(share)
+    means = {trial: sum(filter(None, found.scores[trial]["RTE"].values())) / 2 for trial in found.trials}
     assert means[found.choice] == max(means.values())
     assert read_tuned(tmp_path / "tuning.yaml") == search
     assert not read_records(tmp_path)[0]  # a trial leaves no record
@@ -224,7 +224,7 @@ def test_the_rows_of_a_trial_are_the_dev_rows_also_where_candidates_are_asked(tm
             dev = dev_split(planned.loaded, planned.data)
             assert dev.examples == tuple(row.example for row in planned.data.dev)
             assert len(dev.examples) == len(dev) * dev.candidates
-            assert not set(dev.examples) & {row.example for row in planned.data.train}
+            assert not set(dev.examples) & {*(row.example for row in planned.data.train), *planned.test.examples}
             assert not set(dev.ids) & set(planned.test.ids) or planned.test.ids[0] in {
                 r.id for r in planned.loaded.train
             }
@@ -276,7 +276,7 @@ def test_a_search_grows_and_is_not_mixed_with_another(dials: Path, tmp_path: Pat
 
 
 def test_without_dev_rows_there_is_nothing_to_choose_by(dials: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no dev rows of rte.*--dev-rows"):
+    with pytest.raises(UserError, match=r"no dev rows of RTE.*--dev-rows"):
         tuner(tmp_path, SearchSettings(trials=2), budget=FAST.replace("dev_rows=6", "dev_rows=0"))
 
 
@@ -346,14 +346,26 @@ def test_from_trials_to_a_leaderboard_that_says_so(tmp_path: Path) -> None:
     assert "dev score of the best of 3" in board.render("csv")
 
 
-def test_budget_without_rows_of_its_own_is_named_as_it_was(tmp_path: Path, dials: Path) -> None:
-    """More dev rows for the choice do not make another budget of what is run."""
+def test_more_dev_rows_for_the_choice_are_not_another_budget_of_what_is_run(tmp_path: Path, dials: Path) -> None:
     tuned = tmp_path / "t.yaml"
-    cells = ["--tasks", "rte", "--backbone", "tiny", "--budget", FAST, "--seeds", "1", "--include", str(dials)]
-    command("tune", "--methods", "dial", *cells, "--trials", "2", "--dev-rows", "12", "--output", str(tuned),
-            "--space", str(_only_answers(tmp_path)))  # fmt: skip
+    cells = [
+        "--tasks",
+        "rte",
+        "--backbone",
+        "tiny",
+        "--budget",
+        FAST,
+        "--seeds",
+        "1",
+        "--include",
+        str(dials),
+        "--isolation",
+        "none",
+    ]
+    command("tune", "--methods", "dial", *cells, "--isolation", "none", "--trials", "2", "--dev-rows", "12",
+            "--output", str(tuned), "--space", str(_only_answers(tmp_path)))  # fmt: skip
     search = read_tuned(tuned)
-    assert search.dev_rows == {"rte": 12}
+    assert search.dev_rows == {"RTE": 12}
     reference: Budget = make_plan(request(tmp_path)).budget
     assert reference.dev_rows == 6
     assert search.budget == make_plan(request(tmp_path)).request.budget

@@ -47,8 +47,8 @@ class TunedMethod(Card):
     identity: str
     choice: Name
     trials: list[Name] = Field(min_length=1)
-    scores: dict[Name, dict[Name, dict[int, Points | None]]] = {}
-    errors: list[Name] = []
+    scores: dict[Name, dict[Name, dict[int, Points | None]]] = Field(default_factory=dict)
+    errors: list[Name] = Field(default_factory=list)
 
 
 class Search(Card):

@@ -192,7 +192,7 @@ class Tuner:
                 message = f"{self.path} has the trials of another search: {name} {there}, not {here}."
                 raise UserError(message, "Name another --output.")
         same = {
-            name: found
+            name: found.model_copy(update={"errors": []})  # failed cells are run again
             for name, found in known.methods.items()
             if name not in empty.methods or found.identity == empty.methods[name].identity
         }
