@@ -348,20 +348,7 @@ def test_from_trials_to_a_leaderboard_that_says_so(tmp_path: Path) -> None:
 
 def test_more_dev_rows_for_the_choice_are_not_another_budget_of_what_is_run(tmp_path: Path, dials: Path) -> None:
     tuned = tmp_path / "t.yaml"
-    cells = [
-        "--tasks",
-        "rte",
-        "--backbone",
-        "tiny",
-        "--budget",
-        FAST,
-        "--seeds",
-        "1",
-        "--include",
-        str(dials),
-        "--isolation",
-        "none",
-    ]
+    cells = ["--tasks", "rte", "--backbone", "tiny", "--budget", FAST, "--seeds", "1", "--include", str(dials)]
     command("tune", "--methods", "dial", *cells, "--isolation", "none", "--trials", "2", "--dev-rows", "12",
             "--output", str(tuned), "--space", str(_only_answers(tmp_path)))  # fmt: skip
     search = read_tuned(tuned)
