@@ -207,6 +207,9 @@ def run(
             show_default="counters",
         ),
     ] = None,
+    tuned: Annotated[
+        Path | None, typer.Option(help="File of 'tune': methods have the settings that were chosen there.")
+    ] = None,
     config: Config = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with an estimate and stop.")] = False,
     format_: Annotated[
@@ -226,6 +229,7 @@ def run(
         allow_missing_rationales=allow_missing_rationales or None, include=include, results=results,
         throughput=throughput, isolation=isolation, cell_timeout=cell_timeout, force=force or None, executor=executor,
         workers=workers, processes=processes, shard=shard, track=track, energy=energy,
+        tuned=tuned,
     )  # fmt: skip
     request = read_request(config, options)
     check_places(request)
@@ -235,6 +239,60 @@ def run(
     if dry_run:
         raise typer.Exit(dry_run_command(request, format_, Console()))
     raise typer.Exit(run_command(request, wide_console() if request.throughput else Console()))
+
+
+@app.command()
+def tune(
+    trials: Annotated[int, typer.Option(min=2, help="Trials of every method, its own settings first.")],
+    output: Annotated[Path, typer.Option(help="File of the trials, and to go on from; 'run --tuned' reads it.")],
+    methods: Methods = None,
+    suite: SuiteName = None,
+    tasks: Tasks = None,
+    backbone: BackboneName = None,
+    budget: BudgetName = None,
+    seeds: Seeds = None,
+    dev_rows: Annotated[
+        int | None, typer.Option(min=1, help="dev rows of a trial.", show_default="the budget's")
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of what to draw from.", show_default="learning rate, epochs, a method's own"),
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="random, or tpe: Optuna's, where earlier trials were good.")] = "random",
+    random_seed: Annotated[int, typer.Option(help="What draws settings.")] = 0,
+    prompt: Prompt = None,
+    data_dir: DataDir = None,
+    rationales: Annotated[
+        str | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
+    ] = None,
+    include: Include = None,
+    isolation: Annotated[
+        str | None, typer.Option(help="Where methods work: process, audit, none.", show_default="auto")
+    ] = None,
+    cell_timeout: Annotated[str | None, typer.Option(help="Time that a cell may take: 90 (seconds), 30m.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Cells to run at a time.", show_default="1")] = None,
+    config: Config = None,
+) -> None:
+    """Search settings for every method by the same number of trials, on dev rows only."""
+    from rich.console import Console
+
+    from dhrd_bench.commands.places import check_places
+    from dhrd_bench.request import Options, parse_sampler, read_request
+
+    options = Options(
+        methods=methods, suite=suite, prompt=prompt, tasks=tasks, backbone=backbone, budget=budget, seeds=seeds,
+        data_dir=data_dir, rationales=rationales, include=include, isolation=isolation, cell_timeout=cell_timeout,
+        workers=workers,
+    )  # fmt: skip
+    request = read_request(config, options)
+    how = parse_sampler(sampler)
+    check_places(request)
+    from dhrd_bench.commands.tune import tune_command
+    from dhrd_bench.search.space import read_space
+    from dhrd_bench.search.tune import SearchSettings
+
+    settings = SearchSettings(trials, how, random_seed, read_space(space) if space else None)
+    raise typer.Exit(tune_command(request, settings, output, dev_rows, Console()))
 
 
 @app.command()

@@ -10,13 +10,14 @@ rationale; only training and dev rows are `LabeledExample`. A method is never ha
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:  # heavy: named for the reader and the type checker only
     import torch
@@ -255,6 +256,42 @@ class Budget(Card):
     lora: Lora = Lora()
     decoding: Decoding = Decoding()
     seeds: int = Field(1, gt=0)
+
+
+class Range(Card):
+    """Values between two ends, both included; `log` draws them evenly on a logarithmic scale.
+
+    They are whole numbers where both ends are.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Range:
+        if not -math.inf < self.low < self.high < math.inf or (self.log and self.low <= 0):
+            raise ValueError("low has to be below high, and above 0 on a logarithmic scale")
+        return self
+
+
+Setting = Range | Annotated[tuple[str | int | float | bool | None, ...], Field(min_length=1)]
+"""What a setting is drawn from: a range, or a list of values."""
+
+
+class Space(Card):
+    """What a search for settings draws from; ``kind: space`` in a plug-in folder.
+
+    Attributes
+    ----------
+    all
+        Settings that are drawn alike for every method that has them, as the learning rate.
+    methods
+        A method's own, by its name.
+    """
+
+    all: dict[str, Setting] = {}
+    methods: dict[str, dict[str, Setting]] = {}
 
 
 # ---------------------------------------------------------------- backbones

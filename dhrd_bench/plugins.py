@@ -228,12 +228,12 @@ def _load_entry_point(point: EntryPoint) -> None:
 
 def _add_yaml(path: Path) -> None:
     from dhrd_bench.cards import read_card
-    from dhrd_bench.contracts import BackboneCard, Budget
+    from dhrd_bench.contracts import BackboneCard, Budget, Space
     from dhrd_bench.untrusted import read_yaml
 
     raw = read_yaml(path)
     if not isinstance(raw, dict) or "kind" not in raw:
-        raise UserError(f"{path} has no 'kind'.", "Say kind: suite, budget or backbone.")
+        raise UserError(f"{path} has no 'kind'.", "Say kind: suite, budget, backbone or space.")
     kind = raw.pop("kind")
     name = str(raw.get("name", path.stem))
     if kind == "budget":
@@ -254,8 +254,15 @@ def _add_yaml(path: Path) -> None:
         registry.backbones.add(name, backbone, str(path))
     elif kind == "suite":
         registry.suites.add(name, lambda: path, str(path))
+    elif kind == "space":
+        space = read_card(Space, raw, path)
+        if space.all:
+            raise UserError(f"{path}: a plug-in has no say in what is drawn for all methods.", "Name it with --space.")
+        for method_name, settings in space.methods.items():
+            registry.spaces.add(method_name, partial(dict, settings), str(path))
     else:
-        raise UserError(f"{path}: unknown kind {kind!r}.", did_you_mean(str(kind), ["suite", "budget", "backbone"]))
+        kinds = ["suite", "budget", "backbone", "space"]
+        raise UserError(f"{path}: unknown kind {kind!r}.", did_you_mean(str(kind), kinds))
 
 
 registry.Registry.discover = staticmethod(load_all)

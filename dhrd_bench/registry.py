@@ -1,4 +1,4 @@
-"""Names to things: methods, suites, generators of rows, backbones and budgets.
+"""Names to things: methods, suites, generators of rows, backbones, budgets and search spaces.
 
 A registry is a dictionary that knows who put a thing in. It loads nothing by itself: before it is first
 asked it calls `discover`, which `dhrd_bench.plugins` puts there.
@@ -16,7 +16,7 @@ from dhrd_bench.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from random import Random
 
-    from dhrd_bench.contracts import BackboneCard, Budget, GeneratedRow, Method
+    from dhrd_bench.contracts import BackboneCard, Budget, GeneratedRow, Method, Setting
 
 T = TypeVar("T")
 Generator: TypeAlias = "Callable[[Random, int], Sequence[GeneratedRow]]"
@@ -107,6 +107,8 @@ suites: Registry[Path] = Registry("suite")
 generators: Registry[Generator] = Registry("generator")
 backbones: Registry[BackboneCard] = Registry("backbone")
 budgets: Registry[Budget] = Registry("budget")
+spaces: Registry[dict[str, Setting]] = Registry("search space")
+"""What is drawn from for a method, by its name."""
 
 REGISTRIES: tuple[Registry[Any], ...] = (
     methods,
@@ -114,4 +116,5 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     generators,
     backbones,
     budgets,
+    spaces,
 )

@@ -25,6 +25,8 @@ Tracker = Literal["mlflow", "trackio", "wandb"]
 TRACKERS: tuple[Tracker, ...] = ("mlflow", "trackio", "wandb")
 EnergySource = Literal["counters", "codecarbon"]
 ENERGY_SOURCES: tuple[EnergySource, ...] = ("counters", "codecarbon")
+Sampler = Literal["random", "tpe"]
+SAMPLERS: tuple[Sampler, ...] = ("random", "tpe")
 
 
 MOST_SEEDS = 10_000
@@ -90,6 +92,20 @@ def parse_trackers(text: str) -> list[Tracker]:
     if not names:
         raise UserError("No tracker was named.", f"Known: {', '.join(TRACKERS)}.")
     return [tracker for tracker in TRACKERS if tracker in names]
+
+
+def parse_sampler(text: str) -> Sampler:
+    """Return `text` as the sampler that it names.
+
+    Raises
+    ------
+    UserError
+        If there is none of this name.
+    """
+    for known in SAMPLERS:
+        if known == text:
+            return known
+    raise UserError(f"Unknown sampler {text!r}.", did_you_mean(text, SAMPLERS))
 
 
 def parse_duration(text: str) -> float:
@@ -272,6 +288,8 @@ class RunRequest(Card):
     energy
         Where joules come from: ``counters`` are the hardware's own, if it has some that can be read; ``codecarbon``
         is an estimate.
+    tuned
+        A file that ``dhrd-bench tune`` has written: `methods`, or all that it has, have the settings chosen there.
     """
 
     methods: Names = ()
@@ -300,6 +318,7 @@ class RunRequest(Card):
     throughput: Annotated[tuple[Scenario, ...], BeforeValidator(_scenarios)] = ()
     track: Annotated[tuple[Tracker, ...], BeforeValidator(_trackers)] = ()
     energy: Annotated[EnergySource, BeforeValidator(_energy)] = "counters"
+    tuned: Folder | None = None
 
     def without_places(self, backbone: str) -> RunRequest:
         """Return the request as a record may hold it: nothing in it tells of this machine's folders.
@@ -312,7 +331,7 @@ class RunRequest(Card):
         store = self.rationales and Path(self.rationales).name
         stores = {name: Path(folder).name for name, folder in self.stores.items()}
         update: dict[str, Any] = {"backbone": backbone, "data_dir": None, "include": (), "results": Path("results")}
-        update |= {"rationales": store, "stores": stores, "track": (), "force": False}
+        update |= {"rationales": store, "stores": stores, "track": (), "force": False, "tuned": None}
         return self.model_copy(update=update | {"executor": "local", "workers": None, "processes": 1, "shard": None})
 
     def to_yaml(self) -> str:
@@ -348,6 +367,7 @@ class Options(TypedDict, total=False):
     throughput: str | None
     track: str | None
     energy: str | None
+    tuned: Path | None
 
 
 def read_request(config: Path | None, options: Options, defaults: Options | None = None) -> RunRequest:

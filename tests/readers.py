@@ -43,6 +43,8 @@ from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.predictions import read_texts
 from dhrd_bench.results.store import record_path
 from dhrd_bench.results.timed import timed_path
+from dhrd_bench.results.tuned import read_tuned
+from dhrd_bench.search.space import read_space
 from dhrd_bench.throughput.fitted import COMPLETE
 from dhrd_bench.untrusted import parse_json
 
@@ -179,6 +181,13 @@ def _cards(folder: Path) -> None:
                 kind.get(name)
 
 
+def _tuned(path: Path) -> None:
+    search = read_tuned(path).with_choices()
+    for name in search.methods:
+        search.scores(name)
+    search.chosen(())
+
+
 def _store(folder: Path) -> None:
     store = RationaleStore.open(folder)
     to_markdown(make_card(store))
@@ -236,6 +245,13 @@ REQUEST = b"methods: 'pooled,dhrd[alpha=0.5]'\nsuite: mini7\nseeds: 0-2\ncell_ti
 BUDGET = b"kind: budget\nname: mine\nepochs: 2\nlora: {r: 4}\ntuning: top:2\n"
 BACKBONE = b"kind: backbone\nname: mine\nhub_id: me/mine\ngguf: {package: p, module: m, file: f.gguf}\n"
 AUDIT = json.dumps({"badge": "all is well", "tasks": [{"rationale_fingerprint": "f"}]}).encode()
+SPACE = b"kind: space\nall: {learning_rate: {low: 0.001, high: 0.1, log: true}}\nmethods: {mine: {k: [1, 2]}}\n"
+TUNED = (
+    b"schema_version: 1.0.0\nsuite: mini7\ntasks: [rte]\nbackbone: tiny\nbudget: smoke\nseeds: [0]\n"
+    b"dev_rows: {rte: 9}\nsampler: random\nrandom_seed: 0\ntrials: 2\nmethods:\n"
+    b"  mine:\n    identity: a\n    choice: mine\n    trials: [mine, 'mine[k=2]']\n"
+    b"    scores: {mine: {rte: {0: 50.0}}}\n    errors: []\n"
+)
 TEXTS = b'{"id": "1", "prediction": 1, "text": "Yes"}\n'
 _ONE = fakes.record(fakes.FakeTask("t", 6), fakes.THREE[0], 0)
 _TIMED = fakes.throughput(fakes.FakeTask("t", 6))
@@ -255,6 +271,8 @@ READERS = {
     "store card": Reader("card.yaml", _store_card, (CARD,)),
     "request": Reader("request.yaml", lambda folder: read_request(folder / "request.yaml", {}), (REQUEST,)),
     "card": Reader("card.yaml", _cards, (BUDGET, BACKBONE)),
+    "space": Reader("space.yaml", lambda folder: read_space(folder / "space.yaml"), (SPACE,)),
+    "tuned": Reader("tuned.yaml", lambda folder: _tuned(folder / "tuned.yaml"), (TUNED,)),
     "claims": Reader("claims.yaml", _claims, ((ROOT / "results/reference/claims.yaml").read_bytes(),)),
     "teacher": Reader("teacher.yaml", lambda folder: read_settings(folder / "teacher.yaml"), (b"temperature: 0.5\n",)),
     "teacher prompt": Reader(

@@ -12,13 +12,13 @@ from typer.core import TyperCommand
 
 RUN, OWN, LOOK = "Run and report", "Your own", "Look"
 COMMAND_PANELS = {
-    "demo": RUN, "run": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
+    "demo": RUN, "run": RUN, "tune": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
     "new": OWN, "generate": OWN, "check": OWN, "rationales": OWN,
     "list": LOOK, "doctor": LOOK,
 }  # fmt: skip
 
 PANELS = {
-    "Which cells": ("methods", "suite", "prompt", "tasks", "backbone", "budget", "seeds", "config"),
+    "Which cells": ("methods", "suite", "prompt", "tasks", "backbone", "budget", "seeds", "config", "tuned"),
     "Data and plug-ins": (
         "data_dir", "rationales", "store", "paired", "keep_rows", "allow_missing_rationales", "include",
     ),
@@ -26,6 +26,7 @@ PANELS = {
         "dry_run", "throughput", "isolation", "cell_timeout", "force", "executor", "workers", "processes", "shard",
         "track", "energy",
     ),
+    "Search": ("trials", "dev_rows", "space", "sampler", "random_seed"),
     "Load": ("scenarios", "rounds", "block", "queries", "p99_bound"),
     "Statistics": (
         "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",
@@ -46,6 +47,10 @@ EXAMPLES = {
         "dhrd-bench run --methods another --suite superglue7 --data-dir SuperGLUE",
         "dhrd-bench run --methods my-method --suite tickets --include plugins",
         "dhrd-bench run --methods my-method,my-method@mine --store mine=FOLDER",
+    ),
+    "tune": (
+        "dhrd-bench tune --methods my-method,another --budget laptop --trials 16 --output tuning.yaml",
+        "dhrd-bench run --tuned tuning.yaml --budget laptop",
     ),
     "report": (
         "dhrd-bench report --suite mini7",

@@ -21,6 +21,7 @@ from dhrd_bench.progress import literal, show_progress
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import broken_path, keep_current, read_record, record_path
+from dhrd_bench.results.tuned import keep_tuned, read_tuned
 
 if TYPE_CHECKING:
     from dhrd_bench.grid.datacheck import DataCheck
@@ -87,6 +88,8 @@ def dry_run_command(request: RunRequest, format_: str, console: Console) -> int:
 
 def _run_missing(plan: Plan, console: Console) -> int:
     _check_writable(plan)
+    if plan.request.tuned:  # for reports, which say that methods were tuned
+        keep_tuned(plan.results, plan.request.tuned)
     if plan.request.throughput:
         _check_cache()
     done, missing = len(plan.cells) - len(plan.missing), len(plan.missing)
@@ -137,7 +140,7 @@ def _print_report_command(plan: Plan, console: Console) -> None:
 
 def _print_notes(plan: Plan, console: Console) -> None:
     notes = [f"{c.cell.task}: {note}" for c in plan.cells for note in c.notes]
-    for note in dict.fromkeys([*_plugin_notes(plan), *notes, *_broken_notes(plan)]):
+    for note in dict.fromkeys([*_plugin_notes(plan), *_tuned_notes(plan), *notes, *_broken_notes(plan)]):
         console.print(f"[yellow]note[/] {literal(note)}", highlight=False, soft_wrap=True)
 
 
@@ -153,6 +156,17 @@ def _plugin_notes(plan: Plan) -> Iterator[str]:
             yield f"{spec.name}: has not passed 'dhrd-bench check' as it stands"
         if plan.request.isolation == "auto" and (reason := why_no_process(spec)):
             yield f"{spec.name}: works in this process, where only what Python opens is watched: {reason}"
+
+
+def _tuned_notes(plan: Plan) -> Iterator[str]:
+    """Say where settings were chosen for something else than they are run for."""
+    if plan.request.tuned and plan.cells:
+        cell, search = plan.cells[0].cell, read_tuned(plan.request.tuned)
+        for what in ("suite", "backbone", "budget"):
+            if getattr(search, what) != getattr(cell, what):
+                yield f"{plan.request.tuned}: settings were chosen under {what} {getattr(search, what)}"
+        if others := sorted(set(plan.request.tasks or ()) - set(search.tasks)):
+            yield f"{plan.request.tuned}: settings were chosen without {', '.join(others)}"
 
 
 def _broken_notes(plan: Plan) -> Iterator[str]:

@@ -66,6 +66,21 @@ def _spare(loaded: LoadedTask, train: Sequence[TrainRow], dev: Sequence[TrainRow
     return [rest[each] for each in seeded_order(list(rest), seed)]
 
 
+def dev_split(loaded: LoadedTask, data: TaskData) -> TestSplit:
+    """Return the dev rows of a cell as rows to be tested on, each a group by itself."""
+    candidates = loaded.test.candidates
+    rows = {row.examples[0].example.id: row for row in loaded.train}
+    dev = [rows[labeled.example.id] for labeled in data.dev[::candidates]]
+    return TestSplit(
+        examples=tuple(labeled.example for labeled in data.dev),
+        classes=loaded.test.classes,
+        ids=tuple(row.id for row in dev),
+        labels=tuple(row.label for row in dev),
+        clusters=tuple(row.cluster for row in dev),
+        candidates=candidates,
+    )
+
+
 def _examples(rows: Sequence[TrainRow]) -> tuple[LabeledExample, ...]:
     return tuple(example for row in rows for example in row.examples)
 

@@ -119,7 +119,7 @@ def estimate_seconds(plan: Plan) -> list[float]:
         0.0
         if planned.record
         else sum(
-            _cell(planned, spec, *tokens[planned.cell.task], plan.budget, rates, seen)
+            _cell(planned, spec, *tokens[planned.cell.task], planned.budget, rates, seen)
             for spec in planned.method.whole
             if not spec.parts  # what is composed costs what its parts do, if all of them answer
         )

@@ -36,7 +36,7 @@ def method_identity(spec: MethodSpec) -> MethodIdentity:
     return MethodIdentity(
         name=spec.name,
         version=spec.card.version,
-        params=spec.params.model_dump(mode="json"),
+        params=spec.settings,
         code=method_code(*(each.cls for each in spec.whole)),
     )
 

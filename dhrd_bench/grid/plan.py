@@ -28,6 +28,7 @@ from dhrd_bench.methods import PLAIN, MethodSpec, method_spec
 from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_suite
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
 from dhrd_bench.results.store import check_names, find
+from dhrd_bench.results.tuned import read_tuned
 
 Step = Callable[[str, int, int, dict[str, float]], None]
 """Told of a phase, steps done, steps in all and figures to show."""
@@ -109,9 +110,9 @@ def make_plan(request: RunRequest) -> Plan:
             plugins.include(folder)
         suite = Suite.named(request.suite)
         stores = Stores.of(suite, request.rationales, request.stores)
-        specs = method_specs(request.methods, stores)
+        budget_name, budget = _budget(request.budget)
+        specs = _asked_for(request, stores, budget)
     arms = dict.fromkeys([*(spec.arm for spec in specs), *map(stores.arm, request.paired)])
-    budget_name, budget = _budget(request.budget)
     backbone_name, backbone = _backbone(request.backbone)
     tasks = suite.resolve_tasks(request.tasks)
     seeds = tuple(range(budget.seeds)) if request.seeds is None else request.seeds
@@ -156,8 +157,8 @@ def make_plan(request: RunRequest) -> Plan:
                 )  # fmt: skip
                 key = digest(parts.hashed())
                 record = None if request.force else find(results, cell, key)
-                notes = given.notes(spec, lent)
-                cells.append(PlannedCell(cell, key, parts, spec, budget, given.loaded, lent, given.test, record, notes))
+                own, notes = spec.under(budget), given.notes(spec, lent)
+                cells.append(PlannedCell(cell, key, parts, spec, own, given.loaded, lent, given.test, record, notes))
     if not request.allow_missing_rationales:
         _require_rationales(cells)
     _require_soft_labels(cells)
@@ -254,6 +255,14 @@ def _require_soft_labels(cells: Iterable[PlannedCell]) -> None:
             )
 
 
+def _asked_for(request: RunRequest, stores: Stores, budget: Budget) -> list[MethodSpec]:
+    """Return the methods of a request, with the settings that were chosen for them if it names a search."""
+    specs = method_specs(request.methods, stores)
+    if request.tuned is not None:
+        specs = method_specs(read_tuned(request.tuned).chosen([spec.name for spec in specs]), stores)
+    return list({spec.name: spec for spec in (each.within(budget) for each in specs)}.values())
+
+
 def method_specs(references: tuple[str, ...], stores: Stores | None = None) -> list[MethodSpec]:
     """Return the methods that `references` such as ``name[alpha=0.5]`` name, each once.
 
@@ -272,8 +281,7 @@ def method_specs(references: tuple[str, ...], stores: Stores | None = None) -> l
         if stores and store is not None:
             if not spec.card.uses_rationales:
                 raise UserError(f"{spec.name!r} reads no rationales, from whatever store.", f"Leave '@{store}' out.")
-            arm = stores.arm(store)
-            spec = replace(spec, name=spec.name if arm == PLAIN else f"{spec.name}@{arm}", arm=arm)
+            spec = spec.taught(stores.arm(store))
         specs[spec.name] = spec
     if not specs:
         raise UserError("No method was named.", f"Known: {', '.join(registry.methods.names())}.")

@@ -47,17 +47,17 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
     records: list[CellRecord] = []
     if not plan.missing:
         return records
-    _require_metrics(plan)
+    require_metrics(plan)
     backbone = load(plan.backbone)
     engine = engine_of(backbone)  # before hours of work: this machine may not have it
     loggers: dict[str, Logger] = {name: logger_of(name) for name in plan.request.track}  # nor these
     surroundings = surroundings_of(str(backbone.device), plan.backbone.dtype, engine.label)
     with (
         remembered_interrupts() as check,
-        _crew(plan, backbone, engine.label, keep=keep is not None) as crew,
+        crew_of(plan, backbone, engine.label, keep=keep is not None) as crew,
         TrackedDisplay(display, map(tracked, plan.missing), loggers) as shown,
     ):
-        for planned, attempt in _attempts(plan, backbone, crew, shown, check):
+        for planned, attempt in attempts_of(plan, backbone, crew, shown, check):
             around = (attempt.surroundings or surroundings).model_copy(update=crew.shared)
             record = make_record(attempt, backbone, plan.request, around)
             _write(plan, planned, attempt, record)
@@ -72,7 +72,7 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
 
 
 @dataclass(frozen=True)
-class _Crew:
+class Crew:
     """Who performs the cells of a run, and what records say of it."""
 
     runners: list[Runner]
@@ -80,8 +80,8 @@ class _Crew:
 
 
 @contextmanager
-def _crew(plan: Plan, backbone: Backbone, engine: str, *, keep: bool) -> Iterator[_Crew]:
-    """Yield the workers, here or on a cluster, which is let go when the block ends."""
+def crew_of(plan: Plan, backbone: Backbone, engine: str, *, keep: bool) -> Iterator[Crew]:
+    """Yield who performs the missing cells of `plan`, here or on a cluster, which is let go when the block ends."""
     request, cells = plan.request, len(plan.missing)
     _require_devices(request, backbone)
     shared: dict[str, Any] = {"processes": request.processes} if request.processes > 1 else {}
@@ -91,13 +91,13 @@ def _crew(plan: Plan, backbone: Backbone, engine: str, *, keep: bool) -> Iterato
             workers = min(share.workers, cells)
             each = max(1, share.cpus // request.processes)
             shared |= {"executor": "ray", "threads": each, "workers": workers if workers > 1 else None}
-            yield _Crew([runner_of(plan, backbone, keep=keep, start=start) for _ in range(workers)], shared)
+            yield Crew([runner_of(plan, backbone, keep=keep, start=start) for _ in range(workers)], shared)
         return
     workers = min(request.workers or 1, cells)
     threads = threads_each(workers) if workers > 1 else None
     if workers > 1 or request.processes > 1:
         shared |= {"threads": threads_each(workers * request.processes), "workers": workers if workers > 1 else None}
-    yield _Crew([runner_of(plan, backbone, keep=keep, threads=threads) for _ in range(workers)], shared)
+    yield Crew([runner_of(plan, backbone, keep=keep, threads=threads) for _ in range(workers)], shared)
 
 
 def _require_devices(request: RunRequest, backbone: Backbone) -> None:
@@ -109,9 +109,10 @@ def _require_devices(request: RunRequest, backbone: Backbone) -> None:
             raise UserError(message, f"Say --processes {count}, or leave it out.")
 
 
-def _attempts(
-    plan: Plan, backbone: Backbone, crew: _Crew, display: Display, check: Callable[[], None]
+def attempts_of(
+    plan: Plan, backbone: Backbone, crew: Crew, display: Display, check: Callable[[], None]
 ) -> Iterator[tuple[PlannedCell, Attempt]]:
+    """Yield each missing cell of `plan` with its attempt, as they end; `check` raises an interrupt again."""
     if len(crew.runners) > 1:
         yield from attempts_by(crew.runners, plan.missing, display, check)
         return
@@ -172,7 +173,7 @@ def _write(plan: Plan, planned: PlannedCell, attempt: Attempt, record: CellRecor
     write_record(plan.results, record)
 
 
-def _require_metrics(plan: Plan) -> None:
+def require_metrics(plan: Plan) -> None:
     """Refuse a metric that cannot be loaded before anything is trained for it."""
     foreign = {name for planned in plan.missing for name in planned.loaded.card.metrics if name not in METRICS}
     if foreign:

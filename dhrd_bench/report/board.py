@@ -15,8 +15,10 @@ from dhrd_bench.report.leakage import Leakage, leakage_table
 from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
 from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
 from dhrd_bench.report.timed import TimedMethod, timed_table
+from dhrd_bench.report.tuned import trials_table, tuned_note
 from dhrd_bench.report.verified import verified_share, with_marks
 from dhrd_bench.results.table import LongTable
+from dhrd_bench.results.tuned import Search
 from dhrd_bench.stats.analysis import Analysis
 from dhrd_bench.stats.cascade import Frontier, frontiers
 from dhrd_bench.stats.probabilities import Probabilities, probabilities
@@ -38,6 +40,8 @@ class Board:
         What the rationales that the methods were trained on are.
     leakages
         What the rationales of methods that were taught with several stores give away.
+    searches
+        Searches whose choices are among the methods.
     table
         The records that the analysis is of, for what they say of single rows.
     """
@@ -48,14 +52,17 @@ class Board:
     claims: tuple[Comparison, ...] = ()
     badges: tuple[str, ...] = ()
     leakages: tuple[Leakage, ...] = ()
+    searches: tuple[Search, ...] = ()
     table: LongTable | None = field(default=None, repr=False)
 
     def section(self) -> Section:
         """Lay the board out."""
         group = self.analysis.selection.group
         title = f"{group.suite} · {group.backbone} · {group.budget}"
+        methods = [line.method for line in self.analysis.lines]
+        tuned = filter(None, (tuned_note(search, methods) for search in self.searches))
         lacking = without_frontier(self.analysis.selection, self.frontiers)
-        notes = (*self.analysis.notes, *lacking, *self._beside_others(), *self.badges)
+        notes = (*self.analysis.notes, *lacking, *tuned, *self._beside_others(), *self.badges)
         return Section(title, self._about(), tuple(self._tables()), notes)
 
     @cached_property
@@ -107,4 +114,5 @@ class Board:
             yield timed_table(self.timed)
         if self.published is not None:
             yield claims_table(self.claims, analysis, self.published)
+        yield from map(trials_table, self.searches)
         yield aggregates(analysis)

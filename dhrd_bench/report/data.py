@@ -13,6 +13,7 @@ from typing import Any
 from dhrd_bench.report.asked import asked, pooled
 from dhrd_bench.report.board import Board
 from dhrd_bench.report.figures import shown, untaught
+from dhrd_bench.report.tuned import spent, tuned_figures
 from dhrd_bench.stats.analysis import Line, Versus
 from dhrd_bench.stats.cost import energy_sources
 from dhrd_bench.stats.intervals import Estimate
@@ -64,6 +65,7 @@ def _board(board: Board) -> dict[str, Any]:
         "timed": [_plain(timed.figures()) for timed in board.timed],
         "leakage": [_plain(leakage) for leakage in board.leakages],
         "claims": [_plain(comparison) for comparison in board.claims],
+        "searches": [_plain(tuned_figures(search)) for search in board.searches],
         **_plain(asked(board)),
         "notes": list(analysis.notes),
     }
@@ -118,6 +120,10 @@ def _rows(board: Board) -> Iterator[CsvRow]:
             yield {
                 "method": leakage.method, "task": leakage.task, "figure": figure, "value": getattr(leakage, figure)
             }  # fmt: skip
+    for search in board.searches:
+        for name in search.methods:
+            for n, best in enumerate(spent(search, name), 1):
+                yield {"method": name, "figure": f"dev score of the best of {n}", "value": best}
     for timed in board.timed:
         yield from timed.rows()
 

@@ -14,7 +14,9 @@ from dhrd_bench.report.layout import Document
 from dhrd_bench.report.leakage import leakages
 from dhrd_bench.report.paper import PublishedFigures, compare, find_published
 from dhrd_bench.report.timed import timed_methods
+from dhrd_bench.report.tuned import tuned_note
 from dhrd_bench.results.table import LongTable
+from dhrd_bench.results.tuned import Search
 from dhrd_bench.stats.analysis import Analysis, analyse_selection
 from dhrd_bench.stats.design import Group
 from dhrd_bench.stats.selection import groups, select
@@ -189,5 +191,13 @@ def _board(table: LongTable, choice: Choice, analysis: Analysis, published: Publ
         claims=tuple(compare(analysis, published)) if published else (),
         badges=badges(table.folder, cells[of_group]) if table.folder else (),
         leakages=tuple(leakages(analysis, table.folder)),
+        searches=tuple(search for search in table.searches if _is_about(search, analysis)),
         table=table,
     )
+
+
+def _is_about(search: Search, analysis: Analysis) -> bool:
+    """Whether a method of a board has settings that `search` has chosen under what the board is of."""
+    group = analysis.selection.group
+    under = (search.suite, search.backbone, search.budget) == (group.suite, group.backbone, group.budget)
+    return under and tuned_note(search, [line.method for line in analysis.lines]) is not None

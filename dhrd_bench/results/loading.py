@@ -10,6 +10,7 @@ from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import read_noted, read_record
 from dhrd_bench.results.table import LongTable, long_table
 from dhrd_bench.results.timed import read_timed
+from dhrd_bench.results.tuned import kept_tuned
 from dhrd_bench.results.verified import is_verified, read_verified
 
 
@@ -30,13 +31,15 @@ def load_results(path: Path | str) -> LongTable:
         raise UserError(f"No record below {folder} can be read: {first}.", "Delete it and run its cell again.")
     timed, unread_runs = read_timed(folder)
     table = long_table(records)
+    searches, odd = kept_tuned(folder)
     entries = read_verified(folder)
     verified = frozenset(record.identity for record in records if is_verified(record, entries))
     return replace(
         table,
         timed=tuple(timed),
         problems=(*unread, *unread_runs),
-        notes=tuple(notes),
+        notes=(*notes, *odd),
+        searches=tuple(searches),
         folder=folder,
         verified=verified,
     )

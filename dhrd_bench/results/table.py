@@ -14,6 +14,7 @@ from dhrd_bench.contracts import spelled
 from dhrd_bench.results.schema import CellRecord, Rows, TaskInfo
 from dhrd_bench.results.store import Problem
 from dhrd_bench.results.timed import ThroughputRecord
+from dhrd_bench.results.tuned import Search
 
 Codes = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
@@ -49,6 +50,8 @@ class LongTable:
         Where the records were read from, None for a table made in memory; audits are looked for there.
     verified
         Identities of the records that a maintainer has run again with the same predictions.
+    searches
+        Searches for settings whose choices were run.
     """
 
     rows: pd.DataFrame
@@ -59,6 +62,7 @@ class LongTable:
     notes: tuple[str, ...] = ()
     folder: Path | None = None
     verified: frozenset[str] = frozenset()
+    searches: tuple[Search, ...] = ()
 
 
 def long_table(records: Sequence[CellRecord]) -> LongTable:
