@@ -257,9 +257,11 @@ def _require_soft_labels(cells: Iterable[PlannedCell]) -> None:
 
 def _asked_for(request: RunRequest, stores: Stores, budget: Budget) -> list[MethodSpec]:
     """Return the methods of a request, with the settings that were chosen for them if it names a search."""
-    specs = method_specs(request.methods, stores)
-    if request.tuned is not None:
-        specs = method_specs(read_tuned(request.tuned).chosen([spec.name for spec in specs]), stores)
+    references = request.methods
+    if request.tuned is not None:  # all that were searched for, if none is named
+        named = [spec.name for spec in method_specs(references, stores)] if references else []
+        references = read_tuned(request.tuned).chosen(named)
+    specs = method_specs(references, stores)
     return list({spec.name: spec for spec in (each.within(budget) for each in specs)}.values())
 
 
