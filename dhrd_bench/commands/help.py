@@ -39,8 +39,8 @@ EXAMPLES = {
         "dhrd-bench run --methods my-method --suite tickets --include plugins",
     ),
     "tune": (
-        "dhrd-bench tune --methods my-method,another --budget laptop --trials 16 --output tuning.yaml",
-        "dhrd-bench run --tuned tuning.yaml --budget laptop",
+        "dhrd-bench tune --methods my-method,another --trials 16 --output tuning.yaml",
+        "dhrd-bench run --tuned tuning.yaml",
     ),
     "report": (
         "dhrd-bench report --suite mini7",
