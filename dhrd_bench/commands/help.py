@@ -40,7 +40,7 @@ EXAMPLES = {
     ),
     "tune": (
         "dhrd-bench tune --methods my-method,another --trials 16 --output tuning.yaml",
-        "dhrd-bench run --tuned tuning.yaml",
+        "dhrd-bench tune --methods another --trials 8 --dev-rows 200 --output t.yaml",
     ),
     "report": (
         "dhrd-bench report --suite mini7",
