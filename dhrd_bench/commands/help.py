@@ -49,8 +49,8 @@ EXAMPLES = {
         "dhrd-bench run --methods my-method,my-method@mine --store mine=FOLDER",
     ),
     "tune": (
-        "dhrd-bench tune --methods my-method,another --budget laptop --trials 16 --output tuning.yaml",
-        "dhrd-bench run --tuned tuning.yaml --budget laptop",
+        "dhrd-bench tune --methods my-method,another --trials 16 --output tuning.yaml",
+        "dhrd-bench tune --methods another --trials 8 --dev-rows 200 --output t.yaml",
     ),
     "report": (
         "dhrd-bench report --suite mini7",
