@@ -29,7 +29,9 @@ from dhrd_bench.cli import app
 from dhrd_bench.conformance import run_checks
 from dhrd_bench.grid.perform import perform
 from dhrd_bench.metrics import METRICS
+from dhrd_bench.report.layout import Document
 from dhrd_bench.report.page import as_svg
+from dhrd_bench.report.terminal import as_text
 from dhrd_bench.results.table import LongTable, long_table
 from dhrd_bench.stats.cascade import SHARES, Frontier, Pair, Step
 from dhrd_bench.stats.intervals import Estimate
@@ -315,7 +317,12 @@ def test_no_frontier_without_scores_or_without_a_part(records: list[Any]) -> Non
     both = [composed(one, fast="base", slow="absent") for one in records if one.cell.method == "better"]
     board = board_of(long_table([*records, *both]))
     assert [each.pair for each in board.frontiers] == [Pair("base", "slow")]
-    assert any(note.startswith("No frontier from base to absent: it takes both") for note in board.section().notes)
+    section = board.section()
+    assert any(note.startswith("No frontier from base to absent: it takes both") for note in section.notes)
+    assert "Cascades" in as_text(Document("", (section,)))
+    section = board_of(long_table(records)).section()
+    assert "Cascades" not in as_text(Document("", (section,))), "nobody runs one"
+    assert any(table.title == "Cascades" for table in section.tables)
 
 
 def test_every_form_has_the_frontier(records: list[Any], tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ class Board:
             yield leakage_table(self.leakages, analysis.selection.baseline)
         yield accuracy_and_throughput(analysis, self.frontiers)
         if self.frontiers:
-            yield cascades_table(self.frontiers)
+            yield cascades_table(analysis.selection, self.frontiers)
         if analysis.margin is not None:
             yield equivalences(analysis)
         if self.timed:

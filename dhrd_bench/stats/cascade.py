@@ -59,16 +59,21 @@ class Frontier:
         return f"{pair.fast} → {pair.slow}" + (" (margin)" if pair.confidence == "margin" else "")
 
 
-def pairs(selection: Selection) -> list[Pair]:
-    """Return the pairs worth a look: baseline and reference, and the `fast` and `slow` of methods composed of two."""
-    found = []
-    if selection.baseline and selection.reference:
-        found.append(Pair(selection.baseline, selection.reference))
+def composed(selection: Selection) -> list[Pair]:
+    """Return what the methods run whose parameters name a `fast` and a `slow` method."""
+    found = set()
     for params in selection.cells["params"]:
         fast, slow = params.get("fast"), params.get("slow")
         if isinstance(fast, str) and isinstance(slow, str):
-            found.append(Pair(fast, slow, "margin" if params.get("confidence") == "margin" else "probability"))
-    return sorted(set(found))
+            found.add(Pair(fast, slow, "margin" if params.get("confidence") == "margin" else "probability"))
+    return sorted(found)
+
+
+def pairs(selection: Selection) -> list[Pair]:
+    """Return the pairs worth a look: baseline and reference, and those that a method of the table is composed of."""
+    base, reference = selection.baseline, selection.reference
+    usual = [Pair(base, reference)] if base and reference else []
+    return sorted({*usual, *composed(selection)})
 
 
 def frontiers(
