@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 import dhrd_bench as db
 from dhrd_bench.cli import app
+from dhrd_bench.conformance import checks, verify
 from dhrd_bench.contracts import LabeledExample
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.data.soft import soft_labels
@@ -93,6 +94,11 @@ def test_cards_say_what_a_matched_baseline_reads() -> None:
     assert db.method_spec("dhrd[soft=0.5]").card.uses_soft_labels
     assert not db.method_spec("dhrd").card.uses_soft_labels
     assert not db.method_spec("soft-labels[gold=1]").card.uses_soft_labels
+
+
+@pytest.mark.parametrize("name", ["pooled[match=tokens]", "pooled[match=cost]"])
+def test_how_long_rationales_are_is_what_a_matched_baseline_reads(name: str) -> None:
+    verify(name, next(check for check in checks if check.name == "rationales"))
 
 
 # ---------------------------------------------------------------- spare rows
