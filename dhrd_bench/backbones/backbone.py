@@ -237,7 +237,8 @@ class Backbone:
 
     def _keep(self, name: str, parameter: nn.Parameter) -> None:
         if name not in self._originals:
-            self._originals[name] = parameter.detach().clone()
+            with torch.inference_mode(False):  # a copy that is made in it can never be trained
+                self._originals[name] = parameter.detach().clone()
 
     def reset(self) -> None:
         """Restore the weights as they were loaded, frozen and in the compute dtype."""
@@ -247,7 +248,7 @@ class Backbone:
             self.adapted.unload()
             self.adapted = None
         parameters = dict(self.model.named_parameters())
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             for name, original in self._originals.items():
                 parameters[name].data = original.clone()
                 parameters[name].grad = None

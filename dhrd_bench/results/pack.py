@@ -136,7 +136,9 @@ def _unzip(source: Path, folder: Path) -> None:
             plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
             _admit(source, member.filename, member.file_size, size, number, plain=plain)
             if not member.is_dir():
-                archive.extract(member, folder)  # reads no more than it was said to hold
+                target = folder / member.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.read(member))  # reads no more than it was said to hold
 
 
 def _admit(source: Path, name: str, size: int, together: int, number: int, *, plain: bool) -> None:
