@@ -185,7 +185,7 @@ def test_an_estimate_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(UserError, match=r"pip install 'dhrd-bench\[codecarbon\]'"):
         CodeCarbon()
     wanted = plan(tmp_path, methods="majority", energy="codecarbon", workers=2)
-    with pytest.raises(UserError, match="cannot be told apart between cells"):
+    with pytest.raises(UserError, match="cannot be told apart between processes"):
         run(wanted)
 
 

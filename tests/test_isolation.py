@@ -323,7 +323,7 @@ HANGS = """
     """
 
 
-@pytest.mark.parametrize("where", ["none", pytest.param("process", marks=needs_landlock)])
+@pytest.mark.parametrize("where", ["none", pytest.param("process", marks=[needs_landlock, pytest.mark.slow])])
 def test_a_cell_that_hangs_ends_with_a_record_that_names_the_limit(tmp_path: Path, where: str) -> None:
     write_plugin(tmp_path / "p", "hangs", HANGS)
     wanted = {"methods": "hangs,majority", "tasks": "rte,copa", "seeds": "0", "isolation": where}

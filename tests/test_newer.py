@@ -329,7 +329,7 @@ def test_counterfactuals_reach_a_process_of_its_own(toy: db.TaskData) -> None:
     task = with_counterfactuals(toy)
     sent = {
         "card": task.card.model_dump(mode="json"),
-        **{name: [wire._labeled(row) for row in getattr(task, name)] for name in ("train", "dev")},
+        **{name: [wire._labeled(row) for row in getattr(task, name)] for name in ("train", "dev", "spare")},
     }
     assert wire.data_of(json.loads(json.dumps(sent))) == task
 

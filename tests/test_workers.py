@@ -101,6 +101,7 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
         RunRequest(shard=text)
 
 
+@pytest.mark.slow  # `make chaos` kills workers, too
 def test_a_worker_that_is_killed_costs_its_cell(tmp_path: Path) -> None:
     folder = tmp_path / "plugins"
     folder.mkdir()
