@@ -110,8 +110,8 @@ EXAMPLES = {
         "dhrd-bench rationales audit --suite mini7 --rationales store --json",
     ),
     "rationales from-scores": (
-        "dhrd-bench rationales from-scores predictions.json --suite mini7 --task RTE \\\n"
-        "      --teacher large-model --output store",
+        "dhrd-bench rationales from-scores predictions.json \\\n"
+        "      --suite mini7 --task RTE --teacher large-model --output store",
     ),
     "rationales show": ("dhrd-bench rationales show --suite mini7 --task RTE --limit 3",),
     "rationales merge": ("dhrd-bench rationales merge store another-store --output joined",),
