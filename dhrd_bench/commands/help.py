@@ -141,7 +141,7 @@ def dress(app: typer.Typer, group: str = "") -> None:
         The group's name, and a space.
     """
     for command in app.registered_commands:
-        name = group + str(command.name or getattr(command.callback, "__name__", ""))
+        name = group + str(command.name or getattr(command.callback, "__name__", "").replace("_", "-"))
         command.cls = _Command
         command.rich_help_panel = COMMAND_PANELS.get(name)
         command.epilog = _epilog(EXAMPLES[name]) if name in EXAMPLES else None
