@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.box import HEAVY_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -78,17 +79,16 @@ def check_command(
 def _show(outcomes: Sequence[CheckOutcome], console: Console) -> None:
     methods = list(dict.fromkeys(outcome.method for outcome in outcomes))
     marks = {(outcome.method, outcome.check): _MARKS[outcome.status] for outcome in outcomes}
-    first = max(len(check.name) for check in checks)
-    fits = first + sum(len(method) + 3 for method in methods) <= console.width
+    names = [check.name for check in checks]
+    fits = max(map(len, methods)) + sum(len(name) + 3 for name in names) <= console.width
     if not fits:
-        legend = ", ".join(f"{number} {method}" for number, method in enumerate(methods, 1))
-        console.print(legend, highlight=False, markup=False)
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("check", no_wrap=True)
-    for number, method in enumerate(methods, 1):
-        table.add_column(literal(method) if fits else str(number), justify="center", no_wrap=True)
-    for check in checks:
-        table.add_row(check.name, *(marks[method, check.name] for method in methods))
+        console.print(", ".join(f"{number} {name}" for number, name in enumerate(names, 1)), highlight=False)
+    table = Table(show_edge=False, pad_edge=False, box=HEAVY_HEAD if fits else None, padding=(0, 1))
+    table.add_column("method", no_wrap=True)
+    for number, name in enumerate(names, 1):
+        table.add_column(name if fits else str(number), justify="center", no_wrap=True)
+    for method in methods:
+        table.add_row(literal(method), *(marks[method, name] for name in names))
     console.print(table)
     about = {check.name: check.about for check in checks}
     for outcome in outcomes:
