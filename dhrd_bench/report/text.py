@@ -16,7 +16,7 @@ def as_markdown(document: Document) -> str:
     by = f" by {_code(document.command)}" if document.command else ""
     parts = ["# Leaderboard", f"Made from the records{by}; edit the records, not this file."]
     for section in document.sections:
-        parts += [f"## {escaped(section.title)}", f"{escaped(section.about)}."]
+        parts += [f"## {escaped(section.title)}", escaped(f"{section.about}.")]
         for table in section.tables:
             parts += [
                 f"### {escaped(table.title)}",

@@ -68,10 +68,10 @@ class Search(Card):
 
     schema_version: str = SCHEMA_VERSION
     suite: Name
-    tasks: list[Name]
+    tasks: list[Name] = Field(min_length=1)
     backbone: Name
     budget: Name
-    seeds: list[int]
+    seeds: list[int] = Field(min_length=1)
     dev_rows: dict[Name, int]
     sampler: Sampler
     random_seed: int
