@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 import yaml
 from pydantic import BeforeValidator, Field
@@ -30,6 +31,9 @@ SAMPLERS: tuple[Sampler, ...] = ("random", "tpe")
 
 
 MOST_SEEDS = 10_000
+
+
+Name = TypeVar("Name", bound=str)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -68,13 +72,7 @@ def parse_scenarios(text: str) -> list[Scenario]:
     UserError
         If one is unknown or none is named.
     """
-    names = split_references(text)
-    for name in names:
-        if name not in SCENARIOS:
-            raise UserError(f"Unknown scenario {name!r}.", did_you_mean(name, SCENARIOS))
-    if not names:
-        raise UserError("No scenario was named.", f"Known: {', '.join(SCENARIOS)}.")
-    return [scenario for scenario in SCENARIOS if scenario in names]
+    return _some_of(text, SCENARIOS, "scenario")
 
 
 def parse_trackers(text: str) -> list[Tracker]:
@@ -85,13 +83,17 @@ def parse_trackers(text: str) -> list[Tracker]:
     UserError
         If one is unknown or none is named.
     """
+    return _some_of(text, TRACKERS, "tracker")
+
+
+def _some_of(text: str, known: Sequence[Name], what: str) -> list[Name]:
     names = split_references(text)
     for name in names:
-        if name not in TRACKERS:
-            raise UserError(f"Unknown tracker {name!r}.", did_you_mean(name, TRACKERS))
+        if name not in known:
+            raise UserError(f"Unknown {what} {name!r}.", did_you_mean(name, known))
     if not names:
-        raise UserError("No tracker was named.", f"Known: {', '.join(TRACKERS)}.")
-    return [tracker for tracker in TRACKERS if tracker in names]
+        raise UserError(f"No {what} was named.", f"Known: {', '.join(known)}.")
+    return [name for name in known if name in names]
 
 
 def parse_sampler(text: str) -> Sampler:
