@@ -7,7 +7,7 @@ RESULTS ?= results
 # What versions are pinned to; another file is for a fresh .venv.
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-all chaos fuzz lint bench bench-gpu validate-stats leaderboard clean
+.PHONY: demo test test-all docs chaos fuzz lint bench bench-gpu validate-stats leaderboard clean
 
 demo: $(READY)
 	$(BIN)/dhrd-bench demo --results $(RESULTS)/demo
@@ -22,6 +22,12 @@ test-all: $(READY)
 # Kills, fills and breaks things, then says what was lost; one after the other, as each starts processes of its own.
 chaos: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m chaos tests/chaos
+
+# Pages as a site in build/site, and every command of theirs is run.
+docs: $(READY)
+	$(BIN)/pip install -q -c $(CONSTRAINTS) -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m docs tests/test_docs.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -185,8 +185,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def walk_through() -> str:
-    """The example of CONTRIBUTING.md."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    """The example of docs/own-method.md."""
+    text = (ROOT / "docs/own-method.md").read_text(encoding="utf-8")
     found = re.search(r"<!-- dhrd_brief.py -->\n```python\n(.*?)```", text, re.DOTALL)
     assert found
     return found[1]
