@@ -177,6 +177,25 @@ def test_in_a_process_of_its_own_a_cell_comes_out_the_same(tmp_path: Path) -> No
     assert texts[0] == texts[1]
 
 
+@needs_landlock
+def test_a_first_process_that_is_killed_while_it_starts_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has no process is said once, for the whole run: a kill at that moment must not say it."""
+    start, starts = isolation.CellProcess, []
+
+    def killed(*arguments: Any) -> Any:
+        starts.append(1)
+        if len(starts) == 1:
+            raise isolation.CellProcessError("ProcessEnded: the method's process was ended by signal 9")
+        return start(*arguments)
+
+    monkeypatch.setattr(isolation, "CellProcess", killed)
+    records = run(plan(tmp_path, methods="majority", tasks="copa,rte", seeds="0", isolation="process"))
+    assert [(record.status, record.isolation) for record in records] == [("ok", "process")] * 2
+    assert len(starts) == 2
+
+
 @pytest.mark.parametrize("prompt", ["native", "paper"])
 def test_what_is_sent_is_what_arrives(prompt: str) -> None:
     for task in (suite := Suite.named("mini7")).resolve_tasks(None):

@@ -6,7 +6,7 @@ import inspect
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, chdir, nullcontext
+from contextlib import AbstractContextManager, chdir, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -181,13 +181,20 @@ class Runner:
         closed_off = self.seal if closed else None
         return CellProcess(self.backbone.card, closed_off, self._threads, self._processes, self._energy)
 
+    def _begin(self, closed: bool) -> Process:
+        """Start a process; the first one gets two tries, as from it is told whether there can be any here."""
+        if not self._has_started:
+            with suppress(CellProcessError):  # it may have been killed, for want of memory or by somebody
+                return self._start(closed)
+        return self._start(closed)
+
     def run(self, planned: PlannedCell, step: Step) -> Attempt:
         """Fit, predict against the clock, and score one cell; an exception becomes a failed attempt."""
         level = self.level(planned.method)
         apart = self.apart or level == "process"
         if apart and self._process is None:
             try:
-                self._process = self._start(level == "process")
+                self._process = self._begin(level == "process")
             except CellProcessError as error:
                 if self.apart or self._has_started:  # the next cell tries again
                     return Attempt(planned, str(error), {}, level)
