@@ -64,3 +64,12 @@ def _command(arguments: tuple[str, ...], variables: dict[str, str], cwd: str, fo
 
 def _writer(number: int) -> Any:
     return open(number, "w", encoding="utf-8", closefd=False)
+
+
+def leaves(group: Any, before: str = "") -> dict[str, Any]:
+    """Return the commands of `group` and of the groups in it, by the words that call them."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if not command.hidden:
+            found |= leaves(command, f"{before}{name} ") if hasattr(command, "commands") else {before + name: command}
+    return found

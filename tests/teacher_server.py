@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint on loopback that misbehaves to order."""
+"""An OpenAI-compatible endpoint on loopback that misbehaves to order, and jobs that ask it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from dhrd_bench.data.rationales import RationaleStore
+from dhrd_bench.rationales.generate import Job, TeacherRow
+from dhrd_bench.rationales.prompts import load_prompt
+from dhrd_bench.rationales.teachers.choose import make_teacher
+from dhrd_bench.rationales.teachers.teacher import TeacherSettings
+
+KEY = "sk-fake-0123456789abcdefKEY"
+ROWS = [TeacherRow(i, f"{i:016x}", f"Input number {i}.", i % 2, bool(i % 2)) for i in range(12)]
 REASONING = "The text says so in its first line. From there only one reading is left."
 
 
@@ -120,3 +129,10 @@ def serve(act: Callable[[int, str], Act] = lambda number, user: Act()) -> Iterat
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+def job(folder: Path, url: str, *, rows: list[TeacherRow] = ROWS, prompt: str = "paper", **options: Any) -> Job:
+    own = {name: options.pop(name) for name in ("samples", "attempts") if name in options}
+    settings = TeacherSettings.model_validate({"base_url": url, "backoff": 0.01, "concurrency": 3} | options)
+    teacher = make_teacher("openai:m", settings)
+    return Job(RationaleStore(folder), "Toy", rows, ("No", "Yes"), load_prompt(prompt), teacher, "native@1", **own)

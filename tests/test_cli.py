@@ -9,10 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from command_line import dhrd, in_a_new_interpreter
+from command_line import dhrd, in_a_new_interpreter, leaves
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -55,15 +54,6 @@ def test_version_and_short_help_everywhere() -> None:
         assert short.exit_code == 0, short.output
         assert short.output == long.output
         assert "Usage" in short.output
-
-
-def leaves(group: Any, before: str = "") -> dict[str, Any]:
-    """Return the commands of `group` and of the groups in it, by the words that call them."""
-    found: dict[str, Any] = {}
-    for name, command in group.commands.items():
-        if not command.hidden:
-            found |= leaves(command, f"{before}{name} ") if hasattr(command, "commands") else {before + name: command}
-    return found
 
 
 def test_every_command_has_examples() -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from own_suites import BY_TEXT, ROWS, SHARED, SUITE, TWINS, rows, write
 from rich.console import Console
-from test_data_own import ROWS, SUITE, write
 
 from dhrd_bench import plugins
 from dhrd_bench.contracts import Budget
@@ -22,20 +21,12 @@ from dhrd_bench.request import Options, RunRequest
 from dhrd_bench.results.store import read_record, record_path
 from dhrd_bench.results.table import long_table
 
-BY_TEXT = SUITE.replace("id: key", "id: key\n    cluster: text")
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
 def no_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DHRD_DATA_DIR", raising=False)
-
-
-def rows(name: str, texts: list[str]) -> list[dict[str, Any]]:
-    return [{"key": f"{name}{n}", "text": text, "mood": ["sad", "glad"][n % 2]} for n, text in enumerate(texts)]
-
-
-TWINS = ["It rained.", "It snowed.", "it rained", "It  rained .", "42", "It snowed!", "A dry day."]
 
 
 def test_texts_that_differ_in_spaces_case_or_commas_are_one_cluster_called_by_its_first_row(tmp_path: Path) -> None:
@@ -82,9 +73,6 @@ def test_ids_give_clusters_their_names(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- what a release shares between its splits
-
-
-SHARED = {"train": rows("a", TWINS), "test": rows("t", ["It RAINED", "It hailed, too.", "42"])}
 
 
 def test_what_the_splits_share_is_noted_and_can_be_left_out(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import evaluate
 import fakes
 import pytest
 from command_line import dhrd
+from grids import plan, run
+from own_suites import FROM_STORE, ROWS, SUITE, store_lines, write
 from pydantic import ValidationError
-from test_data_own import FROM_STORE, ROWS, SUITE, store_lines, write
-from test_grid import plan, run
 
 from dhrd_bench import plugins, registry
 from dhrd_bench.data.suite import Suite

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from own_suites import FROM_STORE, ROWS, SUITE, store_lines, write
 
 from dhrd_bench.contracts import Budget, Predictions
 from dhrd_bench.data.cards import HubCard, PromptCard, SuiteCard, TaskDefinition
-from dhrd_bench.data.rows import input_hash
 from dhrd_bench.data.splits import split
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
@@ -21,39 +21,10 @@ from dhrd_bench.grid.scoring import score
 
 ROOT = Path(__file__).parent.parent
 
-SUITE = """\
-kind: suite
-name: own
-tasks:
-  moods:
-    files: {train: train.jsonl, test: test.jsonl}
-    fields: [key, text]
-    id: key
-    label: {field: mood, names: [sad, glad]}
-    prompts:
-      native:
-        text: "{{ text }} Is it glad?"
-        truncate: text
-        answers: ["No", "Yes"]
-"""
-ROWS = [{"key": f"k{n}", "text": f"text {n}", "mood": ["sad", "glad"][n % 2], "why": f"because {n}"} for n in range(8)]
-
 
 @pytest.fixture(autouse=True)
 def no_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DHRD_DATA_DIR", raising=False)
-
-
-def write(folder: Path, text: str = SUITE, **files: Any) -> Suite:
-    """Write a suite with its files (train and test unless given) and read it."""
-    for name, rows in ({"train": ROWS[:6], "test": ROWS[6:]} | files).items():
-        if isinstance(rows, str):
-            (folder / f"{name}.jsonl").write_text(rows, encoding="utf-8")
-        elif rows is not None:
-            (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    path = folder / "suite.yaml"
-    path.write_text(text, encoding="utf-8")
-    return Suite.read(path)
 
 
 # ---------------------------------------------------------------- the documented example
@@ -125,16 +96,6 @@ def test_rationales_are_optional_and_of_train_only(tmp_path: Path) -> None:
     loaded = write(tmp_path, text, train=rows).load("moods")
     assert loaded.rationale_coverage == pytest.approx(4 / 6)
     assert not hasattr(loaded.test.examples[0], "rationale")
-
-
-def store_lines() -> list[dict[str, Any]]:
-    return [
-        {"idx": row["key"], "label": row["mood"], "rationale": row["why"], "input_sha256_16": input_hash([row["text"]])}
-        for row in ROWS[:6]
-    ]
-
-
-FROM_STORE = SUITE.replace("id: key", "id: key\n    hash: [text]\n    rationale: {file: '{task}.jsonl'}")
 
 
 def test_rationales_of_a_store_are_verified(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from command_line import dhrd
-from test_data_own import SUITE, write
+from own_suites import SUITE, write
 
 TEXT = (
     SUITE.replace("id: key", "id: key\n    cluster: text\n    rationale: {field: why}")

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from grids import plan, registry_as_it_was, run
 from hypothesis import given
 from hypothesis import strategies as st
-from test_grid import plan, registry_as_it_was, run
 
 import dhrd_bench as db
 from dhrd_bench.contracts import Predictions

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import dhrd
+from grids import FAST, outcome, plan, registry_as_it_was, run
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -24,40 +24,12 @@ from dhrd_bench.contracts import Predictions, derive_seed
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest
 from dhrd_bench.grid.perform import Clock
-from dhrd_bench.grid.plan import Plan, make_plan, method_specs
-from dhrd_bench.grid.run import run_plan
+from dhrd_bench.grid.plan import method_specs
 from dhrd_bench.progress import Display
-from dhrd_bench.request import RunRequest, parse_seeds
-from dhrd_bench.results.schema import CellRecord
+from dhrd_bench.request import parse_seeds
 from dhrd_bench.results.store import find, keep_current, read_record, read_records, record_path, write_record
 
-FAST = "smoke[train_rows=8,dev_rows=3,test_rows=8,epochs=1,tuning=top:1,max_length=96]"
-
-
-def plan(results: Path, **changes: Any) -> Plan:
-    wanted: dict[str, Any] = {
-        "suite": "mini7", "methods": "pooled,dhrd", "tasks": "copa,rte",
-        "backbone": "tiny", "budget": FAST, "seeds": "2",
-    }  # fmt: skip
-    return make_plan(RunRequest(results=results, **(wanted | changes)))
-
-
-def run(wanted: Plan) -> list[CellRecord]:
-    return run_plan(wanted, Display(Console(quiet=True), len(wanted.missing)))
-
-
-@pytest.fixture(autouse=True)
-def registry_as_it_was() -> Iterator[None]:
-    """What a test registers is gone after it."""
-    plugins.load_all()
-    with plugins.isolated():
-        yield
-
-
-def outcome(record: CellRecord) -> tuple[Any, ...]:
-    """All of a record that does not depend on the clock."""
-    assert record.rows is not None
-    return record.identity, record.metrics, record.rows.model_dump(), record.train.epochs
+__all__ = ["registry_as_it_was"]  # a fixture that every test here uses
 
 
 # ---------------------------------------------------------------- seeds and identities

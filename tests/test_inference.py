@@ -11,7 +11,7 @@ import torch
 from conftest import toy_rows
 from hypothesis import given
 from hypothesis import strategies as st
-from test_training import slow_hidden
+from slow import log_likelihood, slow_hidden
 
 from dhrd_bench import Fitted, registry, score_labels
 from dhrd_bench.backbones import Backbone
@@ -24,13 +24,6 @@ from dhrd_bench.modeling.encode import Encoder
 
 GREEDY = Decoding(max_new_tokens=10, batch_size=3)
 SAMPLED = Decoding(max_new_tokens=10, batch_size=3, temperature=1.0, top_p=0.9)
-
-
-def log_likelihood(backbone: Backbone, prompt: list[int], answer: list[int]) -> float:
-    """One option at a time, the slow way."""
-    logits = slow_hidden(backbone, prompt + answer) @ backbone.head_weight.T
-    log_probabilities = torch.log_softmax(logits[len(prompt) - 1 : -1], dim=-1)
-    return float(log_probabilities[range(len(answer)), answer].sum())
 
 
 # ---------------------------------------------------------------- label words

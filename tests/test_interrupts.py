@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grids import plan, registry_as_it_was, run
 from pydantic import BaseModel, field_serializer
-from test_grid import plan, registry_as_it_was, run
 
 from dhrd_bench.interrupts import remembered_interrupts
 from dhrd_bench.results.store import read_records

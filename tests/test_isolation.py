@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grids import FAST, outcome, plan, registry_as_it_was, run
 from rich.console import Console
-from test_grid import FAST, outcome, plan, registry_as_it_was, run
 
 from dhrd_bench import plugins
 from dhrd_bench.commands.check import check_command

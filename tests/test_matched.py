@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from conftest import toy_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_data_clusters import BY_TEXT, SHARED, write
-from test_methods import Text, slow_loss, trainer, x, y
-from test_own_methods import flat, new, trained
+from own_suites import BY_TEXT, SHARED, write
+from slow import Text, slow_loss, x, y
 from torch import Tensor
+from trainers import flat, new, trained, trainer
 from typer.testing import CliRunner
 
 import dhrd_bench as db

@@ -5,59 +5,23 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import torch
-import torch.nn.functional as F
 from conftest import toy_rows
 from hypothesis import given
 from hypothesis import strategies as st
-from test_training import beside, slow_hidden
+from slow import MARKER, Text, Whole, r, slow_loss, word, x, y
+from trainers import trainer
 
 import dhrd_bench as db
 from dhrd_bench import registry
 from dhrd_bench.contracts import Context, Example, Inference, LabeledExample, Prompt, TaskData
 from dhrd_bench.modeling.encode import Encoder
-from dhrd_bench.training.trainer import Trainer
 
 PACKAGE = Path(db.__file__).parent
-MARKER = "\nFinal Answer:"
-
-
-@dataclass
-class Text:
-    """One sequence as the method's definition has it, written down without the method's code."""
-
-    before: str
-    target: str
-    label: int | None = None  # class for L_cls, read from the end of `before`
-    term: str = "lm"
-    input: str | None = None  # where the pooled state is read if not at the end of `before`
-    end: bool = True  # whether the end of text is a target, too
-    soft: tuple[float, ...] | None = None  # class probabilities for L_cls instead of `label`
-
-
-Whole = Callable[[LabeledExample], list[Text]]
-
-
-def x(row: LabeledExample) -> str:
-    return row.example.prompt.text
-
-
-def word(row: LabeledExample) -> str:
-    return [" No", " Yes"][row.label]
-
-
-def y(row: LabeledExample) -> str:
-    return MARKER + word(row)
-
-
-def r(row: LabeledExample) -> str:
-    return f"\nReasoning: {row.rationale}"
 
 
 def dhrd(row: LabeledExample) -> list[Text]:
@@ -134,48 +98,6 @@ DEFINITIONS: list[tuple[str, dict[str, Any], dict[str, float], Whole]] = [
         ],
     ),
 ]  # fmt: skip
-
-
-def trainer(name: str, task: TaskData, context: Context, **params: Any) -> tuple[Any, Trainer]:
-    cls = registry.methods.get(name)
-    made: Any = cls(cls.Params(**params))
-    prepared = made.prepare(task, context)
-    head = getattr(made.params, "head", "mlp") if made.weights().get("cls") else None
-    pause = getattr(made.params, "pause", 0)
-    trained = Trainer(
-        context, prepared, made.rows, dict(made.weights()), head, pool=made.pool(context), pause=pause
-    )  # fmt: skip
-    trained.set_dropout(False)
-    return made, trained
-
-
-def slow_loss(
-    rows: tuple[LabeledExample, ...],
-    whole: Whole,
-    weights: dict[str, float],
-    context: Context,
-    head: Any,
-    pooling: str = "last",
-) -> float:
-    """One sequence at a time, through Hugging Face's own forward pass; a mean over each term's own targets."""
-    backbone = context.backbone
-    losses: dict[str, list[torch.Tensor]] = {}
-    for text in (text for row in rows for text in whole(row)):
-        # Bytes are the tiny backbone's tokens: texts may be joined before they are encoded.
-        before = backbone.encode(text.before)
-        ids = before + backbone.encode(text.target) + [backbone.eos_id] * (text.end and bool(text.target))
-        states = slow_hidden(backbone, ids)
-        if text.label is not None:
-            at = len(backbone.encode(text.before if text.input is None else text.input)) - 1
-            logits = head(states[at] if pooling == "last" else states[: at + 1].mean(0))[None]
-            target = beside(logits, [text.label] if text.soft is None else [list(text.soft)])
-            losses.setdefault("cls", []).append(F.cross_entropy(logits, target))
-        start = max(1, len(before))
-        if len(ids) > start:
-            logits = states @ backbone.head_weight.T
-            each = F.cross_entropy(logits[start - 1 : -1], beside(logits, ids[start:]), reduction="none")
-            losses.setdefault(text.term, []).extend(each)
-    return sum(weight * torch.stack(losses[term]).mean().item() for term, weight in weights.items())
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_suites import FROM_STORE, ROWS, store_lines, write
 from rich.console import Console
 from sklearn.metrics import mutual_info_score
-from test_data_own import FROM_STORE, ROWS, store_lines, write
-from test_methods import Text, r, slow_loss, word, x, y
-from test_own_methods import flat, gradients, new, trained
-from test_training import beside, slow_hidden
+from slow import Text, beside, r, slow_hidden, slow_loss, word, x, y
+from trainers import flat, gradients, new, trained
 
 import dhrd_bench as db
 from dhrd_bench import plugins

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from conftest import toy_rows
 from rich.console import Console
-from test_training import beside, slow_hidden
+from slow import beside, slow_hidden
 from torch import Tensor, nn
+from trainers import flat, gradients, new, trained
 
 import dhrd_bench as db
 from dhrd_bench import plugins
@@ -123,38 +124,6 @@ def outside(tmp_path: Path) -> Iterator[Path]:
         plugins.include(folder)
         assert not plugins.state.broken
         yield folder
-
-
-def trained(made: Any, task: db.TaskData, context: db.Context) -> Trainer:
-    """The trainer as the method's `fit` makes it, before the first step and without dropout."""
-    kept: list[Trainer] = []
-
-    class KeptError(Exception):
-        pass
-
-    def keep(trainer: Trainer, *_: Any) -> None:
-        kept.append(trainer)
-        raise KeptError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dhrd_bench.training.loop.run_epochs", keep)
-        patch.setattr(Trainer, "close", lambda self: None)
-        with pytest.raises(KeptError):
-            made.fit(task, context)
-    kept[0].set_dropout(False)
-    return kept[0]
-
-
-def new(text: str) -> Any:
-    return db.method_spec(text).new()
-
-
-def flat(trainer: Trainer) -> list[db.Row]:
-    return [row for rows in trainer.train for row in rows]
-
-
-def gradients(trainer: Trainer) -> list[Tensor]:
-    return [p.grad.clone() for p in trainer.parameters if p.grad is not None]
 
 
 def slow_pooled(trainer: Trainer, states: Tensor) -> Tensor:

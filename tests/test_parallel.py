@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import toy_rows
+from grids import plan, registry_as_it_was, run
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from test_grid import plan, registry_as_it_was, run
 
 from dhrd_bench import registry
 from dhrd_bench.backbones import load, resolve

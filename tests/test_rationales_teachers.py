@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from teacher_server import REASONING, Act, serve
+from teacher_server import KEY, REASONING, ROWS, Act, job, serve
 
 from dhrd_bench.data.rationales import RationaleStore
 from dhrd_bench.errors import UserError
@@ -26,20 +26,10 @@ from dhrd_bench.rationales.prompts import load_prompt
 from dhrd_bench.rationales.teachers.choose import make_teacher
 from dhrd_bench.rationales.teachers.teacher import Price, TeacherSettings, read_settings
 
-KEY = "sk-fake-0123456789abcdefKEY"
-ROWS = [TeacherRow(i, f"{i:016x}", f"Input number {i}.", i % 2, bool(i % 2)) for i in range(12)]
-
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-
-def job(folder: Path, url: str, *, rows: list[TeacherRow] = ROWS, prompt: str = "paper", **options: Any) -> Job:
-    own = {name: options.pop(name) for name in ("samples", "attempts") if name in options}
-    settings = TeacherSettings.model_validate({"base_url": url, "backoff": 0.01, "concurrency": 3} | options)
-    teacher = make_teacher("openai:m", settings)
-    return Job(RationaleStore(folder), "Toy", rows, ("No", "Yes"), load_prompt(prompt), teacher, "native@1", **own)
 
 
 def keys(folder: Path) -> Counter[str]:
@@ -144,7 +134,7 @@ def test_a_killed_process_loses_only_what_was_under_way(tmp_path: Path) -> None:
     script = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from test_rationales_teachers import job
+from teacher_server import job
 job(Path({str(tmp_path)!r}), sys.argv[1]).run()
 """
     with serve(lambda number, user: Act(wait=0.1)) as server:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from grids import outcome, plan, registry_as_it_was, run
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from test_grid import outcome, plan, registry_as_it_was, run
 
 from dhrd_bench.commands.run import run_command
 from dhrd_bench.errors import UserError

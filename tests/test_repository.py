@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import dhrd
-from test_cli import leaves
+from command_line import dhrd, leaves
 from typer.main import get_command
 
 from dhrd_bench import __version__

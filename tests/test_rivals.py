@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import linear_model
 from sklearn.preprocessing import StandardScaler
-from test_training import slow_hidden
+from slow import slow_hidden
 from typer.testing import CliRunner
 
 import dhrd_bench as db

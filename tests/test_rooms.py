@@ -77,3 +77,12 @@ def test_functions_are_short_and_take_few_parameters() -> None:
             wide.append(f"{name}: {len(parameters)} parameters")
     assert not long
     assert not wide
+
+
+def test_no_test_module_imports_another() -> None:
+    """What several need lies in a module without tests, so that each can be run, moved and read by itself."""
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name.split(".")[-1].startswith("test_")], path.name

@@ -12,8 +12,8 @@ from typing import Any
 
 import fakes
 import pytest
+from grids import plan, registry_as_it_was, run
 from rich.console import Console
-from test_grid import plan, registry_as_it_was, run
 
 from dhrd_bench import plugins
 from dhrd_bench.commands.run import run_command

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from test_grid import plan, registry_as_it_was
+from grids import plan, registry_as_it_was
 
 from dhrd_bench import registry
 from dhrd_bench.contracts import Decoding

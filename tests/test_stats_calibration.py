@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from scipy import stats
+from scored import with_scores
 from sklearn.metrics import brier_score_loss, log_loss
 
 from dhrd_bench.commands.report import ReportRequest, report_command
@@ -22,16 +23,6 @@ from dhrd_bench.stats.probabilities import LEAST, Probabilities, as_probabilitie
 from dhrd_bench.stats.selection import groups, select
 from dhrd_bench.stats.simulate_further import scored
 from dhrd_bench.stats.validate_further import run
-
-
-def with_scores(record, scale=2.0):
-    """Return the record with logits that favour its answers, more or less."""
-    rng = np.random.default_rng(sum(map(ord, record.cell.method)) + record.cell.seed)
-    classes = len(record.task.labels)
-    logits = rng.normal(0, 1, (len(record.rows.id), classes))
-    at = [max(answer, 0) for answer in record.rows.prediction]
-    logits[np.arange(len(at)), at] += scale
-    return fakes.with_rows(record, score=np.round(logits, 5).tolist())
 
 
 def softmax(scores):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_stats_metrics import task
+from scored import task
 
 from dhrd_bench.report.leaderboard import analyse
 from dhrd_bench.results.table import long_table

@@ -6,26 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scored import task
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from dhrd_bench.metrics import METRICS
-from dhrd_bench.results.schema import TaskInfo
 from dhrd_bench.stats.counts import ClusterCounts, cluster_counts, influence, known, score
-from dhrd_bench.stats.design import TaskGrid
-
-
-def task(labels, predictions, metrics, classes, clusters=None, groups=None) -> TaskGrid:
-    labels, predictions = np.asarray(labels), np.asarray(predictions)
-    rows = np.arange(len(labels))
-    return TaskGrid(
-        name="t",
-        info=TaskInfo(labels=[str(k) for k in range(classes)], metrics=list(metrics)),
-        seeds=tuple(range(predictions.shape[1])),
-        labels=labels,
-        predictions=predictions,
-        clusters=rows if clusters is None else np.asarray(clusters),
-        groups=rows if groups is None else np.asarray(groups),
-    )
 
 
 def weighted(table: ClusterCounts, weights, names):

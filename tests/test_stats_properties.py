@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_stats_calibration import with_scores
+from scored import with_scores
 
 from dhrd_bench.report.asked import asked
 from dhrd_bench.report.board import Board

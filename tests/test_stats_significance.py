@@ -6,9 +6,9 @@ import fakes
 import numpy as np
 import pytest
 from scipy import stats
+from scored import task
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
-from test_stats_metrics import task
 
 from dhrd_bench.contracts import derive_seed
 from dhrd_bench.stats.analysis import analyse_selection

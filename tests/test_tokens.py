@@ -13,7 +13,7 @@ import torch
 from conftest import toy_rows
 from hypothesis import given
 from hypothesis import strategies as st
-from test_inference import log_likelihood
+from slow import log_likelihood
 from tokenizers_small import END, SPECIAL, START, TURN, byte_level, lm, pieces
 from torch import Tensor
 from typer.testing import CliRunner

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from grids import FAST, plan, registry_as_it_was, run
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from test_grid import FAST, plan, registry_as_it_was, run
 from typer.testing import CliRunner
 
 from dhrd_bench.cli import app

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from slow import beside, slow_hidden
 from torch import Tensor, nn
 
 from dhrd_bench import FineTuned, LabeledExample, Row, registry
@@ -40,22 +41,6 @@ def trainer(name: str, toy: TaskData, context: Context, **params: object) -> Tra
     made = method(name, **params)
     head = "mlp" if made.weights().get("cls") else None
     return Trainer(context, toy, made.rows, dict(made.weights()), head)
-
-
-def beside(tensor: Tensor, values: Any) -> Tensor:
-    """Return `values` where `tensor` lies."""
-    return torch.tensor(values, device=tensor.device)
-
-
-def slow_hidden(backbone: Backbone, ids: list[int]) -> Tensor:
-    """Hugging Face's own forward pass on one sequence, with its own attention and mask."""
-    backbone.model.set_attn_implementation("eager")
-    try:
-        output = backbone.model.model(input_ids=beside(backbone.head_weight, [ids]), use_cache=False)
-        hidden: Tensor = output.last_hidden_state[0]
-    finally:
-        backbone.model.set_attn_implementation("dhrd_packed")
-    return hidden
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 100))

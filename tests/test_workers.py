@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grids import FAST, outcome, plan, registry_as_it_was, run
 from rich.console import Console
-from test_grid import FAST, outcome, plan, registry_as_it_was, run
 from typer.testing import CliRunner
 
 from dhrd_bench import plugins

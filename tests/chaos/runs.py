@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
-from test_grid import FAST, outcome
+from grids import FAST, outcome
 
 from dhrd_bench.cli import main
 from dhrd_bench.results.schema import CellRecord

@@ -10,8 +10,8 @@ from pathlib import Path
 import fakes
 import psutil
 import pytest
+from grids import plan, registry_as_it_was
 from rich.console import Console
-from test_grid import plan, registry_as_it_was
 
 from chaos.conftest import Injected
 from chaos.runs import EVERY_TASK, call, command, environment, lost, outcomes, start
