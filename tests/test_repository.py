@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from dhrd_bench import __version__
 from dhrd_bench.cli import app
-from dhrd_bench.commands.demo import command_line, demo_request
+from dhrd_bench.commands.demo import command_line, demo_requests
 from dhrd_bench.request import RunRequest
 
 ROOT = Path(__file__).parent.parent
@@ -160,14 +160,12 @@ def test_what_the_demo_leaves_is_ignored() -> None:
 
 @pytest.mark.parametrize(("backbone", "results"), [(None, "a"), ("tiny", "b c/d'e"), ("tiny[dtype=float32]", "f")])
 def test_the_demo_says_which_command_does_the_same(backbone: str | None, results: str) -> None:
-    request = demo_request(Path(results), backbone)
-    _, _, *words = shlex.split(command_line(request))
-    options = leaves(get_command(app))["run"].make_context("run", words).params
-    said = {
-        name: value for name, value in options.items() if name in RunRequest.model_fields and value not in (None, False)
-    }
-    assert RunRequest(**said) == request
-    assert request.backbone == (backbone or "smollm2-135m")
+    for request in demo_requests(Path(results), backbone):
+        _, _, *words = shlex.split(command_line(request))
+        options = leaves(get_command(app))["run"].make_context("run", words).params
+        told = {name: value for name, value in options.items() if name in RunRequest.model_fields}
+        assert RunRequest(**{name: value for name, value in told.items() if value not in (None, False)}) == request
+        assert request.backbone == (backbone or "smollm2-135m")
 
 
 @pytest.mark.slow
@@ -177,11 +175,13 @@ def test_the_demo_works_in_an_empty_folder(tmp_path: Path) -> None:
     first = dhrd("demo", "--backbone", "tiny", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["dhrd-bench-demo"]
-    assert "12 to run" in first.stdout
-    ran, rest = first.stdout.split("dhrd-bench run ", 1)[1].split("\n", 1)
-    assert "Leaderboard" in rest
-    assert rest.index("Leaderboard") < rest.index("Next:") < rest.index("dhrd-bench new method")
-    again = dhrd("run", *shlex.split(ran), cwd=tmp_path)
-    assert "12 cells: 12 have a record, 0 to run." in again.stdout
+    assert first.stdout.count("6 to run") == 2
+    *ran, report = re.findall(r"^dhrd-bench (?:run|report) .*", first.stdout, re.M)[:3]
+    rest = first.stdout.split(report, 1)[1]
+    assert rest.count("Leaderboard") == 2
+    assert rest.rindex("Leaderboard") < rest.index("Next:") < rest.index("dhrd-bench new method")
+    for line in ran:
+        assert "6 cells: 6 have a record, 0 to run." in dhrd(*shlex.split(line)[1:], cwd=tmp_path).stdout
+    assert dhrd(*shlex.split(report)[1:], cwd=tmp_path).returncode == 0
     after = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert after.stdout == before.stdout

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from dhrd_bench.commands.report import ReportRequest, report_command
 from dhrd_bench.commands.run import run_command
 from dhrd_bench.data.suite import Suite
-from dhrd_bench.report.leaderboard import Choice
 from dhrd_bench.request import Options, RunRequest, read_request
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-SUITE = "mini7"
-"""The suite that is embedded; the demo's request lies beside it."""
+SUITES = ("derivations", "mini7")
+"""Suites that need no files: rows that are made, and rows that people wrote. The demo's requests lie beside them."""
 
 NEXT = """
 So few rows show that the program works, not which method is better. Next:
@@ -26,20 +25,21 @@ So few rows show that the program works, not which method is better. Next:
   rows of your own            dhrd-bench new suite tickets --from tickets.csv --text message --label urgency"""
 
 
-def demo_request(results: Path, backbone: str | None) -> RunRequest:
+def demo_requests(results: Path, backbone: str | None) -> list[RunRequest]:
     """Return what the demo runs, with its records in the folder `results`."""
-    return read_request(Suite.named(SUITE).path.parent / "demo.yaml", Options(results=results, backbone=backbone))
+    options = Options(results=results, backbone=backbone)
+    return [read_request(Suite.named(suite).path.parent / "demo.yaml", options) for suite in SUITES]
 
 
 def demo_command(results: Path, backbone: str | None, console: Console) -> int:
-    """Run the demo's request, report its records, and say what to do next.
+    """Run the demo's requests, report their records, and say what to do next.
 
     Parameters
     ----------
     results
         Folder of the records; cells that have one there are not run again.
     backbone
-        Another than the request's.
+        Another than the requests'.
 
     Returns
     -------
@@ -51,12 +51,14 @@ def demo_command(results: Path, backbone: str | None, console: Console) -> int:
     UserError
         If the backbone is unknown or not there, or the folder cannot be written.
     """
-    request = demo_request(results, backbone)
-    console.print("The demo is two commands, a run and its report:", highlight=False)
-    console.print(command_line(request), highlight=False, markup=False, soft_wrap=True)
-    if code := run_command(request, console):
-        return code
-    code = report_command(ReportRequest(results=results, choice=Choice(suite=SUITE)), console)
+    requests, report = demo_requests(results, backbone), ReportRequest(results=results)
+    console.print("The demo is some runs and a report:", highlight=False)
+    for line in (*map(command_line, requests), report.command_line()):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for request in requests:
+        if code := run_command(request, console):
+            return code
+    code = report_command(report, console)
     console.print(NEXT, highlight=False, markup=False, soft_wrap=True)
     return code
 
