@@ -1,0 +1,217 @@
+"""What the records of a folder say of a study; nothing else is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dhrd_bench.errors import UserError
+from dhrd_bench.results.schema import CellRecord
+from dhrd_bench.results.store import find, read_below, record_path
+from dhrd_bench.results.table import long_table
+from dhrd_bench.stats.contrasts import Ruling, Seen, rule
+from dhrd_bench.stats.design import Selection
+from dhrd_bench.stats.equivalence import difference_within
+from dhrd_bench.stats.pairing import Pairing
+from dhrd_bench.stats.power import detectable
+from dhrd_bench.stats.tested import TestedGrid
+from dhrd_bench.stats.usable import usable
+from dhrd_bench.studies.frozen import Comparison, Frozen, before, shortened
+from dhrd_bench.studies.study import Study
+
+RESAMPLES, RANDOM_SEED = 10_000, 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one comparison.
+
+    Attributes
+    ----------
+    ruling
+        None as long as it is withheld.
+    detectable
+        Smallest true difference in points that is found with 80 % power, corrected for the contrasts, at the variance
+        seen; None where there is none.
+    seeds
+        How many both methods have.
+    """
+
+    comparison: Comparison
+    ruling: Ruling | None
+    detectable: float | None = None
+    seeds: int = 0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A study's verdicts.
+
+    Attributes
+    ----------
+    margin, alpha
+        Of the study.
+    look
+        Number of seeds up to which there are verdicts; None as long as not even the first look can be taken.
+    stopped
+        Whether no more cells are to be run: all primary contrasts are decided, or the last look was taken.
+    done, wanted
+        Cells that have a record and that are to have one, up to the look that is to be taken next, or else the last.
+    exploratory
+        Why nothing here is confirmatory; empty if it is.
+    notes
+        What else is to be known.
+    """
+
+    frozen: Frozen
+    margin: float
+    alpha: float
+    look: int | None
+    stopped: bool
+    done: int
+    wanted: int
+    primary: tuple[Verdict, ...]
+    secondary: tuple[Verdict, ...]
+    exploratory: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def judge(study: Study, frozen: Frozen, results: Path) -> Judged:
+    """Judge `study` by the records in the folder `results`.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder.
+    """
+    if not results.is_dir():
+        raise UserError(f"No results folder at {results}.", "Run the study first, or name the folder with --results.")
+    found, notes = _records(frozen, results)
+    seen: list[list[Seen]] = []
+    further: list[list[Seen]] = []
+    primary: list[Ruling] = []
+    reached: int | None = None
+    wanted = frozen.stage(frozen.looks[0])
+    for look in frozen.looks:
+        wanted = frozen.stage(look)
+        if any(each.identity not in found for each in wanted):
+            break
+        records = [found[each.identity] for each in wanted]
+        seen.append([_seen(each, records, study.margin, notes) for each in frozen.primary])
+        further.append([_seen(each, records, study.margin, notes) for each in frozen.secondary])
+        primary, reached = rule(seen, frozen.looks, study.alpha), look
+        if all(ruling.finding != "undecided" for ruling in primary):
+            break
+    decided = bool(primary) and all(ruling.finding != "undecided" for ruling in primary)
+    secondary = rule(further, frozen.looks, study.alpha) if frozen.secondary else []
+    return Judged(
+        frozen=frozen,
+        margin=study.margin,
+        alpha=study.alpha,
+        look=reached,
+        stopped=decided or reached == frozen.looks[-1],
+        done=sum(each.identity in found for each in wanted),
+        wanted=len(wanted),
+        primary=_verdicts(frozen.primary, primary, frozen, study.alpha),
+        secondary=_verdicts(frozen.secondary, secondary, frozen, study.alpha),
+        exploratory=tuple(_exploratory(study, frozen, [found[key] for key in sorted(found)])),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _records(frozen: Frozen, results: Path) -> tuple[dict[str, CellRecord], list[str]]:
+    """Return the finished records of the study's cells by identity, and say which cells have other ones."""
+    found: dict[str, CellRecord] = {}
+    notes: list[str] = []
+    others: list[str] = []
+    for each in frozen.cells:
+        record = find(results, each.cell, each.identity)
+        if record is not None:
+            found[each.identity] = record
+            continue
+        name = f"{each.cell.task} seed {each.cell.seed} {each.cell.method}"
+        try:
+            other = read_below(results, record_path(results, each.cell))
+        except ValueError:
+            continue
+        if other.identity == each.identity:
+            notes.append(f"Failed: {name}: {other.error}")
+        else:
+            others.append(name)
+    if others:
+        notes.append(
+            f"{len(others)} cells have the record of another identity only, which is none of this study (code, data or "
+            f"settings are others): {others[0]}{', ...' if len(others) > 1 else ''}"
+        )
+    return found, notes
+
+
+def _seen(comparison: Comparison, records: Sequence[CellRecord], margin: float, notes: list[str]) -> Seen:
+    """Compare two methods on the cells that the study plans for both."""
+    group, names = comparison.group, (comparison.baseline, comparison.method)
+    table = long_table(
+        [
+            record for record in records
+            if record.cell.method in names and record.cell.task in comparison.tasks
+            and (record.cell.suite, record.cell.backbone, record.cell.budget)
+            == (group.suite, group.backbone, group.budget)
+        ]
+    )  # fmt: skip
+    pairing = Pairing(table, group)
+    cells = usable(pairing, table.cells, notes)
+    have: dict[str, dict[str, set[int]]] = {name: {} for name in names}
+    for method, task, seed in zip(cells["method"], cells["task"], cells["seed"], strict=True):
+        have[str(method)].setdefault(str(task), set()).add(int(seed))
+    grid = pairing.grid(have, notes)
+    selection = Selection(group, grid, {}, cells, comparison.baseline, None, ())
+    tested = TestedGrid(selection, grid, RESAMPLES, RANDOM_SEED)
+    difference, test = tested.suite.difference(1, 0), tested.test(1)
+    # That two trained models are alike says little of two methods: it takes two seeds.
+    several = all(task.shared([0, 1]).sum() > 1 for task in grid.tasks)
+    return Seen(difference, test and test.p, difference_within(difference, margin) if several else None)
+
+
+def _verdicts(
+    comparisons: Sequence[Comparison], rulings: Sequence[Ruling], frozen: Frozen, alpha: float
+) -> tuple[Verdict, ...]:
+    if not rulings:
+        return tuple(Verdict(each, None) for each in comparisons)
+    return tuple(
+        Verdict(
+            comparison, ruling, detectable(ruling.seen.difference, alpha / len(comparisons)),
+            _seeds(comparison, frozen, ruling.look),
+        )
+        for comparison, ruling in zip(comparisons, rulings, strict=True)
+    )  # fmt: skip
+
+
+def _seeds(comparison: Comparison, frozen: Frozen, look: int) -> int:
+    group = comparison.group
+    return len(
+        {
+            each.cell.seed for each in frozen.stage(look)
+            if each.cell.method == comparison.method and each.cell.task in comparison.tasks
+            and (each.cell.suite, each.cell.backbone, each.cell.budget) == (group.suite, group.backbone, group.budget)
+        }
+    )  # fmt: skip
+
+
+def _exploratory(study: Study, frozen: Frozen, records: Sequence[CellRecord]) -> list[str]:
+    """Return why a study is exploratory, as far as the file, what was frozen of it and the records tell."""
+    if not frozen.time:
+        return ["It was not frozen before it was run."]
+    why = [
+        f"The plan was changed on {each.time[:10]}, {each.why}: {shortened(list(each.changed)) or 'in its words'}."
+        for each in frozen.amendments
+    ]
+    if changed := frozen.changes(frozen.model_copy(update={"content": study.content()})):
+        why.append(f"The file has been changed since it was frozen: {shortened(changed)}.")
+    early = [record for record in records if before(record.finished, frozen.time)]
+    if early:
+        cell = early[0].cell
+        why.append(
+            f"{len(early)} of {len(records)} records were made before it was frozen, as {cell.task} seed {cell.seed} "
+            f"{cell.method}."
+        )
+    return why
