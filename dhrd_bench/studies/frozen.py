@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from dhrd_bench.contracts import Card
 from dhrd_bench.errors import UserError, first_misfit
@@ -93,7 +93,7 @@ class Frozen(Card):
     study: str
     content: dict[str, Any]
     made_of: dict[str, str]
-    looks: tuple[int, ...]
+    looks: tuple[int, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = ()
     primary: tuple[Comparison, ...]
     secondary: tuple[Comparison, ...]
@@ -101,6 +101,17 @@ class Frozen(Card):
     time: str = ""
     commit: Revision | None = None
     amendments: tuple[Amendment, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Frozen:
+        if len(self.looks) > 1 and self.looks[-1] != len(self.seeds):
+            raise ValueError("its last look is not at all its seeds")
+        there = {(group_of(each.cell), each.cell.method, each.cell.task) for each in self.stage(self.looks[0])}
+        for each in (*self.primary, *self.secondary):
+            names = (each.method, each.baseline)
+            if names[0] == names[1] or any((each.group, n, task) not in there for n in names for task in each.tasks):
+                raise ValueError(f"it has no cells of {each.method} and {each.baseline} that could be compared")
+        return self
 
     def stage(self, look: int) -> tuple[FrozenCell, ...]:
         """Return the cells that are to be there at a look."""
@@ -119,6 +130,11 @@ class Frozen(Card):
         if gone := [cell for identity, cell in here.items() if identity not in there]:
             changed.append(f"{len(gone)} of {len(here)} cells are not planned any more")
         return changed
+
+
+def group_of(cell: Cell) -> Group:
+    """Return the place of a cell."""
+    return Group(cell.suite, cell.backbone, cell.budget)
 
 
 def frozen_path(study: Path) -> Path:

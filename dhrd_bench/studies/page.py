@@ -31,6 +31,7 @@ def document(judged: Judged) -> Document:
     tables = [_table("Primary contrasts", judged.primary, judged)]
     if judged.secondary:
         tables.append(_table("Secondary contrasts (exploratory)", judged.secondary, judged))
+    tables += _curves(judged)
     command = f"dhrd-bench study report {frozen.study}.yaml"
     section = Section(f"Study {frozen.study}", _about(judged), tuple(tables), tuple(_notes(judged)))
     return Document(command, (section,), title="Study")
@@ -63,8 +64,8 @@ def as_json(judged: Judged) -> str:
         "exploratory_because": list(judged.exploratory),
         "frozen": frozen.time or None,
         "commit": frozen.commit.model_dump() if frozen.commit else None,
-        "margin": judged.margin,
-        "alpha": judged.alpha,
+        "margin": judged.study.margin,
+        "alpha": judged.study.alpha,
         "looks": list(frozen.looks),
         "look": judged.look,
         "stopped": judged.stopped,
@@ -80,10 +81,13 @@ def _told(verdict: Verdict) -> dict[str, Any]:
     ruling = verdict.ruling
     told: dict[str, Any] = verdict.comparison.model_dump(mode="json")
     told["verdict"] = ruling.finding if ruling else None
-    if ruling:
+    if ruling and verdict.evidence:
         told |= {
             "difference": _finite(ruling.seen.difference), "p": ruling.seen.p, "p_corrected": ruling.p,
-            "p_equivalent_corrected": ruling.equivalent, "detectable": verdict.detectable, "seeds": verdict.seeds,
+            "p_equivalent_corrected": ruling.equivalent, "detectable": verdict.detectable,
+            "seeds": verdict.evidence.seeds, "score": _finite(verdict.evidence.score),
+            "baseline_score": _finite(verdict.evidence.baseline), "train_rows": verdict.evidence.rows,
+            "taught_rows": verdict.evidence.taught,
         }  # fmt: skip
     return told
 
@@ -94,7 +98,7 @@ def _finite(estimate: Estimate) -> dict[str, float | None]:
 
 def _about(judged: Judged) -> str:
     status = "Exploratory" if judged.exploratory else "Confirmatory"
-    hypothesis = " ".join(str(judged.frozen.content["hypothesis"]).split())
+    hypothesis = " ".join(judged.study.hypothesis.split())
     return f"{status}. Hypothesis: {hypothesis.rstrip('.')}"
 
 
@@ -132,24 +136,66 @@ def _table(title: str, verdicts: Sequence[Verdict], judged: Judged) -> Table:
 
 
 def _row(verdict: Verdict, judged: Judged, *, several: bool) -> tuple[TableCell, ...]:
-    comparison, ruling = verdict.comparison, verdict.ruling
+    comparison, ruling, evidence = verdict.comparison, verdict.ruling, verdict.evidence
     start = (
         TableCell(comparison.method),
         TableCell(comparison.baseline),
         TableCell(_over(comparison, several=several)),
     )
-    if ruling is None:
+    if ruling is None or evidence is None:
         return (*start, TableCell("withheld"), *(TableCell(NONE) for _ in range(5)))
-    said = _WORDS[ruling.finding].format(margin=judged.margin)
+    said = _WORDS[ruling.finding].format(margin=judged.study.margin)
     return (
         *start,
         TableCell(said, strong=ruling.finding != "undecided"),
         estimate_cell(ruling.seen.difference, sign=True),
         TableCell(NONE if ruling.p is None else p_value(ruling.p)),
         TableCell(NONE if ruling.equivalent is None else p_value(ruling.equivalent)),
-        TableCell(str(verdict.seeds)),
+        TableCell(str(evidence.seeds)),
         TableCell(NONE if verdict.detectable is None else number(verdict.detectable)),
     )
+
+
+def _curves(judged: Judged) -> list[Table]:
+    """Lay out what a study varies: a table of two methods, a row a point."""
+    curves: dict[tuple[str, str, str, str, tuple[str, ...]], list[Verdict]] = {}
+    for verdict in (*judged.primary, *judged.secondary):
+        each = verdict.comparison
+        if each.point is not None and verdict.evidence is not None:
+            curves.setdefault((each.method, each.baseline, each.suite, each.backbone, each.tasks), []).append(verdict)
+    return [_curve(verdicts, judged) for verdicts in curves.values()]
+
+
+def _curve(verdicts: Sequence[Verdict], judged: Judged) -> Table:
+    about = verdicts[0].comparison
+    rows = []
+    for verdict in sorted(verdicts, key=lambda verdict: verdict.comparison.point or 0):
+        evidence, ruling = verdict.evidence, verdict.ruling
+        assert evidence is not None
+        assert ruling is not None
+        rows.append(
+            (
+                TableCell(f"{verdict.comparison.point:g}"),
+                TableCell(number(evidence.rows)),
+                TableCell(number(evidence.taught)),
+                estimate_cell(evidence.score),
+                estimate_cell(evidence.baseline),
+                estimate_cell(ruling.seen.difference, sign=True, strong=ruling.finding in ("better", "worse")),
+            )
+        )
+    curve = judged.study.curve
+    varied = "Share of rationales" if curve and curve.rationales else "Train rows"
+    columns = (
+        Column(varied), Column("Labelled rows"), Column("Rationales"), Column(about.method), Column(about.baseline),
+        Column("Difference"),
+    )  # fmt: skip
+    title = f"{about.method} beside {about.baseline}, {about.suite} · {about.backbone}: {varied.lower()}"
+    caption = (
+        "Labelled rows, rationales: those that the method learnt from, a task and seed. What a step down the column of "
+        "rationales adds to the difference is what buying them was worth. Bold: better or worse, corrected for all "
+        "points.",
+    )
+    return Table(title, columns, tuple(rows), caption)
 
 
 def _over(comparison: Comparison, *, several: bool) -> str:
@@ -159,13 +205,13 @@ def _over(comparison: Comparison, *, several: bool) -> str:
 
 def _caption(judged: Judged, contrasts: int) -> Iterator[str]:
     looks = judged.frozen.looks
-    level = f"{100 * (1 - judged.alpha):g} %"
+    level = f"{100 * (1 - judged.study.alpha):g} %"
     at_looks = f", which holds at all looks ({', '.join(map(str, looks))} seeds) together" if len(looks) > 1 else ""
     yield (
         f"Difference: method less baseline, in points, mean over tasks and seeds, with its {level} interval{at_looks}. "
-        f"p: of no difference, and of a difference of {judged.margin:g} points or more, both corrected for "
+        f"p: of no difference, and of a difference of {judged.study.margin:g} points or more, both corrected for "
         f"{many(contrasts, 'contrast')} (Holm){' and looks (O’Brien-Fleming)' if len(looks) > 1 else ''}; a verdict "
-        f"takes p of at most {judged.alpha:g}."
+        f"takes p of at most {judged.study.alpha:g}."
     )
     yield (
         "Detectable: smallest true difference in points that would have been found with 80 % power after correction. "

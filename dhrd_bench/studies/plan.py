@@ -13,11 +13,10 @@ from dhrd_bench.cards import Reference
 from dhrd_bench.data.treatments import Stores
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import HARNESS_VERSION, digest
-from dhrd_bench.grid.plan import Plan, PlannedCell, asked_for, make_plan
+from dhrd_bench.grid.plan import Plan, asked_for, make_plan
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.tuned import read_tuned
-from dhrd_bench.stats.design import Group
-from dhrd_bench.studies.frozen import Comparison, Frozen, FrozenCell
+from dhrd_bench.studies.frozen import Comparison, Frozen, FrozenCell, group_of
 from dhrd_bench.studies.study import Contrast, Study
 
 
@@ -120,11 +119,11 @@ def _comparisons(
     contrast: Contrast, plans: Sequence[Plan], asked: Sequence[RunRequest], points: Sequence[float | None]
 ) -> list[Comparison]:
     """Return a contrast at every place that has both methods and all its tasks."""
-    run = {(_place(planned), planned.cell.method, planned.cell.task) for plan in plans for planned in plan.cells}
+    run = {(group_of(planned.cell), planned.cell.method, planned.cell.task) for plan in plans for planned in plan.cells}
     found: list[Comparison] = []
     misnamed: list[UserError] = []
     for plan, request, point in zip(plans, asked, points, strict=True):
-        place = _place(plan.cells[0])
+        place = group_of(plan.cells[0].cell)
         try:
             method, baseline = (_spelled(name, plan, request) for name in (contrast.method, contrast.baseline))
             wanted = plan.suite.resolve_tasks(contrast.tasks)
@@ -154,11 +153,6 @@ def _comparisons(
             f"A contrast is between two methods of one request; they are: {', '.join(sorted(known))}.",
         )
     return found
-
-
-def _place(planned: PlannedCell) -> Group:
-    cell = planned.cell
-    return Group(cell.suite, cell.backbone, cell.budget)
 
 
 def _spelled(name: str, plan: Plan, request: RunRequest) -> str:

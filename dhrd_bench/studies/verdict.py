@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.schema import CellRecord
@@ -13,14 +14,39 @@ from dhrd_bench.results.table import long_table
 from dhrd_bench.stats.contrasts import Ruling, Seen, rule
 from dhrd_bench.stats.design import Selection
 from dhrd_bench.stats.equivalence import difference_within
+from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pairing import Pairing
 from dhrd_bench.stats.power import detectable
 from dhrd_bench.stats.tested import TestedGrid
 from dhrd_bench.stats.usable import usable
-from dhrd_bench.studies.frozen import Comparison, Frozen, before, shortened
+from dhrd_bench.studies.frozen import Comparison, Frozen, FrozenCell, before, group_of, shortened
 from dhrd_bench.studies.study import Study
 
 RESAMPLES, RANDOM_SEED = 10_000, 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the records of a look say of one comparison.
+
+    Attributes
+    ----------
+    seen
+        The difference with its tests.
+    score, baseline
+        Of the method and of the baseline: mean over tasks and seeds.
+    seeds
+        How many both have.
+    rows, taught
+        Train rows of the method, and how many of them had a rationale, a task and seed.
+    """
+
+    seen: Seen
+    score: Estimate
+    baseline: Estimate
+    seeds: int
+    rows: float
+    taught: float
 
 
 @dataclass(frozen=True)
@@ -29,19 +55,17 @@ class Verdict:
 
     Attributes
     ----------
-    ruling
-        None as long as it is withheld.
+    ruling, evidence
+        None as long as they are withheld.
     detectable
         Smallest true difference in points that is found with 80 % power, corrected for the contrasts, at the variance
         seen; None where there is none.
-    seeds
-        How many both methods have.
     """
 
     comparison: Comparison
-    ruling: Ruling | None
+    ruling: Ruling | None = None
+    evidence: Evidence | None = None
     detectable: float | None = None
-    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,8 +74,6 @@ class Judged:
 
     Attributes
     ----------
-    margin, alpha
-        Of the study.
     look
         Number of seeds up to which there are verdicts; None as long as not even the first look can be taken.
     stopped
@@ -64,9 +86,8 @@ class Judged:
         What else is to be known.
     """
 
+    study: Study
     frozen: Frozen
-    margin: float
-    alpha: float
     look: int | None
     stopped: bool
     done: int
@@ -88,33 +109,38 @@ def judge(study: Study, frozen: Frozen, results: Path) -> Judged:
     if not results.is_dir():
         raise UserError(f"No results folder at {results}.", "Run the study first, or name the folder with --results.")
     found, notes = _records(frozen, results)
-    seen: list[list[Seen]] = []
-    further: list[list[Seen]] = []
-    primary: list[Ruling] = []
-    reached: int | None = None
-    wanted = frozen.stage(frozen.looks[0])
+    looked: list[int] = []
+    evidence: dict[str, list[list[Evidence]]] = {"primary": [], "secondary": []}
+    rulings: dict[str, list[Ruling]] = {"primary": [], "secondary": []}
+    comparisons = {"primary": frozen.primary, "secondary": frozen.secondary}
+    wanted: tuple[FrozenCell, ...] = ()
+    decided = False
     for look in frozen.looks:
         wanted = frozen.stage(look)
-        if any(each.identity not in found for each in wanted):
+        if decided or any(each.identity not in found for each in wanted):
             break
+        looked.append(look)
         records = [found[each.identity] for each in wanted]
-        seen.append([_seen(each, records, study.margin, notes) for each in frozen.primary])
-        further.append([_seen(each, records, study.margin, notes) for each in frozen.secondary])
-        primary, reached = rule(seen, frozen.looks, study.alpha), look
-        if all(ruling.finding != "undecided" for ruling in primary):
-            break
-    decided = bool(primary) and all(ruling.finding != "undecided" for ruling in primary)
-    secondary = rule(further, frozen.looks, study.alpha) if frozen.secondary else []
+        for family, taken in evidence.items():
+            taken.append([_evidence(each, records, study.margin, notes) for each in comparisons[family]])
+            rulings[family] = rule([[each.seen for each in one] for one in taken], frozen.looks, study.alpha)
+        decided = all(ruling.finding != "undecided" for ruling in rulings["primary"])
+    stopped = decided or looked == [*frozen.looks]
+    if stopped:
+        wanted = frozen.stage(looked[-1])
+    primary, secondary = (
+        _verdicts(comparisons[family], rulings[family], dict(zip(looked, evidence[family], strict=True)), study.alpha)
+        for family in evidence
+    )
     return Judged(
+        study=study,
         frozen=frozen,
-        margin=study.margin,
-        alpha=study.alpha,
-        look=reached,
-        stopped=decided or reached == frozen.looks[-1],
+        look=looked[-1] if looked else None,
+        stopped=stopped,
         done=sum(each.identity in found for each in wanted),
         wanted=len(wanted),
-        primary=_verdicts(frozen.primary, primary, frozen, study.alpha),
-        secondary=_verdicts(frozen.secondary, secondary, frozen, study.alpha),
+        primary=primary,
+        secondary=secondary,
         exploratory=tuple(_exploratory(study, frozen, [found[key] for key in sorted(found)])),
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -147,54 +173,53 @@ def _records(frozen: Frozen, results: Path) -> tuple[dict[str, CellRecord], list
     return found, notes
 
 
-def _seen(comparison: Comparison, records: Sequence[CellRecord], margin: float, notes: list[str]) -> Seen:
+def _evidence(comparison: Comparison, records: Sequence[CellRecord], margin: float, notes: list[str]) -> Evidence:
     """Compare two methods on the cells that the study plans for both."""
     group, names = comparison.group, (comparison.baseline, comparison.method)
     table = long_table(
         [
-            record for record in records
-            if record.cell.method in names and record.cell.task in comparison.tasks
-            and (record.cell.suite, record.cell.backbone, record.cell.budget)
-            == (group.suite, group.backbone, group.budget)
+            record
+            for record in records
+            if record.cell.method in names and record.cell.task in comparison.tasks and group_of(record.cell) == group
         ]
-    )  # fmt: skip
+    )
     pairing = Pairing(table, group)
     cells = usable(pairing, table.cells, notes)
     have: dict[str, dict[str, set[int]]] = {name: {} for name in names}
     for method, task, seed in zip(cells["method"], cells["task"], cells["seed"], strict=True):
         have[str(method)].setdefault(str(task), set()).add(int(seed))
     grid = pairing.grid(have, notes)
-    selection = Selection(group, grid, {}, cells, comparison.baseline, None, ())
-    tested = TestedGrid(selection, grid, RESAMPLES, RANDOM_SEED)
+    tested = TestedGrid(Selection(group, grid, {}, cells, comparison.baseline, None, ()), grid, RESAMPLES, RANDOM_SEED)
     difference, test = tested.suite.difference(1, 0), tested.test(1)
+    shared = [int(task.shared([0, 1]).sum()) for task in grid.tasks]
     # That two trained models are alike says little of two methods: it takes two seeds.
-    several = all(task.shared([0, 1]).sum() > 1 for task in grid.tasks)
-    return Seen(difference, test and test.p, difference_within(difference, margin) if several else None)
+    within = difference_within(difference, margin) if min(shared) > 1 else None
+    data = list(cells.loc[cells["method"] == comparison.method, "data"])
+    rows = [each["train_rows"] for each in data]
+    taught = [each["train_rows"] if each["taught_rows"] is None else each["taught_rows"] for each in data]
+    return Evidence(
+        Seen(difference, test and test.p, within), tested.suite.score(1), tested.suite.score(0), min(shared),
+        fmean(rows), fmean(taught),
+    )  # fmt: skip
 
 
 def _verdicts(
-    comparisons: Sequence[Comparison], rulings: Sequence[Ruling], frozen: Frozen, alpha: float
+    comparisons: Sequence[Comparison],
+    rulings: Sequence[Ruling],
+    evidence: Mapping[int, Sequence[Evidence]],
+    alpha: float,
 ) -> tuple[Verdict, ...]:
     if not rulings:
-        return tuple(Verdict(each, None) for each in comparisons)
+        return tuple(map(Verdict, comparisons))
     return tuple(
         Verdict(
-            comparison, ruling, detectable(ruling.seen.difference, alpha / len(comparisons)),
-            _seeds(comparison, frozen, ruling.look),
+            comparison,
+            ruling,
+            evidence[ruling.look][number],
+            detectable(ruling.seen.difference, alpha / len(comparisons)),
         )
-        for comparison, ruling in zip(comparisons, rulings, strict=True)
-    )  # fmt: skip
-
-
-def _seeds(comparison: Comparison, frozen: Frozen, look: int) -> int:
-    group = comparison.group
-    return len(
-        {
-            each.cell.seed for each in frozen.stage(look)
-            if each.cell.method == comparison.method and each.cell.task in comparison.tasks
-            and (each.cell.suite, each.cell.backbone, each.cell.budget) == (group.suite, group.backbone, group.budget)
-        }
-    )  # fmt: skip
+        for number, (comparison, ruling) in enumerate(zip(comparisons, rulings, strict=True))
+    )
 
 
 def _exploratory(study: Study, frozen: Frozen, records: Sequence[CellRecord]) -> list[str]:
