@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -155,8 +155,8 @@ def _planned(study: Study, file: Path, places: dict[str, Any]) -> Planned:
     from dhrd_bench.request import Options, read_request
     from dhrd_bench.studies.plan import plan_study
 
-    given: Any = {key: value for key, value in places.items() if value is not None}
-    parsed = read_request(None, Options(**given))
+    given = {key: value for key, value in places.items() if value is not None}
+    parsed = read_request(None, cast(Options, given))
     update = {key: getattr(parsed, key) for key in given} | {
         "results": given.get("results") or study.requests[0].results
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dhrd_bench.stats.equivalence import Equivalence
 from dhrd_bench.stats.finding import Finding, finding
@@ -81,15 +82,14 @@ def rule(seen: Sequence[Sequence[Seen]], looks: Sequence[int], alpha: float) -> 
     for look, contrasts in zip(looks, seen, strict=False):
         waiting = [i for i in range(len(contrasts)) if i not in rulings or rulings[i].finding == "undecided"]
         p = {i: contrasts[i].p for i in waiting}
-        within = {i: each.equivalent if (each := contrasts[i].equivalence) else None for i in waiting}
+        within = {i: test.equivalent if (test := contrasts[i].equivalence) else None for i in waiting}
         left = {family: len(contrasts) - count for family, count in shown.items()}
-        differ = _corrected(p, left["difference"], alpha, lambda share, at=look: _level(at, looks, share))
-        # One-sided tests: the level of a side is half of that of both.
-        same = _corrected(within, left["equivalence"], alpha, lambda share, at=look: _level(at, looks, 2 * share) / 2)
+        differ = _corrected(p, left["difference"], alpha, partial(_level, look, looks))
+        same = _corrected(within, left["equivalence"], alpha, partial(_level_of_a_side, look, looks))
         for i in waiting:
             rulings[i] = _ruling(contrasts[i], look, looks, differ[i], same[i], alpha)
-        shown["difference"] += sum((each := differ[i]) is not None and each <= alpha for i in waiting)
-        shown["equivalence"] += sum((each := same[i]) is not None and each <= alpha for i in waiting)
+        shown["difference"] += sum(value is not None and value <= alpha for value in differ.values())
+        shown["equivalence"] += sum(value is not None and value <= alpha for value in same.values())
     return [rulings[i] for i in sorted(rulings)]
 
 
@@ -117,6 +117,11 @@ def _level(look: int, looks: Sequence[int], alpha: float) -> float:
     return alpha if len(looks) == 1 else boundary(look, looks, alpha)
 
 
+def _level_of_a_side(look: int, looks: Sequence[int], alpha: float) -> float:
+    """Return the level of one-sided tests, half of that of both sides together."""
+    return _level(look, looks, 2 * alpha) / 2
+
+
 def _corrected(
     p: Mapping[int, float | None], left: int, alpha: float, level: Callable[[float], float]
 ) -> dict[int, float | None]:
@@ -128,6 +133,6 @@ def _corrected(
     corrected: dict[int, float | None] = dict.fromkeys(p)
     highest = 0.0
     for rank, (value, i) in enumerate(able):
-        highest = max(highest, min(1.0, value * alpha / level(alpha / (left - rank))))
+        highest = max(highest, min(1.0, value * (alpha / level(alpha / (left - rank)))))
         corrected[i] = highest
     return corrected

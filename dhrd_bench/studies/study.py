@@ -139,7 +139,7 @@ PLACES = (
 """What of a request says where and how it is run: no outcome depends on it."""
 
 _FOREIGN = ("force", "shard", "throughput")
-_PARTS = {"requests": RunRequest, "primary": Contrast, "secondary": Contrast, "curve": Curve}
+_PARTS: dict[str, type[Card]] = {"requests": RunRequest, "primary": Contrast, "secondary": Contrast, "curve": Curve}
 
 
 def read_study(path: Path) -> Study:
@@ -157,7 +157,7 @@ def read_study(path: Path) -> Study:
         study = Study.model_validate(raw)
     except ValidationError as error:
         misfit = first_misfit(error)
-        owner = _PARTS.get(str(misfit.keys[0]), Study) if len(misfit.keys) > 1 else Study
+        owner: type[Card] = _PARTS.get(str(misfit.keys[0]), Study) if len(misfit.keys) > 1 else Study
         unknown = misfit.kind == "extra_forbidden"
         hint = did_you_mean(str(misfit.keys[-1]), owner.model_fields) if unknown else ""
         raise UserError(f"{path}: {misfit}.", hint) from error

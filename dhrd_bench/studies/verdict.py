@@ -197,10 +197,8 @@ def _evidence(comparison: Comparison, records: Sequence[CellRecord], margin: flo
     data = list(cells.loc[cells["method"] == comparison.method, "data"])
     rows = [each["train_rows"] for each in data]
     taught = [each["train_rows"] if each["taught_rows"] is None else each["taught_rows"] for each in data]
-    return Evidence(
-        Seen(difference, test and test.p, within), tested.suite.score(1), tested.suite.score(0), min(shared),
-        fmean(rows), fmean(taught),
-    )  # fmt: skip
+    seen = Seen(difference, None if test is None else test.p, within)
+    return Evidence(seen, tested.suite.score(1), tested.suite.score(0), min(shared), fmean(rows), fmean(taught))
 
 
 def _verdicts(
