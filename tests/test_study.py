@@ -277,12 +277,23 @@ def test_contrasts_are_over_the_tasks_they_name_and_secondary_ones_are_a_family_
 
 
 def test_a_curve_over_rows_has_a_point_a_budget(calls: Path) -> None:
-    path = written(calls, curve={"rows": [60, 6]})
+    path = written(calls, curve={"rows": [60, 6]}, seeds="1")
     command("freeze", path)
     command("run", path)
     points = reported(path)["primary"]
     assert [(each["point"], each["train_rows"]) for each in points] == [(6.0, 6.0), (60.0, 60.0)]
     assert "train rows" in command("report", path)
+
+
+def test_cells_of_a_curve_may_share_their_identity_and_have_a_record_each(calls: Path) -> None:
+    path = written(calls, curve={"rationales": [0.5, 1]}, seeds="1")  # neither method reads any
+    command("freeze", path)
+    command("run", path)
+    found = reported(path)
+    assert found["cells"] == {"done": 4, "of": 4}
+    assert [(each["point"], each["verdict"]) for each in found["primary"]] == [(0.5, "better"), (1.0, "better")]
+    one, other = (each["difference"] for each in found["primary"])
+    assert one == other
 
 
 # ---------------------------------------------------------------- files that are none

@@ -50,10 +50,18 @@ class Comparison(Card):
 
 
 class FrozenCell(Card):
-    """A cell and its identity."""
+    """A cell and its identity.
+
+    Cells of several budgets share an identity where these differ in what a method is not given.
+    """
 
     cell: Cell
     identity: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What no other cell has."""
+        return (self.identity, *map(str, self.cell.model_dump().values()))
 
 
 class Amendment(Card):
@@ -123,11 +131,11 @@ class Frozen(Card):
         """Name what is not as it was frozen in the plan of `now`."""
         changed = [f"{place}: {there}, not {here}" for place, here, there in _differing(self.content, now.content)]
         changed += [f"{place}: {there}, not {here}" for place, here, there in _differing(self.made_of, now.made_of)]
-        here, there = ({each.identity: each.cell for each in frozen.cells} for frozen in (self, now))
-        if other := [cell for identity, cell in there.items() if identity not in here]:
+        here, there = ({each.key: each.cell for each in frozen.cells} for frozen in (self, now))
+        if other := [cell for key, cell in there.items() if key not in here]:
             first = f"{other[0].task} seed {other[0].seed} {other[0].method}"
             changed.append(f"{len(other)} cells are others, as {first}")
-        if gone := [cell for identity, cell in here.items() if identity not in there]:
+        if gone := [cell for key, cell in here.items() if key not in there]:
             changed.append(f"{len(gone)} of {len(here)} cells are not planned any more")
         return changed
 

@@ -28,9 +28,10 @@ _WORDS = {
 def document(judged: Judged) -> Document:
     """Lay a study's report out."""
     frozen = judged.frozen
-    tables = [_table("Primary contrasts", judged.primary, judged)]
+    tables = [_table("Primary contrasts", judged.primary, judged, tuple(_caption(judged)))]
     if judged.secondary:
-        tables.append(_table("Secondary contrasts (exploratory)", judged.secondary, judged))
+        caption = (f"A family of their own, corrected for {many(len(judged.secondary), 'contrast')}.",)
+        tables.append(_table("Secondary contrasts (exploratory)", judged.secondary, judged, caption))
     tables += _curves(judged)
     command = f"dhrd-bench study report {frozen.study}.yaml"
     section = Section(f"Study {frozen.study}", _about(judged), tuple(tables), tuple(_notes(judged)))
@@ -125,22 +126,26 @@ def state(judged: Judged) -> str:
     return f"Looked at {judged.look} seeds; goes on to {following}: {cells} have a record."
 
 
-def _table(title: str, verdicts: Sequence[Verdict], judged: Judged) -> Table:
-    places = {verdict.comparison.group for verdict in (*judged.primary, *judged.secondary)}
+def _table(title: str, verdicts: Sequence[Verdict], judged: Judged, caption: tuple[str, ...]) -> Table:
+    everywhere = [verdict.comparison for verdict in (*judged.primary, *judged.secondary)]
+    varied = [
+        name for name in ("suite", "backbone", "point" if judged.study.curve else "budget")
+        if len({getattr(each, name) for each in everywhere}) > 1
+    ]  # fmt: skip
     columns = (
         Column("Method", "left"), Column("Beside", "left"), Column("Over", "left"), Column("Verdict", "left"),
         Column("Difference"), Column("p"), Column("p equivalent"), Column("Seeds"), Column("Detectable"),
     )  # fmt: skip
-    rows = tuple(_row(verdict, judged, several=len(places) > 1) for verdict in verdicts)
-    return Table(title, columns, rows, tuple(_caption(judged, len(verdicts))))
+    rows = tuple(_row(verdict, judged, varied) for verdict in verdicts)
+    return Table(title, columns, rows, caption)
 
 
-def _row(verdict: Verdict, judged: Judged, *, several: bool) -> tuple[TableCell, ...]:
+def _row(verdict: Verdict, judged: Judged, varied: Sequence[str]) -> tuple[TableCell, ...]:
     comparison, ruling, evidence = verdict.comparison, verdict.ruling, verdict.evidence
     start = (
         TableCell(comparison.method),
         TableCell(comparison.baseline),
-        TableCell(_over(comparison, several=several)),
+        TableCell(_over(comparison, varied)),
     )
     if ruling is None or evidence is None:
         return (*start, TableCell("withheld"), *(TableCell(NONE) for _ in range(5)))
@@ -189,7 +194,8 @@ def _curve(verdicts: Sequence[Verdict], judged: Judged) -> Table:
         Column(varied), Column("Labelled rows"), Column("Rationales"), Column(about.method), Column(about.baseline),
         Column("Difference"),
     )  # fmt: skip
-    title = f"{about.method} beside {about.baseline}, {about.suite} · {about.backbone}: {varied.lower()}"
+    place = " · ".join((about.suite, about.backbone, ", ".join(about.tasks)))
+    title = f"{about.method} beside {about.baseline}, {place}: {varied.lower()}"
     caption = (
         "Labelled rows, rationales: those that the method learnt from, a task and seed. What a step down the column of "
         "rationales adds to the difference is what buying them was worth. Bold: better or worse, corrected for all "
@@ -198,19 +204,20 @@ def _curve(verdicts: Sequence[Verdict], judged: Judged) -> Table:
     return Table(title, columns, tuple(rows), caption)
 
 
-def _over(comparison: Comparison, *, several: bool) -> str:
-    tasks = ", ".join(comparison.tasks)
-    return f"{tasks} ({comparison.suite} · {comparison.backbone} · {comparison.budget})" if several else tasks
+def _over(comparison: Comparison, varied: Sequence[str]) -> str:
+    """Name the tasks, and of the place what is not the same for all contrasts."""
+    place = [f"at {comparison.point:g}" if name == "point" else getattr(comparison, name) for name in varied]
+    return " · ".join([", ".join(comparison.tasks), *place])
 
 
-def _caption(judged: Judged, contrasts: int) -> Iterator[str]:
+def _caption(judged: Judged) -> Iterator[str]:
     looks = judged.frozen.looks
     level = f"{100 * (1 - judged.study.alpha):g} %"
     at_looks = f", which holds at all looks ({', '.join(map(str, looks))} seeds) together" if len(looks) > 1 else ""
     yield (
         f"Difference: method less baseline, in points, mean over tasks and seeds, with its {level} interval{at_looks}. "
         f"p: of no difference, and of a difference of {judged.study.margin:g} points or more, both corrected for "
-        f"{many(contrasts, 'contrast')} (Holm){' and looks (O’Brien-Fleming)' if len(looks) > 1 else ''}; a verdict "
+        f"{many(len(judged.primary), 'contrast')} (Holm){' and looks (O’Brien-Fleming)' if len(looks) > 1 else ''}; a verdict "
         f"takes p of at most {judged.study.alpha:g}."
     )
     yield (

@@ -121,25 +121,28 @@ class Study(Card):
         return self
 
     def content(self) -> dict[str, Any]:
-        """Return what the file says, less what is of this machine only and decides nothing."""
-        content = self.model_dump(mode="json")
-        for request in content["requests"]:
-            for place in PLACES:
-                del request[place]
-            request["rationales"] = request["rationales"] and Path(request["rationales"]).name
-            request["tuned"] = request["tuned"] and Path(request["tuned"]).name
-            request["stores"] = {name: Path(folder).name for name, folder in request["stores"].items()}
-        return content
+        """Return what the file says, less what is of this machine only and decides nothing.
+
+        Of requests it is what is not by default: what later versions add to them makes no other study.
+        """
+        return self.model_dump(mode="json") | {"requests": [_decisive(request) for request in self.requests]}
 
 
-PLACES = (
+PLACES = {
     "data_dir", "include", "results", "executor", "workers", "shard", "isolation", "cell_timeout", "force",
     "throughput", "track", "energy",
-)  # fmt: skip
+}  # fmt: skip
 """What of a request says where and how it is run: no outcome depends on it."""
 
 _FOREIGN = ("force", "shard", "throughput")
 _PARTS: dict[str, type[Card]] = {"requests": RunRequest, "primary": Contrast, "secondary": Contrast, "curve": Curve}
+
+
+def _decisive(request: RunRequest) -> dict[str, Any]:
+    content = request.model_dump(mode="json", exclude_defaults=True, exclude=PLACES)
+    named = {key: Path(content[key]).name for key in ("rationales", "tuned") if key in content}
+    stores = {name: Path(folder).name for name, folder in content.get("stores", {}).items()}
+    return content | named | ({"stores": stores} if stores else {})
 
 
 def read_study(path: Path) -> Study:

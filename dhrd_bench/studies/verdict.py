@@ -23,6 +23,7 @@ from dhrd_bench.studies.frozen import Comparison, Frozen, FrozenCell, before, gr
 from dhrd_bench.studies.study import Study
 
 RESAMPLES, RANDOM_SEED = 10_000, 0
+CellKey = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,10 @@ def judge(study: Study, frozen: Frozen, results: Path) -> Judged:
     decided = False
     for look in frozen.looks:
         wanted = frozen.stage(look)
-        if decided or any(each.identity not in found for each in wanted):
+        if decided or any(each.key not in found for each in wanted):
             break
         looked.append(look)
-        records = [found[each.identity] for each in wanted]
+        records = [found[each.key] for each in wanted]
         for family, taken in evidence.items():
             taken.append([_evidence(each, records, study.margin, notes) for each in comparisons[family]])
             rulings[family] = rule([[each.seen for each in one] for one in taken], frozen.looks, study.alpha)
@@ -137,7 +138,7 @@ def judge(study: Study, frozen: Frozen, results: Path) -> Judged:
         frozen=frozen,
         look=looked[-1] if looked else None,
         stopped=stopped,
-        done=sum(each.identity in found for each in wanted),
+        done=sum(each.key in found for each in wanted),
         wanted=len(wanted),
         primary=primary,
         secondary=secondary,
@@ -146,15 +147,15 @@ def judge(study: Study, frozen: Frozen, results: Path) -> Judged:
     )
 
 
-def _records(frozen: Frozen, results: Path) -> tuple[dict[str, CellRecord], list[str]]:
-    """Return the finished records of the study's cells by identity, and say which cells have other ones."""
-    found: dict[str, CellRecord] = {}
+def _records(frozen: Frozen, results: Path) -> tuple[dict[CellKey, CellRecord], list[str]]:
+    """Return the finished records of the study's cells, and say which cells have other ones."""
+    found: dict[CellKey, CellRecord] = {}
     notes: list[str] = []
     others: list[str] = []
     for each in frozen.cells:
         record = find(results, each.cell, each.identity)
         if record is not None:
-            found[each.identity] = record
+            found[each.key] = record
             continue
         name = f"{each.cell.task} seed {each.cell.seed} {each.cell.method}"
         try:
