@@ -14,6 +14,7 @@ from dhrd_bench import __version__
 from dhrd_bench.commands.help import completed, dress, kinds_to_list, kinds_to_make
 from dhrd_bench.commands.rationales import app as rationales_app
 from dhrd_bench.commands.records import app as records_app
+from dhrd_bench.commands.study import app as study_app
 from dhrd_bench.errors import UserError, shown
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ TABLE = "From a table"
 
 app.add_typer(rationales_app, name="rationales")
 app.add_typer(records_app, name="records")
+app.add_typer(study_app, name="study")
 app.add_typer(records_app, name="results", hidden=True)  # what the group was called before
 
 

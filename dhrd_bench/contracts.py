@@ -217,7 +217,10 @@ class Budget(Card):
         Row limits; None takes all. dev rows are carved from train, test rows are a seeded sample of
         whole groups (rows scored together) that is the same for every method and seed.
     require_rationale
-        Train on the rows that have a rationale only, so that all methods see the same rows.
+        Train on the rows that have a rationale only, so that all methods see the same rows. Without it all labelled
+        rows are trained on, and methods that read rationales read those that there are.
+    rationales
+        Share of the rows' rationales that are kept; the other rows are trained on with their labels alone.
     epochs, batch_size, learning_rate, weight_decay, warmup_steps, max_grad_norm
         AdamW with a cosine schedule; `batch_size` counts examples per optimiser step.
     micro_tokens
@@ -242,6 +245,7 @@ class Budget(Card):
     dev_rows: int = Field(32, ge=0)
     test_rows: int | None = Field(None, gt=0)
     require_rationale: bool = True
+    rationales: float = Field(1.0, ge=0, le=1)
     epochs: int = Field(3, gt=0)
     batch_size: int = Field(32, gt=0)
     learning_rate: float = Field(2e-4, gt=0)

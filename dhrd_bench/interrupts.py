@@ -16,6 +16,11 @@ INTERRUPTED = 130
 _SHOW_CURSOR = "\x1b[?25h"
 
 
+def always() -> bool:
+    """Go on until there is nothing left to do."""
+    return True
+
+
 @contextmanager
 def remembered_interrupts() -> Iterator[Callable[[], None]]:
     """Remember an interrupt beside raising it where the program stands; yield what raises it again.

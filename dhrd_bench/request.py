@@ -227,6 +227,7 @@ def _trackers(value: Any) -> Any:
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_references)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_seeds)]
 
 
 class RunRequest(Card):
@@ -301,7 +302,7 @@ class RunRequest(Card):
     tasks: Names | None = None
     backbone: str = "smollm2-135m"
     budget: str = "smoke"
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_seeds)] = None
+    seeds: Seeds = None
     data_dir: Folder | None = None
     rationales: str | None = None
     stores: Annotated[dict[str, str], BeforeValidator(_stores)] = Field({})

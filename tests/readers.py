@@ -11,7 +11,7 @@ import sys
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,19 @@ from dhrd_bench.report.badges import badges
 from dhrd_bench.report.leaderboard import FORMATS, analyse
 from dhrd_bench.report.paper import PublishedFigures, find_published
 from dhrd_bench.request import read_request
+from dhrd_bench.results.checksum import with_checksum
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.predictions import read_texts
 from dhrd_bench.results.store import record_path
 from dhrd_bench.results.timed import timed_path
 from dhrd_bench.results.tuned import read_tuned
 from dhrd_bench.search.space import read_space
+from dhrd_bench.studies.frozen import Comparison, Frozen, FrozenCell, read_frozen
+from dhrd_bench.studies.page import render
+from dhrd_bench.studies.study import Study, read_study
+from dhrd_bench.studies.verdict import judge
 from dhrd_bench.throughput.fitted import COMPLETE
-from dhrd_bench.untrusted import parse_json
+from dhrd_bench.untrusted import parse_json, parse_yaml
 
 ROOT = Path(__file__).parent.parent
 ROW = {"message": "The boiler is out.", "number": 3, "label": "yes"}
@@ -188,6 +193,21 @@ def _tuned(path: Path) -> None:
     search.chosen(())
 
 
+def _frozen(folder: Path) -> None:
+    path = folder / "study.frozen.json"
+    with suppress(ValueError):  # who changes it can write the checksum that goes with it
+        if isinstance(document := parse_json(path.read_bytes()), dict) and document.pop("checksum", None) and document:
+            path.write_text(with_checksum(json.dumps(document)))
+    frozen = read_frozen(path)
+    fakes.write(folder / "results", [_ONE, _OTHER])
+    try:
+        judged = judge(_STUDY, frozen, folder / "results")
+    except UserError as error:
+        raise UserError(f"study.frozen.json: {error}") from error
+    for form in ("terminal", "markdown", "json"):
+        render(judged, form)
+
+
 def _store(folder: Path) -> None:
     store = RationaleStore.open(folder)
     to_markdown(make_card(store))
@@ -252,11 +272,22 @@ TUNED = (
     b"  mine:\n    identity: a\n    choice: mine\n    trials: [mine, 'mine[k=2]']\n"
     b"    scores: {mine: {rte: {0: 50.0}}}\n    errors: []\n"
 )
+STUDY = b"hypothesis: h\nrequests: {methods: 'a,b'}\nprimary: {method: b, baseline: a}\nmargin: 1\nseeds: 2\n"
 TEXTS = b'{"id": "1", "prediction": 1, "text": "Yes"}\n'
 _ONE = fakes.record(fakes.FakeTask("t", 6), fakes.THREE[0], 0)
 _TIMED = fakes.throughput(fakes.FakeTask("t", 6))
+_OTHER = fakes.record(fakes.FakeTask("t", 6), fakes.THREE[1], 0)
+_STUDY = Study.model_validate(parse_yaml(STUDY.decode(), "study.yaml"))
+_FROZEN = Frozen(
+    study="study", content=_STUDY.content(), made_of={"harness": "1.0"}, looks=(1,), secondary=(), time="2026",
+    primary=(
+        Comparison(suite="fake", backbone="tiny", budget="smoke", method="better", baseline="base", tasks=("t",)),
+    ),
+    cells=tuple(FrozenCell(cell=each.cell, identity=each.identity) for each in (_ONE, _OTHER)),
+)  # fmt: skip
 RECORD = _ONE.model_dump_json(exclude_none=True).encode()
 _RECORD_FILE = record_path(Path(), _ONE.cell).as_posix()
+FROZEN = with_checksum(_FROZEN.model_dump_json()).encode()
 _CELLS = pd.DataFrame({"data": [{"rationale_fingerprint": "f"}]})
 
 plugins.load_all()  # and not once a card
@@ -273,6 +304,8 @@ READERS = {
     "card": Reader("card.yaml", _cards, (BUDGET, BACKBONE)),
     "space": Reader("space.yaml", lambda folder: read_space(folder / "space.yaml"), (SPACE,)),
     "tuned": Reader("tuned.yaml", lambda folder: _tuned(folder / "tuned.yaml"), (TUNED,)),
+    "study": Reader("study.yaml", lambda folder: read_study(folder / "study.yaml").content(), (STUDY,)),
+    "frozen": Reader("study.frozen.json", _frozen, (FROZEN,)),
     "claims": Reader("claims.yaml", _claims, ((ROOT / "results/reference/claims.yaml").read_bytes(),)),
     "teacher": Reader("teacher.yaml", lambda folder: read_settings(folder / "teacher.yaml"), (b"temperature: 0.5\n",)),
     "teacher prompt": Reader(

@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 RUN, OWN, LOOK = "Run and report", "Your own", "Look"
 COMMAND_PANELS = {
     "demo": RUN, "run": RUN, "tune": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
+    "study": RUN,
     "new": OWN, "generate": OWN, "check": OWN, "rationales": OWN,
     "list": LOOK, "doctor": LOOK,
 }  # fmt: skip
@@ -24,12 +25,12 @@ PANELS = {
     ),
     "Way of running": (
         "dry_run", "throughput", "isolation", "cell_timeout", "force", "executor", "workers", "processes", "shard",
-        "track", "energy",
+        "track", "energy", "stop_after",
     ),
     "Search": ("trials", "dev_rows", "space", "sampler", "random_seed"),
     "Load": ("scenarios", "rounds", "block", "queries", "p99_bound"),
     "Statistics": (
-        "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",
+        "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd", "amend",
     ),
     "Output": ("results", "format_", "output", "as_json"),
 }  # fmt: skip
@@ -101,6 +102,18 @@ EXAMPLES = {
     "records predictions": ("dhrd-bench records predictions mini7/smollm2-135m/smoke/another/RTE/seed-0",),
     "records migrate": ("dhrd-bench records migrate --results my-results --dry-run",),
     "records schema": ("dhrd-bench records schema --output schema.json",),
+    "study freeze": (
+        "dhrd-bench study freeze studies/my-study.yaml",
+        "dhrd-bench study freeze studies/my-study.yaml --amend 'fewer tasks: no time'",
+    ),
+    "study run": (
+        "dhrd-bench study run studies/my-study.yaml",
+        "dhrd-bench study run studies/my-study.yaml --workers 4 --stop-after 2h",
+    ),
+    "study report": (
+        "dhrd-bench study report studies/my-study.yaml",
+        "dhrd-bench study report studies/my-study.yaml --format json",
+    ),
     "rationales generate": (
         "dhrd-bench rationales generate --suite mini7 --teacher openai:MODEL --dry-run",
         "dhrd-bench rationales generate --suite mini7 --teacher local:smollm2-135m \\\n      --limit 20 --output store",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from rich.table import Table
 from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import Plan, make_plan
-from dhrd_bench.interrupts import INTERRUPTED, second_interrupt_leaves
+from dhrd_bench.interrupts import INTERRUPTED, always, second_interrupt_leaves
 from dhrd_bench.progress import literal, show_progress
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.schema import CellRecord
@@ -39,8 +39,8 @@ def run_command(request: RunRequest, console: Console) -> int:
         0 if every cell has a record and every timing is VALID, 1 if not, 130 after an interrupt.
     """
     plan = make_plan(request)
-    _print_notes(plan, console)
-    code = _run_missing(plan, console)
+    print_notes(plan, console)
+    code = run_missing(plan, console)
     if not plan.request.throughput or code == INTERRUPTED:
         _print_report_command(plan, console)
         return code
@@ -79,14 +79,21 @@ def dry_run_command(request: RunRequest, format_: str, console: Console) -> int:
     if format_ == "json":
         console.file.write(_plan_as_json(plan, checks, seconds))
         return 0
-    _print_notes(plan, console)
+    print_notes(plan, console)
     if checks:
         print_checks(checks, console)
     _print_plan(plan, seconds, console)
     return 0
 
 
-def _run_missing(plan: Plan, console: Console) -> int:
+def run_missing(plan: Plan, console: Console, goes_on: Callable[[], bool] = always) -> int:
+    """Run the cells of `plan` that have no record, and say which have failed; none begins once `goes_on` is false.
+
+    Returns
+    -------
+    int
+        0, 1 if a cell has failed, 130 after an interrupt.
+    """
     _check_writable(plan)
     if plan.request.tuned:  # for reports, which say that methods were tuned
         keep_tuned(plan.results, plan.request.tuned)
@@ -105,7 +112,7 @@ def _run_missing(plan: Plan, console: Console) -> int:
 
     try:
         with second_interrupt_leaves(), show_progress(console, missing, "cells") as display:
-            records = run_plan(plan, display, save_fitted if plan.request.throughput else None)
+            records = run_plan(plan, display, save_fitted if plan.request.throughput else None, goes_on)
     except KeyboardInterrupt:
         console.print("Interrupted. Finished cells are kept; the same command goes on with the missing ones.")
         return INTERRUPTED
@@ -138,7 +145,8 @@ def _print_report_command(plan: Plan, console: Console) -> None:
         console.print(f"Report: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _print_notes(plan: Plan, console: Console) -> None:
+def print_notes(plan: Plan, console: Console) -> None:
+    """Say what is odd about the cells of `plan`."""
     notes = [f"{c.cell.task}: {note}" for c in plan.cells for note in c.notes]
     for note in dict.fromkeys([*_plugin_notes(plan), *_tuned_notes(plan), *notes, *_broken_notes(plan)]):
         console.print(f"[yellow]note[/] {literal(note)}", highlight=False, soft_wrap=True)

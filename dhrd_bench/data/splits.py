@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from dhrd_bench.contracts import Budget, LabeledExample, TaskData, derive_seed
 from dhrd_bench.data.suite import LoadedTask, TestSplit, TrainRow, seeded_order
@@ -54,6 +56,29 @@ def split(loaded: LoadedTask, budget: Budget, seed: int) -> tuple[TaskData, Test
         raise UserError(f"Task {name!r} has no train rows left.", "Lower dev_rows of the budget.")
     test = _test_sample(loaded.test, budget.test_rows, derive_seed(name, "test"))
     return TaskData(loaded.card, _examples(train), _examples(dev), _examples(_spare(loaded, train, dev, drawn))), test
+
+
+def with_share(loaded: LoadedTask, data: TaskData, share: float, seed: int) -> TaskData:
+    """Leave a share of the rows of `data` the rationales that they have, and take them from the others.
+
+    Which rows keep theirs depends on the task and the seed number: those of a smaller share are among those of a
+    larger one, and above a share of 0 there is one at least. All that was written for a row goes with its rationale,
+    but for soft labels.
+    """
+    if share == 1:
+        return data
+    row_of = {each.example.id: row.id for row in loaded.train for each in row.examples}
+    drawn = derive_seed(loaded.card.name, str(seed), "rationales")
+
+    def left(rows: tuple[LabeledExample, ...]) -> tuple[LabeledExample, ...]:
+        having = [row_of[row.example.id] for row in rows if row.rationale is not None or row.counterfactuals]
+        order = seeded_order(having, drawn)
+        kept = set(order[: math.ceil(round(share * len(order), 6))])  # 0.7 of 10 are 7, not 8
+        return tuple(
+            row if row_of[row.example.id] in kept else replace(row, rationale=None, counterfactuals=()) for row in rows
+        )
+
+    return replace(data, train=left(data.train), dev=left(data.dev), spare=left(data.spare))
 
 
 def _spare(loaded: LoadedTask, train: Sequence[TrainRow], dev: Sequence[TrainRow], seed: int) -> list[TrainRow]:

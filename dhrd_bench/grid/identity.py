@@ -80,6 +80,7 @@ def identity_parts(
         ),
         rows=rows_digest(data, test),
         rationales=loaded.rationale_fingerprint if method.card.uses_rationales else None,
+        kept=budget.rationales if method.card.uses_rationales and budget.rationales < 1 else None,
         soft=loaded.soft_fingerprint if method.card.uses_soft_labels else None,
         spare=digest([(row.example.id, row.label) for row in data.spare]) if method.card.uses_spare else None,
         method=method_identity(method),
@@ -137,7 +138,8 @@ def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:
 
     Names and the default number of seeds change nothing, nor does how many rows are decoded at a time.
     """
-    values = budget.model_dump(mode="json", exclude={"name", "version", "description", "seeds"})
+    # Which rows keep their rationales matters to methods that read them alone: that is a part by itself.
+    values = budget.model_dump(mode="json", exclude={"name", "version", "description", "seeds", "rationales"})
     if not budget.gradient_checkpointing:  # with it, adapters on a CPU draw other dropout
         del values["gradient_checkpointing"]
     del values["decoding"]["batch_size"]

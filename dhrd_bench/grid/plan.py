@@ -17,7 +17,7 @@ from dhrd_bench.backbones.lookup import resolve
 from dhrd_bench.backbones.tokens import Tokens
 from dhrd_bench.cards import Reference, canonical, split_store
 from dhrd_bench.contracts import BackboneCard, Budget, Context, TaskData
-from dhrd_bench.data.splits import split
+from dhrd_bench.data.splits import split, with_share
 from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.data.treatments import Stores
 from dhrd_bench.errors import UserError
@@ -111,7 +111,7 @@ def make_plan(request: RunRequest) -> Plan:
         suite = Suite.named(request.suite)
         stores = Stores.of(suite, request.rationales, request.stores)
         budget_name, budget = _budget(request.budget)
-        specs = _asked_for(request, stores, budget)
+        specs = asked_for(request, stores, budget)
     arms = dict.fromkeys([*(spec.arm for spec in specs), *map(stores.arm, request.paired)])
     backbone_name, backbone = _backbone(request.backbone)
     tasks = suite.resolve_tasks(request.tasks)
@@ -142,7 +142,7 @@ def make_plan(request: RunRequest) -> Plan:
         lengths: dict[str, int] = {}
         for seed in seeds:
             rows = split(taught[PLAIN], budget, seed)
-            drawn = {arm: _Drawn.of(loaded, *rows, budget, tokens, lengths) for arm, loaded in taught.items()}
+            drawn = {arm: _Drawn.of(loaded, *rows, budget, seed, tokens, lengths) for arm, loaded in taught.items()}
             for spec in specs:
                 given = drawn[spec.arm]
                 cell = Cell(
@@ -182,13 +182,14 @@ class _Drawn:
         data: TaskData,
         test: TestSplit,
         budget: Budget,
+        seed: int,
         tokens: Tokens | None,
         lengths: dict[str, int],
     ) -> _Drawn:
         """Give the rows that were drawn the rationales of the arm; the `lengths` once counted serve for all seeds."""
         arms = {each.example.id: each for row in loaded.train for each in row.examples}
         train, dev, spare = (tuple(arms[row.example.id] for row in rows) for rows in (data.train, data.dev, data.spare))
-        data = replace(data, train=train, dev=dev, spare=spare)
+        data = with_share(loaded, replace(data, train=train, dev=dev, spare=spare), budget.rationales, seed)
         texts = CellTexts(tokens, data, test, budget.max_length, lengths) if tokens else None
         return cls(loaded, data, test, texts, length_notes(data, test, budget))
 
@@ -255,7 +256,7 @@ def _require_soft_labels(cells: Iterable[PlannedCell]) -> None:
             )
 
 
-def _asked_for(request: RunRequest, stores: Stores, budget: Budget) -> list[MethodSpec]:
+def asked_for(request: RunRequest, stores: Stores, budget: Budget) -> list[MethodSpec]:
     """Return the methods of a request, with the settings that were chosen for them if it names a search."""
     references = request.methods
     if request.tuned is not None:  # all that were searched for, if none is named

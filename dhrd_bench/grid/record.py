@@ -196,18 +196,21 @@ def _data(planned: PlannedCell, predictions: Predictions, request: RunRequest) -
 
 
 def _given_away(planned: PlannedCell, request: RunRequest) -> dict[str, Any]:
-    """Return how many rows are taught, and what their rationales alone tell, if a run compares several stores."""
-    if not (request.paired and planned.method.card.uses_rationales):
+    """Return how many rows are taught, if not all, and what their rationales tell if a run compares several stores."""
+    if not planned.method.card.uses_rationales:
         return {}
-    loaded = planned.loaded
+    loaded, train = planned.loaded, planned.data.train
+    taught = sum(row.rationale is not None for row in train)
+    rows = {"taught_rows": taught // planned.test.candidates}
+    if not request.paired:
+        return rows if taught < len(train) else {}
     if loaded.rationale_fingerprint not in _known:
-        rows = [row for row in loaded.train if row.rationale is not None]
-        texts, labels, clusters = zip(*((row.rationale or "", row.label, row.cluster) for row in rows), strict=True)
+        told = [row for row in loaded.train if row.rationale is not None]
+        texts, labels, clusters = zip(*((row.rationale or "", row.label, row.cluster) for row in told), strict=True)
         _known[loaded.rationale_fingerprint] = predictability(texts, labels, clusters)
     found = _known[loaded.rationale_fingerprint]
     read, largest = found or (None, None)
-    taught = sum(row.rationale is not None for row in planned.data.train)
-    return {"taught_rows": taught // planned.test.candidates, "label_read": read, "largest_class": largest}
+    return {**rows, "label_read": read, "largest_class": largest}
 
 
 _known: dict[str, tuple[float, float] | None] = {}

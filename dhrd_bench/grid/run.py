@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dhrd_bench.grid.process import Process
 from dhrd_bench.grid.record import Answered, Attempt, make_record
 from dhrd_bench.grid.workers import attempts_by
 from dhrd_bench.inference.engines import engine_of
-from dhrd_bench.interrupts import remembered_interrupts
+from dhrd_bench.interrupts import always, remembered_interrupts
 from dhrd_bench.metrics import METRICS
 from dhrd_bench.progress import Display
 from dhrd_bench.request import RunRequest
@@ -33,11 +34,14 @@ Keep = Callable[[Callable[[Path], object], PlannedCell], object]
 """Given what saves each fitted method, once its record is on disk."""
 
 
-def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[CellRecord]:
+def run_plan(
+    plan: Plan, display: Display, keep: Keep | None = None, goes_on: Callable[[], bool] = always
+) -> list[CellRecord]:
     """Run the missing cells of `plan` and write their records into its results folder.
 
     A cell that fails leaves a record with its error and the others go on. Everything finished is on
-    disk before the next cell begins, so an interrupt costs the current cell only.
+    disk before the next cell begins, so an interrupt costs the current cell only. No cell begins once `goes_on` is
+    false.
 
     Returns
     -------
@@ -57,7 +61,7 @@ def run_plan(plan: Plan, display: Display, keep: Keep | None = None) -> list[Cel
         crew_of(plan, backbone, engine.label, keep=keep is not None) as crew,
         TrackedDisplay(display, map(tracked, plan.missing), loggers) as shown,
     ):
-        for planned, attempt in attempts_of(plan, backbone, crew, shown, check):
+        for planned, attempt in attempts_of(plan, backbone, crew, shown, check, goes_on):
             around = (attempt.surroundings or surroundings).model_copy(update=crew.shared)
             record = make_record(attempt, backbone, plan.request, around)
             _write(plan, planned, attempt, record)
@@ -110,15 +114,20 @@ def _require_devices(request: RunRequest, backbone: Backbone) -> None:
 
 
 def attempts_of(
-    plan: Plan, backbone: Backbone, crew: Crew, display: Display, check: Callable[[], None]
+    plan: Plan,
+    backbone: Backbone,
+    crew: Crew,
+    display: Display,
+    check: Callable[[], None],
+    goes_on: Callable[[], bool] = always,
 ) -> Iterator[tuple[PlannedCell, Attempt]]:
     """Yield each missing cell of `plan` with its attempt, as they end; `check` raises an interrupt again."""
     if len(crew.runners) > 1:
-        yield from attempts_by(crew.runners, plan.missing, display, check)
+        yield from attempts_by(crew.runners, plan.missing, display, check, goes_on)
         return
     task = ""
     with crew.runners[0] as runner:
-        for planned in plan.missing:
+        for planned in takewhile(lambda _: goes_on(), plan.missing):
             if planned.cell.task != task:
                 backbone.frozen_states.clear()
                 task = planned.cell.task

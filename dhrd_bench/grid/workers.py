@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from dhrd_bench.grid.isolation import Runner
 from dhrd_bench.grid.plan import PlannedCell
 from dhrd_bench.grid.record import Attempt
+from dhrd_bench.interrupts import always
 from dhrd_bench.progress import Display
 
 
@@ -30,15 +31,20 @@ Event = _Step | tuple[PlannedCell, Attempt] | BaseException | None
 
 
 def attempts_by(
-    runners: Sequence[Runner], cells: Sequence[PlannedCell], display: Display, check: Callable[[], None]
+    runners: Sequence[Runner],
+    cells: Sequence[PlannedCell],
+    display: Display,
+    check: Callable[[], None],
+    goes_on: Callable[[], bool] = always,
 ) -> Iterator[tuple[PlannedCell, Attempt]]:
     """Yield the cells as they are finished; a runner takes the next one as soon as it is free.
 
     However it ends, an interrupt included, the runners' processes end with it. `check` raises one that was lost.
+    Once `goes_on` is false no cell begins; those under way are finished.
     """
     todo, events = deque(cells), queue.Queue[Event]()
     for runner in runners:
-        threading.Thread(target=_work, args=(runner, todo, events), daemon=True).start()
+        threading.Thread(target=_work, args=(runner, todo, events, goes_on), daemon=True).start()
     working = len(runners)
     try:
         while working:
@@ -59,9 +65,9 @@ def attempts_by(
             runner.end()
 
 
-def _work(runner: Runner, todo: deque[PlannedCell], events: queue.Queue[Event]) -> None:
+def _work(runner: Runner, todo: deque[PlannedCell], events: queue.Queue[Event], goes_on: Callable[[], bool]) -> None:
     try:
-        while True:
+        while goes_on():
             try:
                 planned = todo.popleft()
             except IndexError:

@@ -14,6 +14,7 @@ from dhrd_bench.report.layout import Section, Table
 from dhrd_bench.report.leakage import Leakage, leakage_table
 from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
 from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
+from dhrd_bench.report.taught import taught_notes
 from dhrd_bench.report.timed import TimedMethod, timed_table
 from dhrd_bench.report.tuned import trials_table, tuned_note
 from dhrd_bench.report.verified import verified_share, with_marks
@@ -61,8 +62,9 @@ class Board:
         title = f"{group.suite} · {group.backbone} · {group.budget}"
         methods = [line.method for line in self.analysis.lines]
         tuned = filter(None, (tuned_note(search, methods) for search in self.searches))
+        taught = taught_notes(self.analysis.selection.cells)
         lacking = without_frontier(self.analysis.selection, self.frontiers)
-        notes = (*self.analysis.notes, *lacking, *tuned, *self._beside_others(), *self.badges)
+        notes = (*self.analysis.notes, *lacking, *tuned, *self._beside_others(), *taught, *self.badges)
         return Section(title, self._about(), tuple(self._tables()), notes)
 
     @cached_property

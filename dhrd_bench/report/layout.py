@@ -78,12 +78,15 @@ class Document:
         Groups of records that have no board, and why.
     problems
         Files that could not be read.
+    title
+        What it is.
     """
 
     command: str
     sections: tuple[Section, ...]
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    title: str = "Leaderboard"
 
     @property
     def endnotes(self) -> list[tuple[str, tuple[str, ...]]]:

@@ -14,7 +14,7 @@ from dhrd_bench.report.layout import Document, Section, Table, TableCell
 def as_markdown(document: Document) -> str:
     """Return `document` as GitHub Markdown, with the command that makes it."""
     by = f" by {_code(document.command)}" if document.command else ""
-    parts = ["# Leaderboard", f"Made from the records{by}; edit the records, not this file."]
+    parts = [f"# {document.title}", f"Made from the records{by}; edit the records, not this file."]
     for section in document.sections:
         parts += [f"## {escaped(section.title)}", escaped(f"{section.about}.")]
         for table in section.tables:

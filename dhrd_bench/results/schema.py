@@ -117,10 +117,12 @@ class Data(_Part):
 
     Attributes
     ----------
-    taught_rows, label_read, largest_class
-        Of methods that read rationales, where a run compares several stores: how many of `train_rows` had one; how
-        often the label can be read from the rationale alone, over all train rows that have one, as the audit of
-        rationales has it; and the share of the largest class there.
+    taught_rows
+        Of methods that read rationales, how many of `train_rows` had one, if not all; where a run compares several
+        stores, then, too.
+    label_read, largest_class
+        There: how often the label can be read from the rationale alone, over all train rows that have one, as the
+        audit of rationales has it; and the share of the largest class.
     """
 
     source: str
@@ -182,6 +184,8 @@ class IdentityParts(_Part):
         Version of what in the harness decides an outcome.
     rows, rationales
         Digests of the rows that were drawn, and of the rationales if the method reads them.
+    kept
+        Share of the rationales that rows have kept, if not all and the method reads them.
     soft, spare
         Digests of the soft labels and of the spare rows, if the method reads them.
     budget
@@ -204,6 +208,7 @@ class IdentityParts(_Part):
     task: TaskIdentity
     rows: str
     rationales: str | None = None
+    kept: float | None = None
     soft: str | None = None
     spare: str | None = None
     method: MethodIdentity
@@ -221,7 +226,7 @@ class IdentityParts(_Part):
         """Return what the identity is a digest of."""
         parts = self.model_dump(mode="json", exclude={"version", "data_version", "method_version"})
         # What goes without saying, as the reference engine, is left out.
-        silent = ("soft", "spare", "answers", "tokens", "processes")
+        silent = ("kept", "soft", "spare", "answers", "tokens", "processes")
         for holder, names in ((parts["backbone"], ("engine", "start")), (parts, silent)):
             for name in names:
                 if holder[name] is None:

@@ -24,6 +24,11 @@ class Equivalence:
     equivalent: float
 
 
+def difference_within(difference: Estimate, margin: float) -> Equivalence | None:
+    """Test whether a difference in points lies within +-`margin` points; None without a variance."""
+    return _within(difference.value, difference, -margin, margin)
+
+
 def relative_gain_within(gain: Estimate, margin: float) -> Equivalence | None:
     """Test whether a relative gain in % lies within +-`margin` %; None without a variance."""
     return _within(gain.value, gain, -margin, margin)

@@ -1,0 +1,1 @@
+"""Plans that were fixed beforehand: hypotheses, margins, when to stop; and what records say of them."""
