@@ -16,6 +16,7 @@ from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
 from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
 from dhrd_bench.report.timed import TimedMethod, timed_table
 from dhrd_bench.report.tuned import trials_table, tuned_note
+from dhrd_bench.report.verdict import Verdict, shared_machine, verdict
 from dhrd_bench.report.verified import verified_share, with_marks
 from dhrd_bench.results.table import LongTable
 from dhrd_bench.results.tuned import Search
@@ -63,7 +64,12 @@ class Board:
         tuned = filter(None, (tuned_note(search, methods) for search in self.searches))
         lacking = without_frontier(self.analysis.selection, self.frontiers)
         notes = (*self.analysis.notes, *lacking, *tuned, *self._beside_others(), *self.badges)
-        return Section(title, self._about(), tuple(self._tables()), notes)
+        return Section(title, self._about(), self.verdict.sentences, tuple(self._tables()), notes)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the tests show, by claims and in plain words: what every form of a report opens with."""
+        return verdict(self.analysis, self.timed)
 
     @cached_property
     def probabilities(self) -> list[Probabilities]:
@@ -79,7 +85,7 @@ class Board:
     def _beside_others(self) -> Iterator[str]:
         """Say of cells that were timed while others ran."""
         cells = self.analysis.selection.cells
-        many_at_a_time = sum(environment.get("workers", 1) > 1 for environment in cells["environment"])
+        many_at_a_time = shared_machine(self.analysis)
         if many_at_a_time:
             yield (
                 f"{many_at_a_time} of {len(cells)} cells ran beside others (--workers): their QPS is that of a shared "

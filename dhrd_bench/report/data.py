@@ -58,6 +58,7 @@ def _board(board: Board) -> dict[str, Any]:
         },
         "energy_sources": energy_sources(selection.cells["energy"]),
         "without_rationales": [{"method": method, "task": task} for method, task in sorted(untaught(analysis))],
+        "verdict": _plain(board.verdict),
         "methods": [_plain(line) for line in analysis.lines],
         "points": [_plain(point) for point in analysis.points],
         "cascades": [_plain(frontier) for frontier in board.frontiers],

@@ -58,10 +58,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """All that is shown of one board."""
+    """All that is shown of one board: what it is about, the sentences that say what it shows, tables and notes."""
 
     title: str
     about: str
+    verdict: tuple[str, ...]
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
 

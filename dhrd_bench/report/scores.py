@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from dhrd_bench.report.figures import (
     COLLAPSED,
+    FOUND_IN_SUITE,
+    FOUND_ON_TASK,
     NONE,
     UNTAUGHT_MEANS,
     estimate_cell,
+    found_sentence,
     many,
     marked,
     number,
@@ -68,21 +71,6 @@ def main_table(analysis: Analysis) -> Table:
     )
 
 
-FOUND_IN_SUITE = {2: "60 to 70 %"}
-FOUND_ON_TASK = {2: "20 to 60 %", 3: "50 to 75 %", 5: "60 to 80 %"}
-"""By the most seeds for which it holds: how often what is called detectable is found in simulations, where that may
-be less than in four of five cases (docs/statistics.md, Validation)."""
-
-
-def _found_less(analysis: Analysis, found: Mapping[int, str]) -> str:
-    """Say that a detectable difference is not as sure to be found as it says; an empty text if it is."""
-    seeds = min(len(task.seeds) for task in analysis.selection.grid.tasks)
-    if seeds == 1:  # there is another caution, and no seed to be unsure of
-        return ""
-    share = next((share for most, share in found.items() if seeds <= most), None)
-    return "" if share is None else f" With so few seeds it is found in {share} of simulated cases."
-
-
 def _main_caption(analysis: Analysis, base: str | None, reference: str | None, writes: bool) -> tuple[str, ...]:
     compared = sum(line.versus is not None for line in analysis.lines)
     caption = ["Score: mean over tasks, 0-100, with its 95 % interval. Rank: the ranks that the tests leave open."]
@@ -90,7 +78,7 @@ def _main_caption(analysis: Analysis, base: str | None, reference: str | None, w
         caption.append(
             f"Gain: 100 × (method − {base}) / {base}. p: no difference to {base}, Holm-corrected over "
             f"{many(compared, 'method')}. Detectable: smallest true difference in points found with 80 % power after "
-            f"that correction; {NONE} where no possible one is.{_found_less(analysis, FOUND_IN_SUITE)}"
+            f"that correction; {NONE} where no possible one is.{found_sentence(analysis, FOUND_IN_SUITE)}"
         )
     caption += _collapsed(analysis)
     caption.append("Tied: methods that share a letter were not shown to differ (Holm over all pairs).")
@@ -164,7 +152,7 @@ def gains_by_task(analysis: Analysis) -> Table:
         caption.append("? undecidable: too few examples on which the two differ for any outcome to be significant.")
     caption.append(
         "Detectable: smallest true difference in points found with 80 % power if it is the only one (median over "
-        f"methods); {NONE} where no possible one is.{_found_less(analysis, FOUND_ON_TASK)}"
+        f"methods); {NONE} where no possible one is.{found_sentence(analysis, FOUND_ON_TASK)}"
     )
     return Table(
         f"Gain over {base} by task",

@@ -46,6 +46,9 @@ def _print_section(section: Section, console: Console) -> None:
     console.print()
     console.print(Rule(_plain(section.title, "bold"), align="left", style="dim"), width=min(console.width, 100))
     console.print(_plain(section.about, "dim"))
+    if section.verdict:
+        console.print()
+        console.print(_plain(" ".join(section.verdict)), width=min(console.width, 100))
     for table in section.tables:
         if not table.detail:
             print_table(table, console)

@@ -17,6 +17,7 @@ def as_markdown(document: Document) -> str:
     parts = ["# Leaderboard", f"Made from the records{by}; edit the records, not this file."]
     for section in document.sections:
         parts += [f"## {escaped(section.title)}", escaped(f"{section.about}.")]
+        parts.append(escaped(" ".join(section.verdict)))
         for table in section.tables:
             parts += [
                 f"### {escaped(table.title)}",
@@ -74,6 +75,7 @@ def as_latex(document: Document) -> str:
     command = [f"% {_one_line(document.command)}"] if document.command else []
     parts = [*command, r"% \usepackage{booktabs}"]
     for section in document.sections:
+        parts += [rf"\noindent {_tex(' '.join(section.verdict))}", ""] if section.verdict else []
         parts += [_tex_table(section, table) for table in section.tables]
         parts += [f"% {_one_line(note)}" for note in section.notes]
     return "\n".join(parts) + "\n"
