@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dhrd_bench.report.cascades import cascades_table, without_frontier
-from dhrd_bench.report.costs import accuracy_and_throughput
+from dhrd_bench.report.costs import accuracy_and_throughput, costs_a_point
 from dhrd_bench.report.figures import many
 from dhrd_bench.report.further import aggregates, equivalences
 from dhrd_bench.report.layout import Section, Table
@@ -97,8 +97,11 @@ class Board:
         seeds = sorted({len(task.seeds) for task in tasks})
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}"
         rows = sum(len(task.labels) for task in tasks)
+        metrics = {tuple(task.info.metrics) for task in tasks}
+        alone = next(iter(metrics)) if len(metrics) == 1 else ()
+        by = f" scored by {alone[0]}" if len(alone) == 1 else ""
         return (
-            f"{many(len(tasks), 'task')}, {count} {'seed' if seeds[-1] == 1 else 'seeds'} each, {rows:,} test "
+            f"{many(len(tasks), 'task')}{by}, {count} {'seed' if seeds[-1] == 1 else 'seeds'} each, {rows:,} test "
             f"examples; {self.analysis.resamples:,} resamples, random seed {self.analysis.seed}"
         )
 
@@ -112,6 +115,8 @@ class Board:
         if self.leakages:
             yield leakage_table(self.leakages, analysis.selection.baseline)
         yield accuracy_and_throughput(analysis, self.frontiers)
+        if analysis.selection.baseline is not None:
+            yield costs_a_point(analysis)
         if self.frontiers:
             yield cascades_table(analysis.selection, self.frontiers)
         if analysis.margin is not None:

@@ -22,7 +22,7 @@ def as_markdown(document: Document) -> str:
             parts += [
                 f"### {escaped(table.title)}",
                 _md_table(table),
-                "  \n".join(escaped(line) for line in table.caption),
+                "  \n".join(escaped(line) for line in table.sentences),
             ]
         if section.notes:
             notes = "\n".join(f"- {escaped(note)}" for note in section.notes)
@@ -97,7 +97,7 @@ def _tex_cell(cell: TableCell) -> str:
 
 def _tex_table(section: Section, table: Table) -> str:
     columns = "".join("l" if column.align == "left" else "r" for column in table.columns)
-    caption = _tex(" ".join((f"{table.title}, {section.title}.", *table.caption)))
+    caption = _tex(" ".join((f"{table.title}, {section.title}.", *table.sentences)))
     lines = [
         r"\begin{table}",
         r"\centering",

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from dhrd_bench.report.figures import FOUND_IN_SUITE, found_less, many, number, p_value, three_digits
+from dhrd_bench.report.figures import FOUND_IN_SUITE, found_less, many, number, p_said, three_digits
 from dhrd_bench.report.timed import TimedMethod
 from dhrd_bench.stats.analysis import Analysis, Line
 from dhrd_bench.stats.equivalence import Equivalence
@@ -236,7 +236,7 @@ def _size(claim: Claim, tasks: int) -> str:
     points = claim.difference
     parts = [f"{number(points.value, sign=True)} points{_interval(points)}"]
     p = claim.equivalent_p if claim.finding == "equivalent" else claim.p
-    parts.append("not tested" if p is None else f"corrected {_p(p)}")
+    parts.append("not tested" if p is None else f"corrected {p_said(p)}")
     if claim.tasks < tasks:
         parts.append(f"on {claim.tasks} of {many(tasks, 'task')}")
     return ", ".join(parts)
@@ -246,10 +246,6 @@ def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
     return f" [{number(estimate.low, sign=True)}, {number(estimate.high, sign=True)}]"
-
-
-def _p(p: float) -> str:
-    return f"p < {text[1:]}" if (text := p_value(p)).startswith("<") else f"p = {text}"
 
 
 def _detectable(analysis: Analysis, undecided: Sequence[Claim]) -> str:
