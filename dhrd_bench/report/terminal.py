@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -106,24 +106,25 @@ def _fitting(table: Table, console: Console, fitted: bool) -> tuple[list[RichTab
             made = _build(table, columns, stacked, gap)
             if _width(made, console) <= console.width:
                 return [made], columns
-    names, rest = _names(table, choices[-1])
-    for pieces in range(2, len(rest) + 1):
-        size = math.ceil(len(rest) / pieces)
-        parts = [
-            _build(table, [*names, *rest[at : at + size]], True, 2, "" if at == 0 else " (continued)")
-            for at in range(0, len(rest), size)
-        ]
-        if all(_width(part, console) <= console.width for part in parts):
-            return parts, choices[-1]
+    for names, rest in _names(table, choices[-1]):
+        for pieces in range(2, len(rest) + 1):
+            size = math.ceil(len(rest) / pieces)
+            parts = [
+                _build(table, [*names, *rest[at : at + size]], True, 1, "" if at == 0 else " (continued)")
+                for at in range(0, len(rest), size)
+            ]
+            if all(_width(part, console) <= console.width for part in parts):
+                return parts, choices[-1]
     return [_build(table, choices[-1], True, 1)], choices[-1]
 
 
-def _names(table: Table, columns: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return the columns that say what a row is about, which every piece of a table has, and the others."""
+def _names(table: Table, columns: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield the columns of every piece and the rest: all that say what a row is about, or only the first of them."""
     is_name = [table.columns[at].align == "left" for at in columns]
     start = is_name.index(True) if True in is_name else 0
     end = next((at for at in range(start, len(columns)) if not is_name[at]), start + 1)
-    return list(columns[:end]), list(columns[end:])
+    for cut in dict.fromkeys((end, start + 1)):
+        yield list(columns[:cut]), list(columns[cut:])
 
 
 def _fewer(table: Table) -> list[list[int]]:
