@@ -29,6 +29,7 @@ Format = Literal["terminal", "markdown", "json", "csv", "html", "latex"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """The forms of a report that are text."""
 Binary = Literal["parquet"]
+BINARY: tuple[Binary, ...] = get_args(Binary)
 
 
 def as_format(name: str) -> Format | Binary:
@@ -39,12 +40,10 @@ def as_format(name: str) -> Format | Binary:
     UserError
         If there is none of this name.
     """
-    if name == "parquet":
-        return name
-    for known in FORMATS:
+    for known in (*FORMATS, *BINARY):
         if known == name:
             return known
-    raise UserError(f"Unknown format {name!r}.", did_you_mean(name, [*FORMATS, "parquet"]))
+    raise UserError(f"Unknown format {name!r}.", did_you_mean(name, (*FORMATS, *BINARY)))
 
 
 @dataclass(frozen=True, kw_only=True)

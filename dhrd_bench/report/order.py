@@ -22,7 +22,7 @@ def _most(estimate: Estimate | None) -> float:
 SORTS: dict[str, Key] = {
     "score": lambda line: -line.score.value,
     "method": lambda line: line.method,
-    "gain": lambda line: _most(line.versus and line.versus.gain),
+    "gain": lambda line: _most(line.versus.gain if line.versus else None),
     "p": lambda line: line.versus.test.adjusted if line.versus and line.versus.test else math.inf,
     "qps": lambda line: _most(line.qps),
     "tokens": lambda line: math.inf if (tokens := line.costs["tokens"].mean) is None else tokens,

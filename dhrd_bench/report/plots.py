@@ -9,21 +9,23 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
 from dhrd_bench.errors import UserError, did_you_mean, shown
 from dhrd_bench.report.figures import p_said
+from dhrd_bench.stats.design import Floats
 
 Suffix = Literal["pdf", "svg", "png"]
 SUFFIXES: tuple[Suffix, ...] = get_args(Suffix)
@@ -32,7 +34,7 @@ MARKS = "os^DvPX<>*"
 LINES = ("-", "--", "-.", ":")
 WIDTH, HEIGHT = 5.5, 3.2
 """Inches: the text of a page in one column."""
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3,
     "grid.linewidth": 0.5, "lines.linewidth": 1.2, "lines.markersize": 4.5, "legend.frameon": False,
     "savefig.bbox": "tight", "savefig.dpi": 300, "pdf.fonttype": 42, "figure.constrained_layout.use": True,
@@ -74,7 +76,7 @@ def _styled() -> Iterator[None]:
         yield
 
 
-def _looks(data: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, str]]]:
+def _looks(data: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
     """Yield the rows of each method, in their order, and what it looks like."""
     every = zip(cycle(COLOURS), cycle(MARKS), cycle(LINES))
     for method, (colour, mark, line) in zip(dict.fromkeys(data["method"]), every, strict=False):
@@ -91,8 +93,8 @@ def _legend(figure: Figure, handles: Sequence[Artist], title: str | None = None)
     figure.legend(handles=handles, loc="outside right upper", handlelength=2.6, title=title)
 
 
-def _errors(middle: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
-    return np.nan_to_num(np.stack([middle - low, high - middle]).clip(min=0), posinf=0.0)
+def _errors(middle: pd.Series, low: pd.Series, high: pd.Series) -> Floats:
+    return np.asarray(np.nan_to_num(np.stack([middle - low, high - middle]).clip(min=0), posinf=0.0))
 
 
 def pareto(figure: Figure, data: pd.DataFrame) -> None:
@@ -130,20 +132,26 @@ def gains(figure: Figure, data: pd.DataFrame) -> None:
     for side in (-1, 1):
         label = "could have been found" if side == 1 else None
         axes.plot(side * data["detectable"], y, "|", color="#555555", markersize=9, label=label)
-    for at, row in zip(y, data.itertuples(), strict=True):
-        low, high = np.nan_to_num([row.low, row.high], nan=row.gain, neginf=least, posinf=most)
-        axes.plot([low, high], [at, at], color="black", linewidth=1.2)
-        if np.isinf(row.high):
-            axes.plot(most, at, ">", color="black")
-        fill = "white" if row.finding == "undecided" else "black"
-        axes.plot(row.gain, at, "D" if row.finding == "equivalent" else "o", color="black", markerfacecolor=fill)
-        said = row.finding if pd.isna(row.p) else f"{row.finding}, {p_said(row.p)}"
-        axes.annotate(said, (1.01, at), xycoords=("axes fraction", "data"), va="center")
+    for at, row in zip(y, data.to_dict("records"), strict=True):
+        _gain(axes, at, row, (least, most))
     axes.set_yticks(y, [_folded(method) for method in data["method"]])
     axes.set_ylim(-0.6, len(data) - 0.4)
     axes.set(xlabel="gain over the baseline in %")
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside lower center", ncols=2)
+
+
+def _gain(axes: Axes, at: int, row: dict[Hashable, Any], ends: tuple[float, float]) -> None:
+    """Draw a gain at this height, its interval as far as the axis goes, and what is shown."""
+    gain, finding = row["gain"], row["finding"]
+    low, high = np.nan_to_num([row["low"], row["high"]], nan=gain, neginf=ends[0], posinf=ends[1])
+    axes.plot([low, high], [at, at], color="black", linewidth=1.2)
+    if np.isinf(row["high"]):
+        axes.plot(ends[1], at, ">", color="black")
+    fill = "white" if finding == "undecided" else "black"
+    axes.plot(gain, at, "D" if finding == "equivalent" else "o", color="black", markerfacecolor=fill)
+    said = finding if pd.isna(row["p"]) else f"{finding}, {p_said(row['p'])}"
+    axes.annotate(said, (1.01, at), xycoords=("axes fraction", "data"), va="center")
 
 
 def curves(figure: Figure, data: pd.DataFrame) -> None:
@@ -208,7 +216,7 @@ def seeds(figure: Figure, data: pd.DataFrame) -> None:
             [at + 0.2], first["mean"], yerr=_errors(first["mean"], first["low"], first["high"]), fmt="_", capsize=3,
             color="black",
         )  # fmt: skip
-    turned = {"rotation": 30, "ha": "right"} if len(names) > 4 else {}
+    turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(names) > 4 else {}
     axes.set_xticks(range(len(names)), names, **turned)
     axes.set_ylabel("score (×: a task collapsed)")
     axes.grid(visible=False, axis="x")

@@ -66,7 +66,8 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "−": "$-$", "∞": r"$\infty$", "×": r"$\times$", "–": "--", "†": r"\textdagger{}",
-    "‡": r"\textdaggerdbl{}", "·": r"\textperiodcentered{}",
+    "‡": r"\textdaggerdbl{}", "·": r"\textperiodcentered{}", "→": r"$\rightarrow$", "≤": r"$\leq$",
+    "±": r"$\pm$", "✓": r"$\surd$",
 }  # fmt: skip
 
 
@@ -110,5 +111,7 @@ def _tex_table(section: Section, table: Table) -> str:
     for r, row in enumerate(table.rows):
         if r == table.rule:
             lines.append(r"\midrule")
-        lines.append(" & ".join(_tex_cell(cell) for cell in row) + r" \\")
+        cells = " & ".join(_tex_cell(cell) for cell in row)
+        # What stands behind the end of a row is read as an option of it if it is a bracket, and as its star.
+        lines.append(("{}" if cells.startswith(("[", "*")) else "") + cells + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])

@@ -184,8 +184,8 @@ def _holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def _corrected(tests: Sequence[Equivalence | None]) -> list[Equivalence | None]:
-    no_worse = _holm([test and test.no_worse for test in tests])
-    equivalent = _holm([test and test.equivalent for test in tests])
+    no_worse = _holm([test.no_worse if test else None for test in tests])
+    equivalent = _holm([test.equivalent if test else None for test in tests])
     return [
         None if one is None or both is None else Equivalence(one, both)
         for one, both in zip(no_worse, equivalent, strict=True)
