@@ -29,8 +29,12 @@ from dhrd_bench.results.schema import Cell, TaskInfo
 from dhrd_bench.results.table import long_table
 
 SEEDS = range(3)
-ORDER = ["Unread %", "Detectable", "Tied", "QPS ratio", "QPS"]
-"""In which the columns of the main table go, as docs/report.md says."""
+DOCS = Path(__file__).parent.parent / "docs"
+STATED = dict(
+    re.findall(r"^\| ([A-Z][\w ]+) \| ([^|]+) \|$", (DOCS / "report.md").read_text(encoding="utf-8"), re.MULTILINE)
+)
+ORDER = STATED["Leaderboard"].split(", ")
+"""In which the columns of the main table go, as the documentation says."""
 
 
 @functools.cache
@@ -86,6 +90,13 @@ def test_columns_go_in_the_stated_order_and_are_named(width: int) -> None:
             if column.head not in names:
                 assert cell.main in text
                 assert cell.detail in text
+
+
+def test_the_order_in_which_columns_go_is_documented_for_every_table() -> None:
+    for table in leaderboard().document(details=True).sections[0].tables:
+        spare = sorted((column for column in table.columns if column.spare), key=lambda column: -column.spare)
+        stated = STATED.get(table.title, "").split(", ")
+        assert [column.head for column in spare] == [name for name in stated if name in {c.head for c in spare}]
 
 
 def test_a_narrow_terminal_has_every_line_and_a_wide_report_every_column() -> None:
@@ -211,7 +222,7 @@ def test_json_is_as_its_schema_says(results) -> None:
 def test_the_schema_that_is_shipped_is_that_of_the_command(tmp_path) -> None:
     path = tmp_path / "schema.json"
     assert CliRunner().invoke(app, ["report", "--schema", "--output", str(path)]).exit_code == 0
-    shipped = Path(__file__).parent.parent / "docs" / "leaderboard.schema.json"
+    shipped = DOCS / "leaderboard.schema.json"
     assert shipped.read_text(encoding="utf-8") == path.read_text(encoding="utf-8") == schema()
 
 

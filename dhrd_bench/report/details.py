@@ -8,7 +8,7 @@ from typing import Literal
 
 from dhrd_bench.report.asked import asked, pooled
 from dhrd_bench.report.board import Board
-from dhrd_bench.report.figures import NONE, estimate_cell, many, number, p_value, share
+from dhrd_bench.report.figures import NONE, estimate_cell, number, p_value, share
 from dhrd_bench.report.layout import Column, Filled, Section, Table, TableCell, laid_out
 from dhrd_bench.stats.agreement import Agreement
 from dhrd_bench.stats.beliefs import Belief, Hierarchical
@@ -84,7 +84,7 @@ def slices_table(found: Sequence[Slice], base: str | None) -> Table:
         (Column("Accuracy", spare=1), lambda each: estimate_cell(each.accuracy)),
         (Column("Difference", help=f"to {base} in points"),
          lambda each: estimate_cell(each.difference, sign=True, strong=each.test.significant)),
-        (Column("p", help=f"Holm-corrected over {many(len(found), 'slice')} and methods"),
+        (Column("p", help=f"Holm-corrected over all {len(found)} comparisons"),
          lambda each: TableCell(p_value(each.test.adjusted), "", each.test.significant)),
     ]  # fmt: skip
     least = [f"The {SLICES} with the lowest p."] if len(found) > SLICES else []
@@ -94,14 +94,14 @@ def slices_table(found: Sequence[Slice], base: str | None) -> Table:
 def calibration_table(found: Sequence[Calibration]) -> Table:
     """Return how good class probabilities are, as means over tasks."""
     meanings = {
-        "nll": "negative log-probability of the true class, in nats",
-        "brier": "squared distance of the probabilities from the truth, 0-2",
-        "ece": f"calibration error of the answer's probability in {BINS} bins, 0-1",
-        "aurc": "mean error rate over all shares of answering only where the probability is highest, 0-1",
+        "NLL": "negative log-probability of the true class, in nats",
+        "Brier": "squared distance of the probabilities from the truth, 0-2",
+        "ECE": f"calibration error of the answer's probability in {BINS} bins, 0-1",
+        "AURC": "mean error rate over all shares of answering only where the probability is highest, 0-1",
     }
     columns: list[Filled[Calibration]] = [(_METHOD, lambda each: TableCell(each.method))]
     for spare, (name, meaning) in enumerate(meanings.items()):
-        columns.append((Column(name.upper(), help=meaning, spare=spare and 4 - spare), partial(_calibrated, name)))
+        columns.append((Column(name, help=meaning, spare=spare and 4 - spare), partial(_calibrated, name.lower())))
     caption = ["Means over tasks; lower is better. Methods without probabilities on a task are left out."]
     return laid_out("Calibration", columns, found, caption, detail=True)
 
