@@ -179,7 +179,7 @@ def test_html_needs_nothing_else(results, tmp_path):
 
 
 def test_latex_tables_are_balanced(results, tmp_path):
-    text = written(results, tmp_path, "latex", margin=5)
+    text = written(results, tmp_path, "latex", margin=5, against="paper", details=True)
     for name in ("table", "tabular"):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") >= 4
     assert r"\toprule" in text
