@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -101,8 +102,8 @@ def _fitting(table: Table, console: Console, fitted: bool) -> tuple[list[RichTab
     """
     every = list(range(len(table.columns)))
     choices = _fewer(table) if fitted else [every]
-    for stacked, gap in ((False, 2), (True, 2), (True, 1)):
-        for columns in choices:
+    for stacked, gaps in ((False, (2,)), (True, (2, 1))):
+        for columns, gap in itertools.product(choices, gaps):
             made = _build(table, columns, stacked, gap)
             if _width(made, console) <= console.width:
                 return [made], columns
