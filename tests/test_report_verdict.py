@@ -157,6 +157,8 @@ def test_what_reads_nothing_and_is_not_beaten_is_named() -> None:
     weak = [dataclasses.replace(BASE, accuracy=0.5), fakes.FakeMethod("other", 0.5), IDLE]
     assert "not shown to differ from idle, which reads nothing of its input." in said(weak)
     assert "idle" not in said([*fakes.THREE, IDLE])
+    shame = [dataclasses.replace(BASE, accuracy=0.3), fakes.FakeMethod("other", 0.3), IDLE]
+    assert re.match(r"idle \(\+.*?\) scores higher than base;", said(shame)), "a baseline that it beats is no baseline"
 
 
 def collapse(one):

@@ -16,12 +16,13 @@ from dhrd_bench.report.paper import Comparison, PublishedFigures, claims_table
 from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
 from dhrd_bench.report.timed import TimedMethod, timed_table
 from dhrd_bench.report.tuned import trials_table, tuned_note
-from dhrd_bench.report.verdict import Verdict, shared_machine, verdict
+from dhrd_bench.report.verdict import Verdict, verdict
 from dhrd_bench.report.verified import verified_share, with_marks
 from dhrd_bench.results.table import LongTable
 from dhrd_bench.results.tuned import Search
 from dhrd_bench.stats.analysis import Analysis
 from dhrd_bench.stats.cascade import Frontier, frontiers
+from dhrd_bench.stats.claims import shared_machine
 from dhrd_bench.stats.probabilities import Probabilities, probabilities
 
 
