@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dhrd_bench import __version__
-from dhrd_bench.commands.help import completed, dress, kinds_to_list, kinds_to_make
+from dhrd_bench.commands.help import completed, dress, kinds_to_draw, kinds_to_list, kinds_to_make
 from dhrd_bench.commands.rationales import app as rationales_app
 from dhrd_bench.commands.records import app as records_app
 from dhrd_bench.commands.study import app as study_app
@@ -338,11 +338,23 @@ def report(
     ] = None,
     reference: Annotated[str | None, typer.Option(help="Method that QPS ratios are taken to.")] = None,
     format_: Annotated[
-        str, typer.Option("--format", help="Form of the report: terminal, markdown, json, csv, html or latex.")
+        str, typer.Option("--format", help="terminal, markdown, json, csv, html or latex; parquet: the rows behind it.")
     ] = "terminal",
     output: Annotated[Path | None, typer.Option(help="File to write instead of the terminal.")] = None,
     against: Annotated[str | None, typer.Option(help="'paper': the paper's claims beside these results.")] = None,
     margin: Annotated[float | None, typer.Option(help="Margin in % for tests of equivalence.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Score by this metric alone, on the tasks that have it, as accuracy.")
+    ] = None,
+    sort: Annotated[str, typer.Option(help="Column to sort by: score, method, gain, p, qps or tokens.")] = "score",
+    details: Annotated[
+        bool,
+        typer.Option("--details", help="More tables: calibration, slices, seed agreement, probabilities and others."),
+    ] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="All columns, however narrow the terminal is.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Write the JSON schema of --format json, and nothing else.")
+    ] = False,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples and permutations.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
 ) -> None:
@@ -351,9 +363,11 @@ def report(
 
     gc.disable()  # a thousand records are a million small objects that live to the end: looking for waste is waste
     from dhrd_bench.cards import split_references
-    from dhrd_bench.commands.report import ReportRequest, report_command
+    from dhrd_bench.commands.report import ReportRequest, report_command, schema_command
     from dhrd_bench.report.leaderboard import Choice, as_format
 
+    if schema:
+        raise typer.Exit(schema_command(output))
     choice = Choice(
         suite=suite,
         backbone=backbone,
@@ -362,6 +376,8 @@ def report(
         methods=tuple(split_references(methods or "")),
         baseline=baseline,
         reference=reference,
+        metric=metric,
+        sort=sort,
     )
     request = ReportRequest(
         results=results,
@@ -372,8 +388,67 @@ def report(
         seed=seed,
         against=against,
         margin=margin,
+        details=details,
+        wide=wide,
     )
     raise typer.Exit(report_command(request))
+
+
+@app.command()
+def plot(
+    kind: Annotated[
+        str, typer.Argument(help="pareto, gains, curves, power, calibration or seeds.", autocompletion=kinds_to_draw)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write; its suffix says the form: pdf, svg or png.", show_default="KIND.pdf"),
+    ] = None,
+    data: Annotated[bool, typer.Option("--data", help="Write what is drawn beside the figure, as CSV.")] = False,
+    results: Results = Path("results"),
+    suite: Annotated[str | None, typer.Option(help="Only this suite.", autocompletion=completed("suites"))] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Only this backbone.", autocompletion=completed("backbones"))
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Only this budget.", autocompletion=completed("budgets"))] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these tasks, comma-separated.")] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Only these methods, comma-separated.", autocompletion=completed("methods"))
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Method that gains are taken over, if not the one of that role.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Score by this metric alone, on the tasks that have it, as accuracy.")
+    ] = None,
+    margin: Annotated[float | None, typer.Option(help="Smallest difference of interest, in % of the baseline.")] = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples and permutations.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
+) -> None:
+    """Draw a figure of the records for a paper, by matplotlib."""
+    from dhrd_bench.cards import split_references
+    from dhrd_bench.commands.plot import PlotRequest, plot_command
+    from dhrd_bench.report.leaderboard import Choice
+
+    choice = Choice(
+        suite=suite,
+        backbone=backbone,
+        budget=budget,
+        tasks=tuple(split_references(tasks or "")),
+        methods=tuple(split_references(methods or "")),
+        baseline=baseline,
+        metric=metric,
+    )
+    request = PlotRequest(
+        kind=kind,
+        output=output,
+        results=results,
+        choice=choice,
+        resamples=resamples,
+        seed=seed,
+        margin=margin,
+        data=data,
+    )
+    raise typer.Exit(plot_command(request))
 
 
 @app.command()

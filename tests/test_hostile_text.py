@@ -52,8 +52,8 @@ texts = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join).f
 def document(text: str) -> Document:
     """A document that holds `text` wherever a document holds a text."""
     rows = ((TableCell(text, text, True), TableCell(text)), (TableCell("plain"), TableCell(text, text)))
-    table = Table(text, (Column(text, "left", wraps=True), Column(text)), rows, (text, text))
-    return Document(text, (Section(text, text, (table,), (text,)),), (text,), (text,))
+    table = Table(text, (Column(text, "left", wraps=True, help=text), Column(text)), rows, (text, text))
+    return Document(text, (Section(text, text, (text,), (table,), (text,)),), (text,), (text,))
 
 
 class Reader(html.parser.HTMLParser):
@@ -122,7 +122,7 @@ def test_latex_has_no_command_of_a_text(text: str) -> None:
     ours = {
         "begin", "end", "centering", "caption", "toprule", "midrule", "bottomrule", "footnotesize", "textbf",
         "textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "infty", "times", "textdagger",
-        "textdaggerdbl", "textperiodcentered",
+        "textdaggerdbl", "textperiodcentered", "noindent", "rightarrow", "leq", "pm", "surd",
     }  # fmt: skip
     assert set(re.findall(r"\\([A-Za-z]+)", body)) <= ours
     assert len(re.findall(r"(?<!\\)\{", body)) == len(re.findall(r"(?<!\\)\}", body))

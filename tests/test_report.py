@@ -17,8 +17,10 @@ from rich.console import Console
 from dhrd_bench.commands.report import ReportRequest, report_command
 from dhrd_bench.errors import UserError
 from dhrd_bench.report.figures import number, p_value, three_digits
+from dhrd_bench.report.layout import Column, Document, Section, Table, TableCell
 from dhrd_bench.report.leaderboard import FORMATS, Choice, analyse, as_format
 from dhrd_bench.report.scores import gains_by_task, main_table
+from dhrd_bench.report.text import as_latex
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.store import read_records, record_path
 
@@ -54,7 +56,7 @@ def test_the_leaderboard_carries_every_figure(results):
     assert "fake · tiny · smoke" in text
     for head in ("Rank", "Score", "Gain %", "p", "Tied", "Detectable", "QPS", "QPS ratio", "Unread %"):
         assert head in text
-    row = next(line for line in text.splitlines() if re.search(r"\bbetter\b", line))
+    row = next(line for line in text.split("\nLeaderboard")[1].splitlines() if re.search(r"\bbetter\b", line))
     assert re.search(r"8\d\.\d \[\d\d\.\d, \d\d\.\d\]", row)
     assert re.search(r"\+\d\.\d \[", row)
     assert "×" in row
@@ -92,7 +94,7 @@ def test_what_is_left_out_is_said_under_the_tables(tmp_path):
 def test_a_method_over_fewer_tasks_is_set_apart_and_bracketed(tmp_path):
     made = [r for r in fakes.records() if not (r.cell.method == "better" and r.cell.task == "beta")]
     _, text = shown(fakes.write(tmp_path, made), width=160)
-    row = next(line for line in text.splitlines() if " better " in line)
+    row = next(line for line in text.split("\nLeaderboard")[1].splitlines() if " better " in line)
     assert re.search(r"\(\d\d\.\d\) 2 of 3 tasks", row)
 
 
@@ -177,7 +179,7 @@ def test_html_needs_nothing_else(results, tmp_path):
 
 
 def test_latex_tables_are_balanced(results, tmp_path):
-    text = written(results, tmp_path, "latex", margin=5)
+    text = written(results, tmp_path, "latex", margin=5, against="paper", details=True)
     for name in ("table", "tabular"):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") >= 4
     assert r"\toprule" in text
@@ -187,6 +189,15 @@ def test_latex_tables_are_balanced(results, tmp_path):
         for row in block[1].splitlines():
             if row.endswith(r"\\"):
                 assert len(re.findall(r"(?<!\\)&", row)) == len(block[0]) - 1
+
+
+def test_latex_rows_do_not_begin_with_what_ends_the_row_before() -> None:
+    names = ("[2pt] name", "*name")
+    table = Table("t", (Column("a", "left"),), tuple((TableCell(name),) for name in names))
+    text = as_latex(Document("", (Section("s", "", (), (table,), ()),)))
+    assert "{}[2pt] name" in text
+    assert "{}*name" in text
+    assert not re.search(r"\\\\\s*[\[*]", text)
 
 
 def test_json_and_csv_hold_every_figure_of_the_tables(results, tmp_path):
@@ -346,7 +357,7 @@ def test_a_detectable_difference_says_how_sure_it_is_to_be_found(seeds: int, sui
     board = analyse(fakes.table(seeds=range(seeds)), resamples=100).boards[0]
     ranked, by_task = main_table(board.analysis), gains_by_task(board.analysis)
     for shown, said in ((ranked, suite), (by_task, task)):
-        assert any("With so few seeds it is found in" in line for line in shown.caption) == said
+        assert any("With so few seeds it is found in" in line for line in shown.sentences) == said
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(1, False), (2, True), (3, True), (4, False)])

@@ -64,17 +64,18 @@ def rows_of(markdown, title):
 
 
 def test_the_table_says_who_is_on_the_front_and_what_a_point_costs(results):
-    text = report(results, "--format", "markdown")
+    text = report(results, "--format", "markdown", "--details")
     rows = {row["Method"]: row for row in rows_of(text, "Accuracy and throughput")}
+    costs = {row["Method"]: row for row in rows_of(text, "Costs a point")}
     assert rows["better"]["Front"] == "**yes**"
     assert rows["slow"]["Front"] == "no"
     assert rows["slow"]["P(front)"] == "&lt;0.01"
     assert re.fullmatch(r"\d+(\.\d+)? \[.*, .*\]", rows["base"]["QPS"])
     assert rows["better"]["Teacher tokens"] == "600"
-    assert re.fullmatch(r"\d+ \[\d+(\.\d+)?, [\d,]+\]", rows["better"]["Train tokens a point"])
-    assert rows["better"]["Train seconds a point"] == "no extra cost"
-    assert rows["slow"]["Train tokens a point"] == "no gain shown"
-    assert rows["slow"]["Teacher tokens"] == rows["slow"]["Teacher tokens a point"] == "–", (
+    assert re.fullmatch(r"\d+ \[\d+(\.\d+)?, [\d,]+\]", costs["better"]["Train tokens a point"])
+    assert costs["better"]["Train seconds a point"] == "no extra cost"
+    assert costs["slow"]["Train tokens a point"] == "no gain shown"
+    assert rows["slow"]["Teacher tokens"] == costs["slow"]["Teacher tokens a point"] == "–", (
         "an old record tells nothing"
     )
     assert rows["idle"]["QPS"] == rows["idle"]["Front"] == rows["idle"]["P(front)"] == "–"
@@ -86,7 +87,7 @@ def test_the_table_says_who_is_on_the_front_and_what_a_point_costs(results):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_shows_both_tables(results, form):
-    text = report(results, "--format", form)
+    text = report(results, "--format", form, "--details")
     for words in ("Accuracy and throughput", "no gain shown", "Timed side by side", "INVALID: not to be quoted"):
         assert words in " ".join(text.split())
 
@@ -136,10 +137,11 @@ def with_energy(root, sources):
 
 def test_energy_is_a_cost_in_every_form(tmp_path):
     with_energy(tmp_path, dict.fromkeys(("base", "better", "slow"), "rapl+nvml"))
-    text = report(tmp_path, "--format", "markdown")
+    text = report(tmp_path, "--format", "markdown", "--details")
     rows = {row["Method"]: row for row in rows_of(text, "Accuracy and throughput")}
+    costs = {row["Method"]: row for row in rows_of(text, "Costs a point")}
     assert rows["better"]["Train joules"] == "400"
-    assert rows["slow"]["Train joules a point"] == "no gain shown"
+    assert costs["slow"]["Train joules a point"] == "no gain shown"
     assert "told by the hardware's counters (rapl+nvml)" in text
     board = json.loads(report(tmp_path, "--format", "json"))["leaderboards"][0]
     assert board["energy_sources"] == ["rapl+nvml"]

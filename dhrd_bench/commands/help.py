@@ -12,8 +12,8 @@ from typer.core import TyperCommand
 
 RUN, OWN, LOOK = "Run and report", "Your own", "Look"
 COMMAND_PANELS = {
-    "demo": RUN, "run": RUN, "tune": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
-    "study": RUN,
+    "demo": RUN, "run": RUN, "tune": RUN, "report": RUN, "plot": RUN, "throughput": RUN, "rerun": RUN, "power": RUN,
+    "records": RUN, "study": RUN,
     "new": OWN, "generate": OWN, "check": OWN, "rationales": OWN,
     "list": LOOK, "doctor": LOOK,
 }  # fmt: skip
@@ -30,9 +30,10 @@ PANELS = {
     "Search": ("trials", "dev_rows", "space", "sampler", "random_seed"),
     "Load": ("scenarios", "rounds", "block", "queries", "p99_bound"),
     "Statistics": (
-        "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd", "amend",
+        "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",
+        "metric", "amend",
     ),
-    "Output": ("results", "format_", "output", "as_json"),
+    "Output": ("results", "format_", "output", "as_json", "sort", "details", "wide", "data", "schema"),
 }  # fmt: skip
 """Options by the panel that they stand in, whichever command they belong to."""
 
@@ -56,7 +57,13 @@ EXAMPLES = {
     "report": (
         "dhrd-bench report --suite mini7",
         "dhrd-bench report --results my-results --format html --output board.html",
-        "dhrd-bench report --methods my-method,another --margin 2",
+        "dhrd-bench report --methods my-method,another --margin 2 --details",
+        "dhrd-bench report --metric accuracy --sort qps",
+    ),
+    "plot": (
+        "dhrd-bench plot pareto --suite mini7 --output pareto.svg",
+        "dhrd-bench plot gains --margin 2 --output gains.pdf --data",
+        "dhrd-bench plot curves --suite mini7 --methods my-method,another",
     ),
     "throughput": (
         "dhrd-bench throughput --methods my-method,another --suite mini7 --tasks rte",
@@ -201,3 +208,10 @@ def kinds_to_make() -> list[str]:
     from dhrd_bench.commands.new import KINDS
 
     return list(KINDS)
+
+
+def kinds_to_draw() -> list[str]:
+    """Return what the plot command can draw."""
+    from dhrd_bench.report.plotdata import DATA
+
+    return list(DATA)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhrd_bench.report.leaderboard import EVERYTHING, Choice, Format, analyse
+from dhrd_bench.report.leaderboard import EVERYTHING, Binary, Choice, Format, Leaderboard, analyse
 from dhrd_bench.results.loading import load_results
-from dhrd_bench.results.store import write_text_atomically
+from dhrd_bench.results.store import write_bytes_atomically, write_text_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,16 +30,22 @@ class ReportRequest:
         How to write it, and where; to the console by default.
     resamples, seed, against, margin
         As `analyse` takes them.
+    details
+        Whether to show the tables of details.
+    wide
+        Whether lines may be longer than the terminal.
     """
 
     results: Path = Path("results")
     choice: Choice = EVERYTHING
-    format: Format = "terminal"
+    format: Format | Binary = "terminal"
     output: Path | None = None
     resamples: int = 10_000
     seed: int = 0
     against: str | None = None
     margin: float | None = None
+    details: bool = False
+    wide: bool = False
 
     def command_line(self) -> str:
         """Return the command line that makes the same report: the folder, and what is not by default."""
@@ -46,8 +53,11 @@ class ReportRequest:
         for part in (self.choice, self):
             for option in fields(part):
                 value = getattr(part, option.name)
-                if option.name not in ("results", "choice") and value != option.default:
-                    words += [f"--{option.name}", ",".join(value) if isinstance(value, tuple) else str(value)]
+                if option.name in ("results", "choice") or value == option.default:
+                    continue
+                words.append(f"--{option.name}")
+                if value is not True:
+                    words.append(",".join(value) if isinstance(value, tuple) else str(value))
         return shlex.join(words)
 
 
@@ -81,12 +91,41 @@ def report_command(request: ReportRequest, console: Console | None = None) -> in
         command=request.command_line(),
     )
     if request.output is not None:
-        write_text_atomically(request.output, leaderboard.render(request.format))
+        _write(request.output, leaderboard, request)
         screen.print(f"Wrote {request.output}", highlight=False, markup=False, soft_wrap=True)
     elif request.format == "terminal":
-        print_document(leaderboard.document(), screen)
+        print_document(leaderboard.document(request.details), screen, request.wide)
     else:
-        screen.file.write(leaderboard.render(request.format))
+        screen.file.write(leaderboard.render(request.format, request.details))
     for line in (*(f"Cannot read {problem}" for problem in leaderboard.problems), *table.notes):
         Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
     return 2 if leaderboard.problems else 0
+
+
+def _write(path: Path, leaderboard: Leaderboard, request: ReportRequest) -> None:
+    if request.format == "parquet":
+        write_bytes_atomically(path, leaderboard.rows().to_parquet(index=False))
+    else:
+        write_text_atomically(path, leaderboard.render(request.format, request.details))
+
+
+def schema_command(output: Path | None) -> int:
+    """Write the JSON schema of a report to a file, or to the console.
+
+    Returns
+    -------
+    int
+        0.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
+    """
+    from dhrd_bench.report.data import schema
+
+    if output is None:
+        sys.stdout.write(schema())
+    else:
+        write_text_atomically(output, schema())
+    return 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dhrd_bench.report.cascades import cascades_table, without_frontier
-from dhrd_bench.report.costs import accuracy_and_throughput
+from dhrd_bench.report.costs import accuracy_and_throughput, costs_a_point
 from dhrd_bench.report.figures import many
 from dhrd_bench.report.further import aggregates, equivalences
 from dhrd_bench.report.layout import Section, Table
@@ -17,11 +17,13 @@ from dhrd_bench.report.scores import gains_by_task, main_table, scores_by_task
 from dhrd_bench.report.taught import taught_notes
 from dhrd_bench.report.timed import TimedMethod, timed_table
 from dhrd_bench.report.tuned import trials_table, tuned_note
+from dhrd_bench.report.verdict import Verdict, verdict
 from dhrd_bench.report.verified import verified_share, with_marks
 from dhrd_bench.results.table import LongTable
 from dhrd_bench.results.tuned import Search
 from dhrd_bench.stats.analysis import Analysis
 from dhrd_bench.stats.cascade import Frontier, frontiers
+from dhrd_bench.stats.claims import shared_machine
 from dhrd_bench.stats.probabilities import Probabilities, probabilities
 
 
@@ -65,7 +67,12 @@ class Board:
         taught = taught_notes(self.analysis.selection.cells)
         lacking = without_frontier(self.analysis.selection, self.frontiers)
         notes = (*self.analysis.notes, *lacking, *tuned, *self._beside_others(), *taught, *self.badges)
-        return Section(title, self._about(), tuple(self._tables()), notes)
+        return Section(title, self._about(), self.verdict.sentences, tuple(self._tables()), notes)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the tests show, by claims and in plain words: what every form of a report opens with."""
+        return verdict(self.analysis, self.timed)
 
     @cached_property
     def probabilities(self) -> list[Probabilities]:
@@ -81,7 +88,7 @@ class Board:
     def _beside_others(self) -> Iterator[str]:
         """Say of cells that were timed while others ran."""
         cells = self.analysis.selection.cells
-        many_at_a_time = sum(environment.get("workers", 1) > 1 for environment in cells["environment"])
+        many_at_a_time = shared_machine(self.analysis)
         if many_at_a_time:
             yield (
                 f"{many_at_a_time} of {len(cells)} cells ran beside others (--workers): their QPS is that of a shared "
@@ -93,8 +100,11 @@ class Board:
         seeds = sorted({len(task.seeds) for task in tasks})
         count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]}-{seeds[-1]}"
         rows = sum(len(task.labels) for task in tasks)
+        metrics = {tuple(task.info.metrics) for task in tasks}
+        alone = next(iter(metrics)) if len(metrics) == 1 else ()
+        by = f" scored by {alone[0]}" if len(alone) == 1 else ""
         return (
-            f"{many(len(tasks), 'task')}, {count} {'seed' if seeds[-1] == 1 else 'seeds'} each, {rows:,} test "
+            f"{many(len(tasks), 'task')}{by}, {count} {'seed' if seeds[-1] == 1 else 'seeds'} each, {rows:,} test "
             f"examples; {self.analysis.resamples:,} resamples, random seed {self.analysis.seed}"
         )
 
@@ -108,6 +118,8 @@ class Board:
         if self.leakages:
             yield leakage_table(self.leakages, analysis.selection.baseline)
         yield accuracy_and_throughput(analysis, self.frontiers)
+        if analysis.selection.baseline is not None:
+            yield costs_a_point(analysis)
         if self.frontiers:
             yield cascades_table(analysis.selection, self.frontiers)
         if analysis.margin is not None:

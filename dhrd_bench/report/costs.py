@@ -2,68 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from dhrd_bench.report.figures import NONE, estimate_cell, positive_cell, share, single_run, three_digits
-from dhrd_bench.report.layout import Column, Table, TableCell
-from dhrd_bench.stats.analysis import Analysis
+from dhrd_bench.report.layout import Column, Filled, Table, TableCell, laid_out
+from dhrd_bench.stats.analysis import Analysis, Line
 from dhrd_bench.stats.cascade import Frontier
-from dhrd_bench.stats.cost import Cost, energy_sources
+from dhrd_bench.stats.cost import energy_sources
+from dhrd_bench.stats.pareto import Point
 
 HEADS = {
-    "tokens": "Train tokens",
-    "seconds": "Train seconds",
-    "teacher_tokens": "Teacher tokens",
-    "joules": "Train joules",
-    "joules_an_example": "Joules an example",
+    "tokens": ("Train tokens", "that training read, the mean of a cell", 2),
+    "seconds": ("Train seconds", "that training took, the mean of a cell", 4),
+    "teacher_tokens": ("Teacher tokens", "of the rationales handed to the method, the mean of a cell", 1),
+    "joules": ("Train joules", "that were drawn meanwhile", 5),
+    "joules_an_example": ("Joules an example", "that were drawn while test examples were predicted", 6),
 }
+"""By the cost: its heading, what it is, and how soon its column is left out where there is no room."""
 ENERGY = ("joules", "joules_an_example")
 
 
 def accuracy_and_throughput(analysis: Analysis, frontiers: Sequence[Frontier] = ()) -> Table:
     """Return which ranked methods are on the Pareto front, and what their training cost."""
-    base = analysis.selection.baseline
-    columns = [Column("Method", "left"), Column("Score"), Column("QPS"), Column("Front", "left"), Column("P(front)")]
     lines = {line.method: line for line in analysis.lines}
-    metered = any(line.costs[name].mean is not None for line in lines.values() for name in ENERGY)
-    heads = {name: head for name, head in HEADS.items() if metered or name not in ENERGY}
-    for head in heads.values():
-        columns += [Column(head), *([Column(f"{head} a point")] if base else [])]
-    rows = []
-    for point in analysis.points:
-        row = [TableCell(point.method), estimate_cell(point.score), positive_cell(point.qps)]
-        row.append(TableCell({True: "yes", False: "no", None: NONE}[point.on_front], strong=bool(point.on_front)))
-        row.append(TableCell(NONE if point.probability is None else share(point.probability)))
-        for name in heads:
-            cost = lines[point.method].costs[name]
-            row.append(TableCell(NONE if cost.mean is None else "0" if cost.mean == 0 else three_digits(cost.mean)))
-            if base:
-                row.append(TableCell("baseline") if point.method == base else _a_point(cost))
-        rows.append(tuple(row))
-    caption = [
-        "Front: no other method has a score and a QPS that are both at least as high, one of them higher. P(front): "
-        "share of joint draws of all scores and QPS in which that is so. QPS: of the runs that were scored, which were "
-        f"not timed side by side.{single_run(analysis)}"
-    ]
+    columns: list[Filled[Point]] = [
+        (Column("Method", "left"), lambda point: TableCell(point.method)),
+        (Column("Score"), lambda point: estimate_cell(point.score)),
+        (Column("QPS", help="of the runs that were scored, not timed side by side"), lambda p: positive_cell(p.qps)),
+        (Column("Front", "left", help="whether no other method has a score and a QPS that are both at least as high, "
+                "one of them higher"), _on_front),
+        (Column("P(front)", help="share of joint draws of all scores and QPS in which that is so", spare=3),
+         lambda point: TableCell(NONE if point.probability is None else share(point.probability))),
+    ]  # fmt: skip
+    for name in _told(analysis):
+        head, meaning, spare = HEADS[name]
+        columns.append((Column(head, help=meaning, spare=spare), partial(_mean, lines, name)))
+    caption = [note] if (note := single_run(analysis).strip()) else []
     idle = [point.method for point in analysis.points if point.qps is None]
     if idle:
         caption.append(f"{', '.join(idle)}: reads nothing of its input, so no QPS to compare; left out of the front.")
-    caption.append("Train, teacher: means per cell; teacher tokens are those of the rationales handed to the method.")
     if sources := energy_sources(analysis.selection.cells["energy"]):
         caption.append(_energy(sources))
-    if base:
-        caption.append(
-            f"A point: cost beyond that of {base} for each point gained; the interval is that of the points. No gain "
-            "shown: the 95 % interval of the difference reaches 0."
-        )
-    return Table(
-        "Accuracy and throughput",
-        tuple(columns),
-        tuple(rows),
-        tuple(caption),
-        points=analysis.points,
-        frontiers=tuple(frontiers),
+    table = laid_out("Accuracy and throughput", columns, analysis.points, caption)
+    return replace(table, points=analysis.points, frontiers=tuple(frontiers))
+
+
+def costs_a_point(analysis: Analysis) -> Table:
+    """Return what each point gained over the baseline costs."""
+    base = analysis.selection.baseline
+    columns: list[Filled[Line]] = [
+        (Column("Method", "left"), lambda line: TableCell(line.method)),
+        *((Column(f"{HEADS[name][0]} a point"), partial(_a_point, name)) for name in _told(analysis)),
+    ]
+    caption = (
+        f"Cost beyond that of {base} for each point gained over it; the interval is that of the points. No gain shown: "
+        "the 95 % interval of the difference reaches 0.",
     )
+    return laid_out("Costs a point", columns, [line for line in analysis.lines if line.versus], caption, detail=True)
+
+
+def _told(analysis: Analysis) -> list[str]:
+    """Return the costs that there are columns for: energy only if some record tells of it."""
+    metered = any(line.costs[name].mean is not None for line in analysis.lines for name in ENERGY)
+    return [name for name in HEADS if metered or name not in ENERGY]
+
+
+def _on_front(point: Point) -> TableCell:
+    return TableCell({True: "yes", False: "no", None: NONE}[point.on_front], strong=bool(point.on_front))
+
+
+def _mean(lines: Mapping[str, Line], name: str, point: Point) -> TableCell:
+    cost = lines[point.method].costs[name]
+    return TableCell(NONE if cost.mean is None else "0" if cost.mean == 0 else three_digits(cost.mean))
 
 
 def _energy(sources: list[str]) -> str:
@@ -73,5 +85,6 @@ def _energy(sources: list[str]) -> str:
     return f"Joules: {told}, whatever else ran there, while a method was fitted and while it predicted test examples."
 
 
-def _a_point(cost: Cost) -> TableCell:
+def _a_point(name: str, line: Line) -> TableCell:
+    cost = line.costs[name]
     return TableCell(cost.said) if cost.said else positive_cell(cost.per_point)

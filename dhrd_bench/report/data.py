@@ -8,17 +8,28 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dhrd_bench.report.asked import asked, pooled
 from dhrd_bench.report.board import Board
 from dhrd_bench.report.figures import shown, untaught
+from dhrd_bench.report.leakage import Leakage
+from dhrd_bench.report.paper import Comparison
 from dhrd_bench.report.tuned import spent, tuned_figures
+from dhrd_bench.report.verdict import Verdict
+from dhrd_bench.stats.agreement import Agreement
 from dhrd_bench.stats.analysis import Line, Versus
+from dhrd_bench.stats.beliefs import Hierarchical
+from dhrd_bench.stats.calibration import Calibration
+from dhrd_bench.stats.cascade import Frontier
 from dhrd_bench.stats.cost import energy_sources
 from dhrd_bench.stats.intervals import Estimate
+from dhrd_bench.stats.pareto import Point
+from dhrd_bench.stats.pooling import PooledGain
 from dhrd_bench.stats.ranking import CriticalDifference
 from dhrd_bench.stats.significance import Test
+from dhrd_bench.stats.slices import Slice
 
 FIELDS = (
     "suite", "backbone", "budget", "method", "task", "figure", "value", "low", "high", "se", "df",
@@ -26,49 +37,125 @@ FIELDS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class TaskFigures:
+    """What a task was scored by, and on how much."""
+
+    metrics: list[str]
+    seeds: list[int]
+    examples: int
+    clusters: int
+
+
+@dataclass(frozen=True)
+class Untaught:
+    """A method that learns from rationales and had none on a task."""
+
+    method: str
+    task: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardFigures:
+    """All figures of one board; what each is, is said where its class is, and in docs/statistics.md."""
+
+    suite: str
+    backbone: str
+    budget: str
+    baseline: str | None
+    reference: str | None
+    resamples: int
+    random_seed: int
+    margin: float | None
+    tasks: dict[str, TaskFigures]
+    energy_sources: list[str]
+    without_rationales: list[Untaught]
+    verdict: Verdict
+    methods: tuple[Line, ...]
+    points: tuple[Point, ...]
+    cascades: list[Frontier]
+    critical_difference: CriticalDifference | None
+    timed: list[dict[str, Any]]
+    leakage: tuple[Leakage, ...]
+    claims: tuple[Comparison, ...]
+    searches: list[dict[str, Any]]
+    hierarchical: list[Hierarchical]
+    slices: list[Slice]
+    calibration: list[Calibration]
+    no_calibration: dict[str, dict[str, str]]
+    seed_agreement: list[Agreement]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFigures:
+    """A report as JSON."""
+
+    command: str
+    leaderboards: list[BoardFigures]
+    pooled_over_backbones: list[PooledGain]
+    notes: Sequence[str]
+    problems: Sequence[str]
+
+
 def as_json(boards: Sequence[Board], command: str, notes: Sequence[str], problems: Sequence[str]) -> str:
     """Return all figures as JSON; an undefined one is null."""
-    document = {
-        "command": command,
-        "leaderboards": [_board(board) for board in boards],
-        "pooled_over_backbones": _plain(pooled(boards)),
-        "notes": list(notes),
-        "problems": list(problems),
-    }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    figures = ReportFigures(
+        command=command,
+        leaderboards=[_board(board) for board in boards],
+        pooled_over_backbones=pooled(boards),
+        notes=notes,
+        problems=problems,
+    )
+    return json.dumps(_plain(figures), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _board(board: Board) -> dict[str, Any]:
+def schema() -> str:
+    """Return the JSON schema of what `as_json` returns."""
+    from pydantic import TypeAdapter
+
+    made = TypeAdapter(ReportFigures).json_schema(mode="serialization")
+    made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **_with_null(made)}
+    return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
+
+
+def _with_null(value: Any) -> Any:
+    """Return a schema in which every number may be null: one that is undefined."""
+    if isinstance(value, list):
+        return [_with_null(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _with_null(part) for key, part in value.items()}
+    return inner | {"type": ["number", "null"]} if value.get("type") == "number" else inner
+
+
+def _board(board: Board) -> BoardFigures:
     analysis, selection = board.analysis, board.analysis.selection
-    return {
+    return BoardFigures(
         **dataclasses.asdict(selection.group),
-        "baseline": selection.baseline,
-        "reference": selection.reference,
-        "resamples": analysis.resamples,
-        "random_seed": analysis.seed,
-        "margin": analysis.margin,
-        "tasks": {
-            task.name: {
-                "metrics": task.info.metrics,
-                "seeds": list(task.seeds),
-                "examples": len(task.labels),
-                "clusters": task.n_clusters,
-            }
+        baseline=selection.baseline,
+        reference=selection.reference,
+        resamples=analysis.resamples,
+        random_seed=analysis.seed,
+        margin=analysis.margin,
+        tasks={
+            task.name: TaskFigures(task.info.metrics, list(task.seeds), len(task.labels), task.n_clusters)
             for task in selection.grid.tasks
         },
-        "energy_sources": energy_sources(selection.cells["energy"]),
-        "without_rationales": [{"method": method, "task": task} for method, task in sorted(untaught(analysis))],
-        "methods": [_plain(line) for line in analysis.lines],
-        "points": [_plain(point) for point in analysis.points],
-        "cascades": [_plain(frontier) for frontier in board.frontiers],
-        "critical_difference": _plain(analysis.critical),
-        "timed": [_plain(timed.figures()) for timed in board.timed],
-        "leakage": [_plain(leakage) for leakage in board.leakages],
-        "claims": [_plain(comparison) for comparison in board.claims],
-        "searches": [_plain(tuned_figures(search)) for search in board.searches],
-        **_plain(asked(board)),
-        "notes": list(analysis.notes),
-    }
+        energy_sources=energy_sources(selection.cells["energy"]),
+        without_rationales=[Untaught(*each) for each in sorted(untaught(analysis))],
+        verdict=board.verdict,
+        methods=analysis.lines,
+        points=analysis.points,
+        cascades=board.frontiers,
+        critical_difference=analysis.critical,
+        timed=[timed.figures() for timed in board.timed],
+        leakage=board.leakages,
+        claims=board.claims,
+        searches=[tuned_figures(search) for search in board.searches],
+        **asked(board),
+        notes=analysis.notes,
+    )
 
 
 def _plain(value: Any) -> Any:

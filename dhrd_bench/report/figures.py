@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from dhrd_bench.report.layout import TableCell
@@ -16,6 +17,10 @@ COLLAPSED = "†"
 NONE = "–"
 UNTAUGHT = "‡"
 UNTAUGHT_MEANS = f"{UNTAUGHT} learns from rationales, and there were none."
+FOUND_IN_SUITE = {2: "60 to 70 %"}
+FOUND_ON_TASK = {2: "20 to 60 %", 3: "50 to 75 %", 5: "60 to 80 %"}
+"""By the most seeds for which it holds: how often what is called detectable is found in simulations, where that may
+be less than in four of five cases (docs/statistics.md, Validation)."""
 
 
 def number(value: float, places: int = 1, sign: bool = False) -> str:
@@ -42,6 +47,12 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def p_said(p: float) -> str:
+    """Return p as a sentence has it."""
+    text = p_value(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
 def share(probability: float) -> str:
     """Return a share of draws, which is never certain."""
     return "<0.01" if probability < 0.01 else ">0.99" if probability > 0.99 else f"{probability:.2f}"
@@ -57,6 +68,20 @@ def single_run(analysis: Analysis) -> str:
     if any(len(task.seeds) > 1 for task in analysis.selection.grid.tasks):
         return ""
     return " With one run its interval knows of that run's batches only; in simulations it held in 36 to 97 %."
+
+
+def found_less(analysis: Analysis, found: Mapping[int, str]) -> str | None:
+    """Return in what share of simulated cases a detectable difference is found where seeds are few, else None."""
+    seeds = min(len(task.seeds) for task in analysis.selection.grid.tasks)
+    if seeds == 1:  # there is another caution, and no seed to be unsure of
+        return None
+    return next((share for most, share in found.items() if seeds <= most), None)
+
+
+def found_sentence(analysis: Analysis, found: Mapping[int, str]) -> str:
+    """Say that a detectable difference is not as sure to be found as it says; an empty text if it is."""
+    share = found_less(analysis, found)
+    return "" if share is None else f" With so few seeds it is found in {share} of simulated cases."
 
 
 def shown(test: Equivalence) -> str:

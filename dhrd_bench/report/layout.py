@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from dhrd_bench.stats.cascade import Frontier
 from dhrd_bench.stats.pareto import Point
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,23 @@ class TableCell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading, its side, and whether it holds sentences."""
+    """A column of a table.
+
+    Attributes
+    ----------
+    wraps
+        Whether it holds sentences.
+    help
+        What its figures are, in a line; empty where the heading says it.
+    spare
+        Where there is no room for all columns, the one with the highest goes first; 0 for one that stays.
+    """
 
     head: str
     align: Literal["left", "right"] = "right"
     wraps: bool = False
+    help: str = ""
+    spare: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class Table:
     Attributes
     ----------
     detail
-        Whether a terminal leaves it out.
+        Whether it is shown only where details are asked for.
     rule
         Row before which a line is drawn.
     points, frontiers
@@ -55,15 +70,43 @@ class Table:
     points: tuple[Point, ...] = ()
     frontiers: tuple[Frontier, ...] = ()
 
+    def legend(self, columns: Iterable[int] | None = None) -> str:
+        """Say what the figures of columns are, of all by default."""
+        shown = [self.columns[at] for at in (range(len(self.columns)) if columns is None else columns)]
+        return " ".join(f"{column.head}: {column.help}." for column in shown if column.help)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The legend and the caption: what stands under the table."""
+        return tuple(filter(None, (self.legend(), *self.caption)))
+
+
+Filled = tuple[Column, Callable[[T], TableCell]]
+"""A column, and what fills it from what a row is about."""
+
+
+def laid_out(
+    title: str, columns: Sequence[Filled[T]], things: Iterable[T], caption: Sequence[str] = (), detail: bool = False
+) -> Table:
+    """Return the table with a row for each of `things`."""
+    rows = tuple(tuple(fill(thing) for _, fill in columns) for thing in things)
+    return Table(title, tuple(column for column, _ in columns), rows, tuple(caption), detail)
+
 
 @dataclass(frozen=True)
 class Section:
-    """All that is shown of one board."""
+    """All that is shown of one board: what it is about, the sentences that say what it shows, tables and notes."""
 
     title: str
     about: str
+    verdict: tuple[str, ...]
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
+
+    @property
+    def brief(self) -> tuple[Table, ...]:
+        """The tables without those of details."""
+        return tuple(table for table in self.tables if not table.detail)
 
 
 @dataclass(frozen=True)

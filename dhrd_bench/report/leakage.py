@@ -10,7 +10,7 @@ from pathlib import Path
 from dhrd_bench.cards import split_store
 from dhrd_bench.report.badges import AUDITS
 from dhrd_bench.report.figures import NONE, estimate_cell
-from dhrd_bench.report.layout import Column, Table, TableCell
+from dhrd_bench.report.layout import Column, Filled, Table, TableCell, laid_out
 from dhrd_bench.stats.analysis import Analysis
 from dhrd_bench.stats.intervals import Estimate
 
@@ -74,30 +74,24 @@ def _audited(folder: Path) -> Iterator[tuple[str, tuple[float, float]]]:
 
 def leakage_table(found: tuple[Leakage, ...], baseline: str | None) -> Table:
     """Lay leakages out beside gains over `baseline`."""
-
-    def share(value: float | None) -> TableCell:
-        return TableCell(NONE if value is None else f"{value:.2f}")
-
-    rows = tuple(
-        (
-            TableCell(each.task),
-            TableCell(each.method),
-            share(each.taught),
-            share(each.label_read),
-            share(each.largest_class),
-            estimate_cell(each.gain, sign=True),
-        )
-        for each in found
+    read = (
+        "accuracy of a logistic regression over the words of the rationale alone, cross-validated over all train rows "
+        "that have one"
     )
-    columns = (
-        Column("Task", "left"), Column("Method", "left"), Column("Taught"), Column("Label read"),
-        Column("Largest class"), Column("Gain %"),
-    )  # fmt: skip
-    caption = [
-        "Taught: share of the training rows that had a rationale. Label read: accuracy of a logistic regression over "
-        "the words of the rationale alone, cross-validated over all train rows that have one; it is to be compared "
-        "with the share of the largest class. A gain that goes with it is not shown to come from reasoning."
-    ]
-    if baseline:
-        caption.append(f"Gain: over {baseline}.")
-    return Table("What the rationales give away", columns, rows, tuple(caption))
+    columns: list[Filled[Leakage]] = [
+        (Column("Task", "left"), lambda each: TableCell(each.task)),
+        (Column("Method", "left"), lambda each: TableCell(each.method)),
+        (Column("Taught", help="share of the training rows that had a rationale", spare=1),
+         lambda each: _share(each.taught)),
+        (Column("Label read", help=read), lambda each: _share(each.label_read)),
+        (Column("Largest class", help="its share, which that is to be compared with"),
+         lambda each: _share(each.largest_class)),
+        (Column("Gain %", help=f"over {baseline}" if baseline else ""),
+         lambda each: estimate_cell(each.gain, sign=True)),
+    ]  # fmt: skip
+    caption = ["A gain that goes with a label that can be read is not shown to come from reasoning."]
+    return laid_out("What the rationales give away", columns, found, caption)
+
+
+def _share(value: float | None) -> TableCell:
+    return TableCell(NONE if value is None else f"{value:.2f}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator
 
 from dhrd_bench.report.figures import (
     COLLAPSED,
+    FOUND_IN_SUITE,
+    FOUND_ON_TASK,
     NONE,
     UNTAUGHT_MEANS,
     estimate_cell,
+    found_sentence,
     many,
     marked,
     number,
@@ -19,86 +22,62 @@ from dhrd_bench.report.figures import (
     untaught,
     verdict_cell,
 )
-from dhrd_bench.report.layout import Column, Table, TableCell
+from dhrd_bench.report.layout import Column, Filled, Table, TableCell, laid_out
 from dhrd_bench.stats.analysis import Analysis, Line, Versus
 
 
 def main_table(analysis: Analysis) -> Table:
     """Return the main table."""
-    base, reference = analysis.selection.baseline, analysis.selection.reference
-    writes = any(line.unparsable is not None for line in analysis.lines)
-    columns = [Column("Rank"), Column("Method", "left"), Column("Score")]
-    if base:
-        columns += [Column("Gain %"), Column("p")]
-    columns += [Column("Tied", "left")]
-    if base:
-        columns += [Column("Detectable")]
-    columns += [Column("QPS")]
-    if reference:
-        columns += [Column("QPS ratio")]
-    if writes:
-        columns += [Column("Unread %")]
     bare = {method for method, _ in untaught(analysis)}
-    rows = []
-    for line in analysis.lines:
-        name = marked(TableCell(line.method), line.method in bare)
-        row = [TableCell(_rank(line)), name, _score(line, len(_tasks(analysis)))]
-        versus = line.versus
-        if base:
-            good = bool(versus and versus.test and versus.test.significant)
-            absent = TableCell("baseline" if line.method == base else NONE)
-            gain = estimate_cell(versus.gain, sign=True, strong=good) if versus else absent
-            row += [gain, verdict_cell(versus)]
-        row.append(TableCell(line.tied or NONE))
-        if base:
-            row.append(TableCell(number(versus.detectable) if versus and versus.detectable is not None else NONE))
-        row.append(TableCell(three_digits(line.qps.value) if line.qps else NONE))
-        if reference:
-            row.append(TableCell("reference") if line.method == reference else ratio_cell(line.qps_ratio))
-        if writes:
-            row.append(TableCell(NONE if line.unparsable is None else number(100 * line.unparsable)))
-        rows.append(tuple(row))
+    caption = (*_collapsed(analysis), *_meanings(bare))
+    table = laid_out("Leaderboard", list(_main_columns(analysis, bare)), analysis.lines, caption)
     ranked = sum(line.ranked for line in analysis.lines)
-    return Table(
-        "Leaderboard",
-        tuple(columns),
-        tuple(rows),
-        (*_main_caption(analysis, base, reference, writes), *_meanings(bare)),
-        rule=ranked if 0 < ranked < len(rows) else None,
-    )
+    return dataclasses.replace(table, rule=ranked if 0 < ranked < len(table.rows) else None)
 
 
-FOUND_IN_SUITE = {2: "60 to 70 %"}
-FOUND_ON_TASK = {2: "20 to 60 %", 3: "50 to 75 %", 5: "60 to 80 %"}
-"""By the most seeds for which it holds: how often what is called detectable is found in simulations, where that may
-be less than in four of five cases (docs/statistics.md, Validation)."""
-
-
-def _found_less(analysis: Analysis, found: Mapping[int, str]) -> str:
-    """Say that a detectable difference is not as sure to be found as it says; an empty text if it is."""
-    seeds = min(len(task.seeds) for task in analysis.selection.grid.tasks)
-    if seeds == 1:  # there is another caution, and no seed to be unsure of
-        return ""
-    share = next((share for most, share in found.items() if seeds <= most), None)
-    return "" if share is None else f" With so few seeds it is found in {share} of simulated cases."
-
-
-def _main_caption(analysis: Analysis, base: str | None, reference: str | None, writes: bool) -> tuple[str, ...]:
-    compared = sum(line.versus is not None for line in analysis.lines)
-    caption = ["Score: mean over tasks, 0-100, with its 95 % interval. Rank: the ranks that the tests leave open."]
+def _main_columns(analysis: Analysis, bare: Collection[str]) -> Iterator[Filled[Line]]:
+    """Yield the columns that the main table has for these methods."""
+    base, reference = analysis.selection.baseline, analysis.selection.reference
+    tasks = len(_tasks(analysis))
+    yield Column("Rank", help="those that the tests leave open"), lambda line: TableCell(_rank(line))
+    yield Column("Method", "left"), lambda line: marked(TableCell(line.method), line.method in bare)
+    yield Column("Score", help="mean over tasks, 0-100, with its 95 % interval"), lambda line: _score(line, tasks)
     if base:
-        caption.append(
-            f"Gain: 100 × (method − {base}) / {base}. p: no difference to {base}, Holm-corrected over "
-            f"{many(compared, 'method')}. Detectable: smallest true difference in points found with 80 % power after "
-            f"that correction; {NONE} where no possible one is.{_found_less(analysis, FOUND_IN_SUITE)}"
-        )
-    caption += _collapsed(analysis)
-    caption.append("Tied: methods that share a letter were not shown to differ (Holm over all pairs).")
+        compared = many(sum(line.versus is not None for line in analysis.lines), "method")
+        few = found_sentence(analysis, FOUND_IN_SUITE).removesuffix(".")
+        yield Column("Gain %", help=f"100 × (method − {base}) / {base}"), lambda line: _gain_over(line, base)
+        told = f"no difference to {base}, Holm-corrected over {compared}"
+        yield Column("p", help=told), lambda line: verdict_cell(line.versus)
+        told = "smallest true difference in points found with 80 % power after that correction; "
+        told += f"{NONE} where no possible one is"
+        yield Column("Detectable", help=told + ("." + few if few else ""), spare=4), _detectable
+    told = "methods that share a letter were not shown to differ (Holm over all pairs)"
+    yield Column("Tied", "left", help=told, spare=3), lambda line: TableCell(line.tied or NONE)
+    told = f"examples per second.{single_run(analysis)}".removesuffix(".")
+    yield Column("QPS", help=told, spare=1), lambda line: TableCell(three_digits(line.qps.value) if line.qps else NONE)
     if reference:
-        caption.append(f"QPS: examples per second; ratio to {reference}.{single_run(analysis)}")
-    if writes:
-        caption.append("Unread: answers that could not be parsed; they count as wrong.")
-    return tuple(caption)
+        yield (
+            Column("QPS ratio", help=f"QPS over that of {reference}", spare=2),
+            lambda line: TableCell("reference") if line.method == reference else ratio_cell(line.qps_ratio),
+        )
+    if any(line.unparsable is not None for line in analysis.lines):
+        told = "answers that could not be parsed; they count as wrong"
+        yield (
+            Column("Unread %", help=told, spare=5),
+            lambda line: TableCell(NONE if line.unparsable is None else number(100 * line.unparsable)),
+        )
+
+
+def _gain_over(line: Line, base: str) -> TableCell:
+    if line.versus is None:
+        return TableCell("baseline" if line.method == base else NONE)
+    test = line.versus.test
+    return estimate_cell(line.versus.gain, sign=True, strong=bool(test and test.significant))
+
+
+def _detectable(line: Line) -> TableCell:
+    points = line.versus.detectable if line.versus else None
+    return TableCell(NONE if points is None else number(points))
 
 
 def scores_by_task(analysis: Analysis) -> Table:
@@ -164,7 +143,7 @@ def gains_by_task(analysis: Analysis) -> Table:
         caption.append("? undecidable: too few examples on which the two differ for any outcome to be significant.")
     caption.append(
         "Detectable: smallest true difference in points found with 80 % power if it is the only one (median over "
-        f"methods); {NONE} where no possible one is.{_found_less(analysis, FOUND_ON_TASK)}"
+        f"methods); {NONE} where no possible one is.{found_sentence(analysis, FOUND_ON_TASK)}"
     )
     return Table(
         f"Gain over {base} by task",

@@ -17,11 +17,12 @@ def as_markdown(document: Document) -> str:
     parts = [f"# {document.title}", f"Made from the records{by}; edit the records, not this file."]
     for section in document.sections:
         parts += [f"## {escaped(section.title)}", escaped(f"{section.about}.")]
+        parts.append(escaped(" ".join(section.verdict)))
         for table in section.tables:
             parts += [
                 f"### {escaped(table.title)}",
                 _md_table(table),
-                "  \n".join(escaped(line) for line in table.caption),
+                "  \n".join(escaped(line) for line in table.sentences),
             ]
         if section.notes:
             notes = "\n".join(f"- {escaped(note)}" for note in section.notes)
@@ -65,7 +66,8 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "−": "$-$", "∞": r"$\infty$", "×": r"$\times$", "–": "--", "†": r"\textdagger{}",
-    "‡": r"\textdaggerdbl{}", "·": r"\textperiodcentered{}",
+    "‡": r"\textdaggerdbl{}", "·": r"\textperiodcentered{}", "→": r"$\rightarrow$", "≤": r"$\leq$",
+    "±": r"$\pm$", "✓": r"$\surd$",
 }  # fmt: skip
 
 
@@ -74,6 +76,7 @@ def as_latex(document: Document) -> str:
     command = [f"% {_one_line(document.command)}"] if document.command else []
     parts = [*command, r"% \usepackage{booktabs}"]
     for section in document.sections:
+        parts += [rf"\noindent {_tex(' '.join(section.verdict))}", ""] if section.verdict else []
         parts += [_tex_table(section, table) for table in section.tables]
         parts += [f"% {_one_line(note)}" for note in section.notes]
     return "\n".join(parts) + "\n"
@@ -95,7 +98,7 @@ def _tex_cell(cell: TableCell) -> str:
 
 def _tex_table(section: Section, table: Table) -> str:
     columns = "".join("l" if column.align == "left" else "r" for column in table.columns)
-    caption = _tex(" ".join((f"{table.title}, {section.title}.", *table.caption)))
+    caption = _tex(" ".join((f"{table.title}, {section.title}.", *table.sentences)))
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -108,5 +111,7 @@ def _tex_table(section: Section, table: Table) -> str:
     for r, row in enumerate(table.rows):
         if r == table.rule:
             lines.append(r"\midrule")
-        lines.append(" & ".join(_tex_cell(cell) for cell in row) + r" \\")
+        cells = " & ".join(_tex_cell(cell) for cell in row)
+        # What stands behind the end of a row is read as an option of it if it is a bracket, and as its star.
+        lines.append(("{}" if cells.startswith(("[", "*")) else "") + cells + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dhrd_bench.report.figures import NONE, p_value, positive_cell, ratio_cell, three_digits
-from dhrd_bench.report.layout import Column, Table, TableCell
+from dhrd_bench.report.figures import NONE, p_said, p_value, positive_cell, ratio_cell, three_digits
+from dhrd_bench.report.layout import Column, Filled, Table, TableCell, laid_out
 from dhrd_bench.results.timed import Figure, Measurement, ThroughputRecord
 from dhrd_bench.stats.design import Selection
 from dhrd_bench.stats.intervals import Estimate
@@ -117,10 +117,6 @@ def _estimate(figure: Figure | None) -> Estimate | None:
     return None if figure is None else Estimate(figure.value, figure.low, figure.high)
 
 
-def _p(p: float) -> str:
-    return f"p {text}" if (text := p_value(p)).startswith("<") else f"p = {text}"
-
-
 # ---------------------------------------------------------------- columns
 
 
@@ -155,8 +151,7 @@ def _roofline(timed: TimedMethod) -> TableCell:
     return TableCell(NONE if share is None else f"{share:.0%}")
 
 
-_Filled = tuple[Column, Callable[[TimedMethod], TableCell]]
-"""A column and what fills it."""
+_Filled = Filled[TimedMethod]
 
 
 def _percentile(name: str) -> _Filled:
@@ -167,14 +162,14 @@ def _percentile(name: str) -> _Filled:
 _METHOD: _Filled = Column("Method", "left"), lambda timed: TableCell(timed.method)
 _TASK: _Filled = Column("Task", "left"), lambda timed: TableCell(timed.record.cell.task)
 _SCENARIO: _Filled = Column("Scenario", "left"), _bounded
-_SEED: _Filled = Column("Seed"), lambda timed: TableCell(str(timed.record.cell.seed))
+_SEED: _Filled = Column("Seed", spare=3), lambda timed: TableCell(str(timed.record.cell.seed))
 _FIGURES: tuple[_Filled, ...] = (
-    (Column("To reference"), _to_reference),
-    (Column("To baseline"), _to_baseline),
-    (Column("p equal"), _p_equal),
+    (Column("To reference", help="its QPS over the reference's"), _to_reference),
+    (Column("To baseline", help="over the baseline's"), _to_baseline),
+    (Column("p equal", help="QPS is the baseline's within the margin (TOST); not corrected", spare=1), _p_equal),
 )
 _QPS: _Filled = Column("QPS"), _qps
-_ENGINE: _Filled = Column("Engine", "left"), lambda timed: TableCell(timed.measurement.engine)
+_ENGINE: _Filled = Column("Engine", "left", spare=2), lambda timed: TableCell(timed.measurement.engine)
 _TOKENS: _Filled = (
     Column("Tokens in/out"),
     lambda timed: TableCell(f"{timed.measurement.tokens_in:.0f}/{timed.measurement.tokens_out:.0f}"),
@@ -184,11 +179,6 @@ _VERDICT: _Filled = (
     Column("Verdict", "left", wraps=True),
     lambda timed: TableCell(timed.measurement.verdict, "; ".join(timed.measurement.reasons)),
 )
-
-
-def _table(title: str, columns: Sequence[_Filled], timed: Sequence[TimedMethod], caption: Sequence[str]) -> Table:
-    rows = tuple(tuple(fill(method) for _, fill in columns) for method in timed)
-    return Table(title, tuple(column for column, _ in columns), rows, tuple(caption))
 
 
 # ---------------------------------------------------------------- tables
@@ -208,7 +198,7 @@ def timed_table(timed: Sequence[TimedMethod]) -> Table:
     if len(sides) == 1:
         (reference, baseline), *_ = sides
         caption.append(f"Reference: {reference or NONE}. Baseline: {baseline or NONE}.")
-    caption.append("p equal: QPS is the baseline's within the margin (TOST); not corrected. INVALID: not to be quoted.")
+    caption.append("INVALID: not to be quoted.")
     other = sorted(
         {
             f"{method.method} on {method.record.cell.task}, seed {method.record.cell.seed}"
@@ -219,7 +209,7 @@ def timed_table(timed: Sequence[TimedMethod]) -> Table:
     if other:
         caption.append(f"Timed with another version than was scored: {'; '.join(other)}.")
     columns = (_METHOD, _TASK, _SCENARIO, _SEED, _QPS, *_FIGURES, _ENGINE, _VERDICT)
-    return _table("Timed side by side", columns, timed, caption)
+    return laid_out("Timed side by side", columns, timed, caption)
 
 
 def run_table(record: ThroughputRecord) -> Table:
@@ -232,7 +222,7 @@ def run_table(record: ThroughputRecord) -> Table:
     columns = (_METHOD, _QPS, *latencies, *_FIGURES, _TOKENS, _ROOFLINE, _VERDICT)
     caption = [f"Reference: {record.reference or NONE}. Baseline: {record.baseline or NONE}."]
     caption += [_equivalence(method) for method in timed if method.measurement.equivalent_p is not None]
-    return _table(title, columns, timed, caption)
+    return laid_out(title, columns, timed, caption)
 
 
 def _equivalence(timed: TimedMethod) -> str:
@@ -242,9 +232,9 @@ def _equivalence(timed: TimedMethod) -> str:
     assert ratio is not None
     claim = f"{timed.method} and {record.baseline} within {record.margin:g} %"
     if p <= ALPHA:
-        return f"{claim}: equivalent ({_p(p)})."
+        return f"{claim}: equivalent ({p_said(p)})."
     interval = _to_baseline(timed).line
     least, most = 1 - record.margin / 100, 1 + record.margin / 100
     if ratio.low is not None and ratio.high is not None and (ratio.low > most or ratio.high < least):
         return f"{claim}: not equivalent, {interval} lies outside."
-    return f"{claim}: undecided ({_p(p)}), {interval} reaches over the margin; more rounds narrow it."
+    return f"{claim}: undecided ({p_said(p)}), {interval} reaches over the margin; more rounds narrow it."

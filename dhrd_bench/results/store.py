@@ -62,7 +62,12 @@ def broken_path(path: Path) -> Path:
 
 
 def write_text_atomically(path: Path, text: str, *, below: Path | None = None) -> None:
-    """Write `text` to `path` so that a reader sees the old file or the new one, never a part.
+    """Write `text` to `path` as `write_bytes_atomically` does."""
+    write_bytes_atomically(path, text.encode("utf-8"), below=below)
+
+
+def write_bytes_atomically(path: Path, content: bytes, *, below: Path | None = None) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 
     Raises
     ------
@@ -75,8 +80,8 @@ def write_text_atomically(path: Path, text: str, *, below: Path | None = None) -
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
             Path(name).chmod(0o644)

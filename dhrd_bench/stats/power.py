@@ -67,6 +67,22 @@ def needed(margin: float, spread: Variance, seeds: int, alpha: float = ALPHA) ->
     return Needed(more_seeds, more_examples)
 
 
+def grown(spread: Variance, seeds: int, to: int, rows: float = 1.0) -> Variance:
+    """Return the variance of a difference, were it of other seeds and test sets than the `seeds` it was seen with.
+
+    Parameters
+    ----------
+    to
+        Seeds in all; with a single one seen nothing is known of others.
+    rows
+        By how much the test sets grow. Degrees of freedom are taken to grow with the seeds and to stay otherwise.
+    """
+    interaction = spread.interaction * seeds / to / rows
+    freedom = spread.df if to == seeds else max(1.0, spread.df * (to - 1) / max(seeds - 1, 1))
+    fixed = (spread.examples - spread.interaction) / rows
+    return Variance(fixed + interaction, interaction, spread.seeds * seeds / to, freedom)
+
+
 # ---------------------------------------------------------------- before anything is run
 
 

@@ -83,7 +83,7 @@ class Scored:
         block = self.cells[np.ix_(at, shared, at, shared)]
         by_seed = np.einsum("i,isjt,j->st", own, block, own)
         examples = float(by_seed.mean())
-        size = float(np.abs(own) @ np.sqrt(np.einsum("isit->i", block))) ** 2 / count**2
+        size = float(np.abs(own) @ np.sqrt(np.maximum(np.einsum("isit->i", block), 0.0))) ** 2 / count**2
         runs = own @ self.point[np.ix_(at, shared)]
         return Part(
             seeds=count,
