@@ -338,14 +338,21 @@ def report(
     format_: Annotated[
         str, typer.Option("--format", help="Form of the report: terminal, markdown, json, csv, html or latex.")
     ] = "terminal",
-    output: Annotated[Path | None, typer.Option(help="File to write instead of the terminal.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write instead of the terminal. With html a folder for a site, or one page: x.html."),
+    ] = None,
+    data_dir: DataDir = None,
+    include: Include = None,
     against: Annotated[str | None, typer.Option(help="'paper': the paper's claims beside these results.")] = None,
     margin: Annotated[float | None, typer.Option(help="Margin in % for tests of equivalence.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples and permutations.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
 ) -> None:
-    """Print the leaderboard of the records, with intervals and tests."""
+    """Print the leaderboard of the records, with intervals and tests, or write it as a site."""
     import gc
+
+    _include(include)
 
     gc.disable()  # a thousand records are a million small objects that live to the end: looking for waste is waste
     from dhrd_bench.cards import split_references
@@ -370,8 +377,28 @@ def report(
         seed=seed,
         against=against,
         margin=margin,
+        data_dir=data_dir,
     )
     raise typer.Exit(report_command(request))
+
+
+@app.command()
+def serve(
+    results: Results = Path("results"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on, on this machine; 0 takes any.")] = 8000,
+    data_dir: DataDir = None,
+    include: Include = None,
+    against: Annotated[str | None, typer.Option(help="'paper': the paper's claims beside these results.")] = None,
+    margin: Annotated[float | None, typer.Option(help="Margin in % for tests of equivalence.")] = None,
+) -> None:
+    """Show the leaderboard in a browser while a grid runs: on this machine only, made anew when records change."""
+    _include(include)
+    from rich.console import Console
+
+    from dhrd_bench.commands.serve import ServeRequest, serve_command
+
+    request = ServeRequest(results=results, port=port, data_dir=data_dir, against=against, margin=margin)
+    raise typer.Exit(serve_command(request, Console()))
 
 
 @app.command()

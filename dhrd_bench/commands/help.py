@@ -12,7 +12,8 @@ from typer.core import TyperCommand
 
 RUN, OWN, LOOK = "Run and report", "Your own", "Look"
 COMMAND_PANELS = {
-    "demo": RUN, "run": RUN, "tune": RUN, "report": RUN, "throughput": RUN, "rerun": RUN, "power": RUN, "records": RUN,
+    "demo": RUN, "run": RUN, "tune": RUN, "report": RUN, "serve": RUN, "throughput": RUN, "rerun": RUN,
+    "power": RUN, "records": RUN,
     "new": OWN, "generate": OWN, "check": OWN, "rationales": OWN,
     "list": LOOK, "doctor": LOOK,
 }  # fmt: skip
@@ -31,7 +32,7 @@ PANELS = {
     "Statistics": (
         "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",
     ),
-    "Output": ("results", "format_", "output", "as_json"),
+    "Output": ("results", "format_", "output", "as_json", "port"),
 }  # fmt: skip
 """Options by the panel that they stand in, whichever command they belong to."""
 
@@ -54,8 +55,12 @@ EXAMPLES = {
     ),
     "report": (
         "dhrd-bench report --suite mini7",
-        "dhrd-bench report --results my-results --format html --output board.html",
+        "dhrd-bench report --results my-results --format html --output site",
         "dhrd-bench report --methods my-method,another --margin 2",
+    ),
+    "serve": (
+        "dhrd-bench serve",
+        "dhrd-bench serve --results my-results --port 8080",
     ),
     "throughput": (
         "dhrd-bench throughput --methods my-method,another --suite mini7 --tasks rte",

@@ -29,6 +29,8 @@ class ReportRequest:
         How to write it, and where; to the console by default.
     resamples, seed, against, margin
         As `analyse` takes them.
+    data_dir
+        Folder with the rows of suites that are not embedded, for the inputs in a site.
     """
 
     results: Path = Path("results")
@@ -39,6 +41,12 @@ class ReportRequest:
     seed: int = 0
     against: str | None = None
     margin: float | None = None
+    data_dir: Path | None = None
+
+    @property
+    def makes_site(self) -> bool:
+        """Whether a folder is asked for: HTML anywhere but in a file of this name is a site."""
+        return self.format == "html" and self.output is not None and self.output.suffix.lower() not in (".html", ".htm")
 
     def command_line(self) -> str:
         """Return the command line that makes the same report: the folder, and what is not by default."""
@@ -47,7 +55,8 @@ class ReportRequest:
             for option in fields(part):
                 value = getattr(part, option.name)
                 if option.name not in ("results", "choice") and value != option.default:
-                    words += [f"--{option.name}", ",".join(value) if isinstance(value, tuple) else str(value)]
+                    flag = f"--{option.name.replace('_', '-')}"
+                    words += [flag, ",".join(value) if isinstance(value, tuple) else str(value)]
         return shlex.join(words)
 
 
@@ -80,7 +89,13 @@ def report_command(request: ReportRequest, console: Console | None = None) -> in
         against=request.against,
         command=request.command_line(),
     )
-    if request.output is not None:
+    if request.output is not None and request.makes_site:
+        from dhrd_bench.site.build import INDEX, site_files, write_site
+        from dhrd_bench.site.texts import TextSource
+
+        write_site(site_files(leaderboard, request.choice, TextSource(request.data_dir)), request.output)
+        screen.print(f"Wrote {request.output / INDEX}", highlight=False, markup=False, soft_wrap=True)
+    elif request.output is not None:
         write_text_atomically(request.output, leaderboard.render(request.format))
         screen.print(f"Wrote {request.output}", highlight=False, markup=False, soft_wrap=True)
     elif request.format == "terminal":
