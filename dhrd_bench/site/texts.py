@@ -67,17 +67,22 @@ class TextSource:
         allowed = self.private or _OPEN.match(licence) is not None
         if not allowed:
             return Texts({}, "the licence of the data does not say that it may be handed on", licence)
-        folder = self.data_dir or (Path(given) if (given := os.environ.get("DHRD_DATA_DIR")) else None)
-        if definition.hub is not None and folder is None:
-            return Texts({}, NOT_AT_HAND, licence, allowed)
-        try:
-            loaded = _loaded(known.path, task, prompt, folder)
-        except UserError as error:
-            return Texts({}, str(error), licence, allowed)
-        if loaded.fingerprint != fingerprint:
-            return Texts({}, "the data at hand are other rows than those of the records", licence, allowed)
-        texts = ("\n\n".join(text) for text in loaded.test.texts())
-        return Texts(dict(zip(loaded.test.ids, texts, strict=True)), "", licence, allowed)
+        named = self.data_dir or (Path(given) if (given := os.environ.get("DHRD_DATA_DIR")) else None)
+        # Rows that a suite brings along come before those of a folder; the hub is never asked.
+        on_hub = definition.hub is not None and definition.hub.path is not None
+        folders = [*([] if on_hub else [None]), *([named] if named else [])]
+        reason = NOT_AT_HAND
+        for folder in folders:
+            try:
+                loaded = _loaded(known.path, task, prompt, folder)
+            except UserError as error:
+                reason = str(error)
+                continue
+            if loaded.fingerprint == fingerprint:
+                texts = ("\n\n".join(text) for text in loaded.test.texts())
+                return Texts(dict(zip(loaded.test.ids, texts, strict=True)), "", licence, allowed)
+            reason = "the data at hand are other rows than those of the records"
+        return Texts({}, reason, licence, allowed)
 
 
 @lru_cache(maxsize=16)  # a page that is served is made again and again
