@@ -18,6 +18,7 @@ from rich.console import Console
 from test_hostile_text import ATTACKS
 
 from dhrd_bench.commands.report import ReportRequest, report_command
+from dhrd_bench.data.inputs import NOT_AT_HAND, InputSource
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
 from dhrd_bench.report.leaderboard import Choice, Leaderboard, analyse
@@ -28,7 +29,6 @@ from dhrd_bench.results.table import LongTable, long_table
 from dhrd_bench.site.build import INDEX, SCRIPTS, site_files, write_site
 from dhrd_bench.site.curves import curves, reliability, risk_coverage
 from dhrd_bench.site.shards import plain, shard
-from dhrd_bench.site.texts import NOT_AT_HAND, TextSource
 from dhrd_bench.stats.calibration import calibrations
 
 ALPHA, BETA = fakes.SMALL[:2]
@@ -246,23 +246,23 @@ def fingerprint(task: str) -> str:
 
 
 def test_inputs_are_shown_where_the_licence_allows_and_the_rows_are_those() -> None:
-    texts = TextSource().of("mini7", "RTE", "native", fingerprint("RTE"))
+    texts = InputSource().of("mini7", "RTE", "native", fingerprint("RTE"))
     test = Suite.named("mini7").load("RTE").test
-    assert texts.inputs == {name: example.prompt.text for name, example in zip(test.ids, test.examples, strict=True)}
+    assert texts.texts == {name: example.prompt.text for name, example in zip(test.ids, test.examples, strict=True)}
     assert texts.licence == "Apache-2.0"
-    assert "other rows" in TextSource().of("mini7", "RTE", "native", "0" * 16).reason
-    assert not TextSource().of("mini7", "RTE", "native", "0" * 16).inputs
+    assert "other rows" in InputSource().of("mini7", "RTE", "native", "0" * 16).reason
+    assert not InputSource().of("mini7", "RTE", "native", "0" * 16).texts
 
 
 def test_inputs_are_not_shown_else_and_the_hub_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("DHRD_DATA_DIR", raising=False)
-    closed = TextSource().of("superglue7", "CB", "native", "")
+    closed = InputSource().of("superglue7", "CB", "native", "")
     assert "licence" in closed.reason
     assert not closed.open
-    assert TextSource().of("superglue7", "BoolQ", "native", "").reason == NOT_AT_HAND
-    assert TextSource(private=True).of("superglue7", "CB", "native", "").reason == NOT_AT_HAND
-    assert "not known" in TextSource().of("a-suite-of-nobody", "CB", "native", "").reason
-    assert "No data folder" in TextSource(tmp_path / "gone").of("superglue7", "BoolQ", "native", "").reason
+    assert InputSource().of("superglue7", "BoolQ", "native", "").reason == NOT_AT_HAND
+    assert InputSource(private=True).of("superglue7", "CB", "native", "").reason == NOT_AT_HAND
+    assert "not known" in InputSource().of("a-suite-of-nobody", "CB", "native", "").reason
+    assert "No data folder" in InputSource(tmp_path / "gone").of("superglue7", "BoolQ", "native", "").reason
 
 
 def test_what_was_written_is_shown_as_the_inputs_are(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_what_was_written_is_shown_as_the_inputs_are(tmp_path: Path) -> None:
         assert one.rows is not None
         path = record_path(tmp_path / suite, one.cell).with_suffix(".generations.jsonl")
         path.write_text(json.dumps({"id": one.rows.id[3], "text": "so yes"}) + "\n", encoding="utf-8")
-        made = site_files(analyse(load_results(tmp_path / suite), resamples=200))
+        made = site_files(analyse(load_results(tmp_path / suite), resamples=200), source=InputSource())
         found = data(made, "board-0-task-0")["cells"][0].get("wrote")
         assert found == ([None, None, None, "so yes", *[None] * 96] if wanted else None)
 

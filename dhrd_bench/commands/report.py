@@ -90,10 +90,10 @@ def report_command(request: ReportRequest, console: Console | None = None) -> in
         command=request.command_line(),
     )
     if request.output is not None and request.makes_site:
+        from dhrd_bench.data.inputs import InputSource
         from dhrd_bench.site.build import INDEX, site_files, write_site
-        from dhrd_bench.site.texts import TextSource
 
-        write_site(site_files(leaderboard, request.choice, TextSource(request.data_dir)), request.output)
+        write_site(site_files(leaderboard, request.choice, InputSource(request.data_dir)), request.output)
         screen.print(f"Wrote {request.output / INDEX}", highlight=False, markup=False, soft_wrap=True)
     elif request.output is not None:
         write_text_atomically(request.output, leaderboard.render(request.format))

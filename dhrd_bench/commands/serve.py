@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dhrd_bench.data.inputs import InputSource
 from dhrd_bench.errors import UserError
 from dhrd_bench.report.leaderboard import analyse
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.site.build import site_files, waiting_files
 from dhrd_bench.site.live import LiveServer, LiveSite
-from dhrd_bench.site.texts import TextSource
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,7 @@ class ServeRequest:
                 f"No finished cell below {self.results} yet; this page looks again by itself.", revision
             )
         board = analyse(table, against=self.against, margin=self.margin)
-        return site_files(board, source=TextSource(self.data_dir, private=True), revision=revision)
+        return site_files(board, source=InputSource(self.data_dir, private=True), revision=revision)
 
 
 def server_of(request: ServeRequest) -> LiveServer:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import pandas as pd
@@ -19,7 +19,9 @@ from dhrd_bench.results.store import write_text_atomically
 from dhrd_bench.site.boards import board_data
 from dhrd_bench.site.cells import TaskCells, index_of, tasks_of
 from dhrd_bench.site.shards import shard
-from dhrd_bench.site.texts import TextSource
+
+if TYPE_CHECKING:  # what reads data may need libraries that a page does without
+    from dhrd_bench.data.inputs import InputSource
 
 INDEX = "index.html"
 SCRIPTS = (
@@ -41,7 +43,7 @@ _POLICY = {
 
 
 def site_files(
-    leaderboard: Leaderboard, choice: Choice = EVERYTHING, source: TextSource | None = None, revision: str = ""
+    leaderboard: Leaderboard, choice: Choice = EVERYTHING, source: InputSource | None = None, revision: str = ""
 ) -> dict[str, str]:
     """Return the files of a site by their path in its folder.
 
@@ -58,7 +60,7 @@ def site_files(
     boards, cards = [], {}
     for number, board in enumerate(leaderboard.boards):
         name = f"board-{number}"
-        entry, own = _board_files(board, name, choice, source or TextSource())
+        entry, own = _board_files(board, name, choice, source)
         boards.append(entry)
         files |= own
         cards |= _cards(board)
@@ -108,7 +110,9 @@ def _is_site(page: Path) -> bool:
 # ---------------------------------------------------------------- boards
 
 
-def _board_files(board: Board, name: str, choice: Choice, source: TextSource) -> tuple[dict[str, Any], dict[str, str]]:
+def _board_files(
+    board: Board, name: str, choice: Choice, source: InputSource | None
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what the index says of a board, and the files with the rest."""
     group, table = board.analysis.selection.group, board.table
     files = {f"data/{name}.js": shard(name, board_data(board))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,10 @@ from dhrd_bench.results.predictions import read_texts
 from dhrd_bench.results.schema import Cell
 from dhrd_bench.results.store import record_path
 from dhrd_bench.results.table import CELL, LongTable
-from dhrd_bench.site.texts import Texts, TextSource
 from dhrd_bench.stats.probabilities import as_probabilities
+
+if TYPE_CHECKING:  # what reads data may need libraries that a page does without
+    from dhrd_bench.data.inputs import Inputs, InputSource
 
 _LONGEST = 4000
 """Characters of a text on a page."""
@@ -45,7 +47,7 @@ class TaskCells:
     What many cells have in common (rows, settings, surroundings) is there once, and pointed at.
     """
 
-    def __init__(self, table: LongTable, cells: pd.DataFrame, rows: pd.DataFrame, source: TextSource) -> None:
+    def __init__(self, table: LongTable, cells: pd.DataFrame, rows: pd.DataFrame, source: InputSource | None) -> None:
         self.folder = table.folder
         self.cells, self.rows = cells, rows
         self.source = source
@@ -56,29 +58,29 @@ class TaskCells:
 
     def data(self) -> dict[str, Any]:
         """Return the data of the pages of these cells."""
-        texts = self._texts()
+        inputs = self._inputs()
         of_cell = dict(iter(self.rows.groupby(["method", "seed"], observed=True))) if len(self.rows) else {}
         found = [
-            self._cell(cell, of_cell.get((cell["method"], cell["seed"])), texts)
+            self._cell(cell, of_cell.get((cell["method"], cell["seed"])), inputs)
             for cell in self.cells.to_dict("records")
         ]
         return {
             "classes": self.classes,
-            "licence": texts.licence,
-            "reason": texts.reason,
+            "licence": inputs.licence if inputs else "",
+            "reason": inputs.reason if inputs else "",
             "cells": found,
             "shared": self._shared,
         }
 
-    def _texts(self) -> Texts:
+    def _inputs(self) -> Inputs | None:
         first = self.cells.iloc[0]
         asked = {(parts["task"]["prompt"], parts["task"]["fingerprint"]) for parts in self.cells["parts"]}
-        if len(asked) > 1:
-            return Texts({}, "the records are of several prompts or versions of the rows")
+        if self.source is None or len(asked) > 1:  # several prompts or versions of the rows have no text in common
+            return None
         ((prompt, fingerprint),) = asked
         return self.source.of(str(first["suite"]), str(first["task"]), prompt, fingerprint)
 
-    def _cell(self, cell: dict[str, Any], rows: pd.DataFrame | None, texts: Texts) -> dict[str, Any]:
+    def _cell(self, cell: dict[str, Any], rows: pd.DataFrame | None, inputs: Inputs | None) -> dict[str, Any]:
         parts, data = dict(cell["parts"]), cell["data"]
         place = record_path(Path(), Cell(**{name: cell[name] for name in CELL}))
         about = {name: parts.pop(name) for name in ("method", "budget")}
@@ -102,17 +104,12 @@ class TaskCells:
         if rows is None:
             return found
         ids = rows["example"].tolist()
-        given = self._once({"id": ids, "label": rows["label"].tolist(), "text": self._inputs(ids, texts)})
+        given = self._once({"id": ids, "label": rows["label"].tolist(), "text": _texts(ids, inputs)})
         found |= {"rows": given, "answer": rows["prediction"].tolist()}
         found["sure"] = _sure(cell["scores"], rows["prediction"].to_numpy(), len(self.classes))
-        if texts.open and (wrote := self._wrote(place)):
+        if inputs and inputs.open and (wrote := self._wrote(place)):
             found["wrote"] = [_cut(_written(wrote, name, self.classes)) for name in ids]
         return found
-
-    def _inputs(self, ids: Sequence[str], texts: Texts) -> list[str | None] | None:
-        if not texts.inputs:
-            return None
-        return [_cut(texts.inputs.get(name)) for name in ids]
 
     def _wrote(self, place: Path) -> dict[str, str]:
         if self.folder is None:
@@ -128,6 +125,10 @@ class TaskCells:
             self._places[key] = len(self._shared)
             self._shared.append(value)
         return self._places[key]
+
+
+def _texts(ids: Sequence[str], inputs: Inputs | None) -> list[str | None] | None:
+    return [_cut(inputs.texts.get(name)) for name in ids] if inputs and inputs.texts else None
 
 
 def _written(wrote: dict[str, str], name: str, classes: Sequence[str]) -> str | None:

@@ -35,12 +35,12 @@ dhrd.pages.board = (() => {
       task: board.tasks.findIndex((task) => task.name === about.get("task")),
       query: about.get("q") ?? "",
       roles: new Set((about.get("roles") ?? "").split(",").filter(Boolean)),
-      picks: new Set(),
+      picks: new Set(board.methods.map((method) => method.name).filter((each) => about.getAll("pick").includes(each))),
     };
     const roles = [...new Set(board.methods.map((method) => method.role))];
     if (!state.roles.size) roles.forEach((role) => state.roles.add(role));
     const start = [board.methods.find((method) => method.name === board.baseline), ...board.methods.filter((method) => method.ranked)];
-    start.filter(Boolean).slice(0, 3).forEach((method) => state.picks.add(method.name));
+    if (!about.has("pick")) start.filter(Boolean).slice(0, 3).forEach((method) => state.picks.add(method.name));
 
     const link = (method) => address("method", { ...coordinates(entry), method: method.name });
     const charts = h("div", { class: "charts" }), picks = h("div", { class: "picks" });
@@ -49,13 +49,13 @@ dhrd.pages.board = (() => {
     const shown = () => board.methods.filter(fits);
     const where = () => (state.task < 0 ? (board.tasks.length > 1 ? `mean of ${board.tasks.length} tasks` : board.tasks[0].name) : board.tasks[state.task].name);
 
-    const columns = columnsOf(board, state, of, link, () => { drawPicks(); drawPicked(); });
+    const columns = columnsOf(board, state, of, link, () => { drawPicks(); drawPicked(); keep(); });
     const table = sorted({ caption: "Leaderboard", columns, rows: shown(), row: (method) => ({ class: method.ranked ? null : "partial" }) });
     const byTask = board.tasks.length > 1 ? sorted({ caption: "Score by task, and its gain over the baseline in %", columns: taskColumns(board, link), rows: shown() }) : null;
 
     function keep() {
       if (dhrd.place().page !== "board") return; // another page was asked for meanwhile
-      const kept = { ...coordinates(entry), task: state.task < 0 ? "" : board.tasks[state.task].name, q: state.query, roles: state.roles.size === roles.length ? "" : [...state.roles].join(",") };
+      const kept = { ...coordinates(entry), task: state.task < 0 ? "" : board.tasks[state.task].name, q: state.query, roles: state.roles.size === roles.length ? "" : [...state.roles].join(","), pick: [...state.picks] };
       history.replaceState(null, "", address("board", kept));
     }
     function runs(method) {

@@ -91,7 +91,8 @@ const dhrd = (() => {
   }
   function address(page, about) {
     const query = new URLSearchParams();
-    for (const [key, value] of Object.entries(about)) if (value !== "" && value !== null && value !== undefined) query.set(key, value);
+    for (const [key, value] of Object.entries(about))
+      for (const each of [value].flat()) if (each !== "" && each !== null && each !== undefined) query.append(key, each);
     const text = query.toString();
     return `#/${page === "board" ? "" : page}${text ? `?${text}` : ""}`;
   }

@@ -55,9 +55,12 @@
 
   // ---------------------------------------------------------------- a site that is served
 
-  const { revision } = document.body.dataset;
+  const { revision } = document.body.dataset, PATIENCE = 15000;
+  let touched = -PATIENCE;
+  for (const event of ["pointerdown", "keydown", "wheel"]) addEventListener(event, () => { touched = performance.now(); }, { passive: true });
   async function look() {
-    const busy = document.hidden || document.activeElement?.matches("input, select");
+    // Whoever is at work on the page is left alone.
+    const busy = document.hidden || performance.now() - touched < PATIENCE || document.activeElement?.matches("input, select");
     try {
       const answer = busy ? null : await fetch("revision", { cache: "no-store" });
       if (answer?.ok && (await answer.text()) !== revision) return location.reload();

@@ -19,26 +19,28 @@ NOT_AT_HAND = "the data is not at hand: name its folder with --data-dir"
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Inputs by row; none where `reason` says why.
+class Inputs:
+    """Texts by row; none where `reason` says why.
 
     Attributes
     ----------
+    texts
+        By the row's name.
     licence
         That of the data, empty where it is not known.
     open
         Whether what methods wrote may be shown as well: it quotes what they read.
     """
 
-    inputs: dict[str, str]
+    texts: dict[str, str]
     reason: str = ""
     licence: str = ""
     open: bool = False
 
 
 @dataclass(frozen=True)
-class TextSource:
-    """Where texts come from, and who is to see them.
+class InputSource:
+    """Where inputs come from, and who is to see them.
 
     Attributes
     ----------
@@ -51,7 +53,7 @@ class TextSource:
     data_dir: Path | None = None
     private: bool = False
 
-    def of(self, suite: str, task: str, prompt: str, fingerprint: str) -> Texts:
+    def of(self, suite: str, task: str, prompt: str, fingerprint: str) -> Inputs:
         """Return the inputs of a task's test rows, which have to be those of `fingerprint`.
 
         Nothing is fetched from the hub.
@@ -59,14 +61,14 @@ class TextSource:
         try:
             known = Suite.named(Reference.parse(suite).name)
         except UserError:
-            return Texts({}, "its suite is not known here: name its folder with --include", open=self.private)
+            return Inputs({}, "its suite is not known here: name its folder with --include", open=self.private)
         definition = known.card.tasks.get(task)
         if definition is None:
-            return Texts({}, "its suite has no such task here", open=self.private)
+            return Inputs({}, "its suite has no such task here", open=self.private)
         licence = definition.licence or known.card.licence
         allowed = self.private or _OPEN.match(licence) is not None
         if not allowed:
-            return Texts({}, "the licence of the data does not say that it may be handed on", licence)
+            return Inputs({}, "the licence of the data does not say that it may be handed on", licence)
         named = self.data_dir or (Path(given) if (given := os.environ.get("DHRD_DATA_DIR")) else None)
         # Rows that a suite brings along come before those of a folder; the hub is never asked.
         on_hub = definition.hub is not None and definition.hub.path is not None
@@ -80,9 +82,9 @@ class TextSource:
                 continue
             if loaded.fingerprint == fingerprint:
                 texts = ("\n\n".join(text) for text in loaded.test.texts())
-                return Texts(dict(zip(loaded.test.ids, texts, strict=True)), "", licence, allowed)
+                return Inputs(dict(zip(loaded.test.ids, texts, strict=True)), "", licence, allowed)
             reason = "the data at hand are other rows than those of the records"
-        return Texts({}, reason, licence, allowed)
+        return Inputs({}, reason, licence, allowed)
 
 
 @lru_cache(maxsize=16)  # a page that is served is made again and again
