@@ -39,7 +39,8 @@ dhrd.pages.board = (() => {
     };
     const roles = [...new Set(board.methods.map((method) => method.role))];
     if (!state.roles.size) roles.forEach((role) => state.roles.add(role));
-    const start = [board.methods.find((method) => method.name === board.baseline), ...board.methods.filter((method) => method.ranked)];
+    const rivals = board.methods.filter((method) => method.ranked && method.name !== board.baseline);
+    const start = [...rivals.slice(0, 1), board.methods.find((method) => method.name === board.baseline), ...rivals.slice(1)];
     if (!about.has("pick")) start.filter(Boolean).slice(0, 3).forEach((method) => state.picks.add(method.name));
 
     const link = (method) => address("method", { ...coordinates(entry), method: method.name });
@@ -83,24 +84,24 @@ dhrd.pages.board = (() => {
       picks.replaceChildren(h("span", null, "Picked: "), ...chosen.map((method, at) => h("span", { class: `pick pick-${at}` }, name(method.name))),
         pair ? h("a", { class: "button", href: pair }, `Compare the first two`) : h("span", { class: "dim" }, "tick two methods to compare them"));
     }
-    function draw() {
+    function draw(changed = true) {
       const rows = shown(), given = { shown: rows, of, link, runs, where: where(), board };
       table.show(rows);
       byTask?.show(rows);
       charts.replaceChildren(...["pareto", "forest", "seeds"].map((kind) => dhrd.figures[kind](given)).filter(Boolean));
       dhrd.tell(many(rows.length, "method"));
       drawPicked();
-      keep();
+      if (changed) keep();
     }
 
     dhrd.put(main,
       h("h1", null, "Leaderboard"),
-      boardChoice(entry, "board"),
       h("p", { class: "about" }, board.about),
-      h("section", { class: "filters", "aria-label": "Filters" },
+      summary(board),
+      h("div", { class: "panel" }, boardChoice(entry, "board"), h("section", { class: "filters", "aria-label": "Filters" },
         choice("Task", [["-1", board.tasks.length > 1 ? "All (mean)" : "All"], ...board.tasks.map((task, at) => [String(at), task.name])], String(state.task), (value) => { state.task = Number(value); draw(); }),
         search("Method", state.query, (text) => { state.query = text; draw(); }),
-        roles.length > 1 ? boxes("Role", roles.map((role) => [role, role]), state.roles, draw) : null),
+        roles.length > 1 ? boxes("Role", roles.map((role) => [role, role]), state.roles, () => draw()) : null)),
       table, picks,
       h("details", { class: "numbers" }, h("summary", null, "How to read the columns"), board.caption.map((line) => h("p", { class: "note" }, line))),
       h("h2", null, "Charts"), charts,
@@ -111,7 +112,16 @@ dhrd.pages.board = (() => {
       h("h2", null, "Every table of the report"),
       board.tables.map((each) => h("details", { class: "more" }, h("summary", null, each.title), plain(each))));
     drawPicks();
-    draw();
+    draw(false);
+  }
+
+  /** How many methods were shown to be what, against the baseline. */
+  function summary(board) {
+    const found = board.methods.map((method) => method.whole.finding).filter(Boolean);
+    if (!found.length) return null;
+    const counts = Object.keys(MEANS).map((finding) => [finding, found.filter((each) => each === finding).length]).filter(([, count]) => count);
+    return h("p", { class: "summary" }, h("span", null, "Against ", h("strong", null, name(board.baseline)), ":"),
+      counts.map(([finding, count]) => h("span", { class: `badge ${finding}`, title: MEANS[finding] }, `${count} ${finding}`)));
   }
 
   // ---------------------------------------------------------------- columns
@@ -123,10 +133,12 @@ dhrd.pages.board = (() => {
       change();
     } });
     const whole = () => state.task < 0;
+    const ends = board.methods.flatMap((method) => [method.whole, ...method.tasks].filter(Boolean).flatMap((own) => own.score));
+    const range = [Math.min(...ends), Math.max(...ends)];
     const rank = (method) => (method.rank ? [...new Set(method.rank)].join("–") : NONE);
     const score = (method) => {
       const own = of(method);
-      const bar = own.score.length > 1 ? scoreBar(own.score) : null;
+      const bar = own.score.length > 1 ? scoreBar(own.score, range) : null;
       return [estimate(own.score), bar];
     };
     const columns = [
@@ -156,11 +168,11 @@ dhrd.pages.board = (() => {
     return columns;
   }
 
-  /** Where a score and its interval lie between 0 and 100. */
-  function scoreBar([value, low, high]) {
-    const at = (share) => share.toFixed(1);
+  /** Where a score and its interval lie among all scores of the board. */
+  function scoreBar([value, low, high], [least, most]) {
+    const at = (score) => (1 + (98 * (score - least)) / Math.max(most - least, 1)).toFixed(1);
     return dhrd.s("svg", { class: "scorebar", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
-      dhrd.s("rect", { class: "track", x: 0, y: 2, width: 100, height: 2 }), dhrd.s("rect", { class: "span", x: at(low), y: 1, width: at(Math.max(0.6, high - low)), height: 4 }), dhrd.s("rect", { class: "point", x: at(value - 0.6), y: 0, width: 1.2, height: 6 }));
+      dhrd.s("rect", { class: "track", x: 0, y: 2, width: 100, height: 2 }), dhrd.s("rect", { class: "span", x: at(low), y: 1, width: Math.max(0.6, at(high) - at(low)).toFixed(1), height: 4 }), dhrd.s("rect", { class: "point", x: at(value), y: 0, width: 1.4, height: 6 }));
   }
 
   function marks(method, own) {

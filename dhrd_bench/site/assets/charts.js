@@ -17,8 +17,8 @@ dhrd.charts = (() => {
   /** A scale from [low, high] to pixels. */
   function linear(low, high, from, to, show) {
     const scale = (value) => from + ((value - low) / (high - low)) * (to - from);
-    const { ticks, places } = ticksOf(low, high, Math.max(2, Math.min(7, Math.abs(to - from) / 70)));
-    scale.ticks = ticks.map((tick) => [tick, show ? show(tick) : dhrd.number(tick, places)]);
+    const { ticks, places } = ticksOf(low, high, Math.max(2, Math.min(7, Math.abs(to - from) / (to < from ? 45 : 70))));
+    scale.ticks = ticks.map((tick) => [tick, show ? show(tick) : dhrd.number(tick, places)]).filter(([, shown]) => shown);
     scale.clamp = (value) => Math.min(Math.max(from, to), Math.max(Math.min(from, to), scale(value)));
     return scale;
   }
@@ -58,16 +58,17 @@ dhrd.charts = (() => {
     for (const [tick, shown] of x?.ticks ?? []) marks.append(line(x(tick), box.top, x(tick), box.bottom, "grid"), text(x(tick), box.bottom + 16, shown, "axis", "middle"));
     for (const [tick, shown] of y?.ticks ?? []) marks.append(line(box.left, y(tick), box.right, y(tick), "grid"), text(box.left - 6, y(tick) + 4, shown, "axis", "end"));
     if (names?.x) marks.append(text((box.left + box.right) / 2, box.bottom + 34, names.x, "axis name", "middle"));
-    if (names?.y) marks.append(text(box.left - 40, box.top - 8, names.y, "axis name"));
+    if (names?.y) marks.append(text(box.left - 40, box.top - 14, names.y, "axis name"));
     return marks;
   }
 
   /** A mark by its role: told apart by form, not by colour alone. */
   function mark(role, x, y, size = 5.5) {
     const at = { class: `mark ${role}`, transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})` };
-    if (role === "baseline") return s("path", { ...at, d: `M${-size} ${-size}H${size}V${size}H${-size}Z` });
-    if (role === "reference") return s("path", { ...at, d: `M0 ${-size * 1.35}L${size * 1.35} 0L0 ${size * 1.35}L${-size * 1.35} 0Z` });
-    if (role === "control") return s("path", { ...at, d: `M0 ${-size * 1.2}L${size * 1.2} ${size}H${-size * 1.2}Z` });
+    const [form] = role.split(" ");
+    if (form === "baseline") return s("path", { ...at, d: `M${-size} ${-size}H${size}V${size}H${-size}Z` });
+    if (form === "reference") return s("path", { ...at, d: `M0 ${-size * 1.35}L${size * 1.35} 0L0 ${size * 1.35}L${-size * 1.35} 0Z` });
+    if (form === "control") return s("path", { ...at, d: `M0 ${-size * 1.2}L${size * 1.2} ${size}H${-size * 1.2}Z` });
     return s("circle", { ...at, r: size });
   }
 

@@ -19,7 +19,7 @@ dhrd.figures = (() => {
     if (!placed.length) return null;
     const draw = (width) => {
       const height = Math.max(300, Math.min(460, width * 0.55));
-      const box = { left: 46, right: width - 16, top: 26, bottom: height - 44 };
+      const box = { left: 46, right: width - 16, top: 30, bottom: height - 44 };
       // Two seeds can leave an interval of many powers of ten: it is cut where it would press the rest together.
       const paces = placed.map(({ own }) => own.qps[0]), [least, most] = [Math.min(...paces) / 2, Math.max(...paces) * 2];
       const ends = placed.flatMap(({ own }) => own.qps.slice(1).map((end) => Math.min(most, Math.max(least, end ?? most))));
@@ -29,25 +29,27 @@ dhrd.figures = (() => {
       const stairs = on.flatMap(({ own }, at) => (at ? [[x(own.qps[0]), null]] : [[box.left, y(own.score[0])]]).concat([[x(own.qps[0]), y(own.score[0])]]));
       stairs.forEach((point, at) => { if (point[1] === null) { point[0] = stairs[at - 1][0]; point[1] = stairs[at + 1][1]; } });
       const front = on.length ? path([...stairs, [stairs.at(-1)[0], box.bottom]], "front") : null;
-      const taken = [], labels = [], marks = [];
+      const taken = placed.map(({ own }) => [x(own.qps[0]) - 8, x(own.qps[0]) + 8, y(own.score[0]) + 4]), labels = [], marks = [];
       for (const { method, own } of [...placed].sort((a, b) => b.own.score[0] - a.own.score[0])) {
         const [px, py] = [x(own.qps[0]), y(own.score[0])];
         const bars = [];
-        if (own.qps.length > 1) bars.push(line(x.clamp(own.qps[1] ?? least), py, x.clamp(own.qps[2] ?? most), py, "bar"));
-        if (own.score.length > 1) bars.push(line(px, y.clamp(own.score[1]), px, y.clamp(own.score[2]), "bar"));
+        if (own.qps.length > 1) bars.push(line(x.clamp(own.qps[1] ?? least), py, x.clamp(own.qps[2] ?? most), py, `bar ${method.role}`));
+        if (own.score.length > 1) bars.push(line(px, y.clamp(own.score[1]), px, y.clamp(own.score[2]), `bar ${method.role}`));
         const onFront = own.front ? "on the front" : own.front === false ? "not on the front" : "";
         const chance = own.probability === null || own.probability === undefined ? "" : ` (in ${number(100 * own.probability, 0)} % of draws)`;
         const label = [method.name, `Score ${said(own.score)}`, `QPS ${said(own.qps, threeDigits)}`, onFront + chance].filter(Boolean).join("\n");
         marks.push(target(label, link(method), bars, mark(`${method.role}${own.front ? " front" : ""}`, px, py)));
-        const wide = 6.6 * method.name.length, left = px + 9 + wide > box.right ? px - 9 - wide : px + 9;
-        const free = [-6, 9, -20, 23].map((shift) => py + shift).find((at) => taken.every(([l, r, t]) => Math.abs(at - t) > 12 || left > r || left + wide < l));
-        if (free !== undefined && taken.length < 40) {
-          taken.push([left, left + wide, free]);
-          labels.push(text(left, free, method.name, "label"));
+        // A name stands close to its mark, on the side where there is room, or not at all.
+        const wide = 6.6 * method.name.length;
+        const free = [4, -7, 15, -18, 26].flatMap((down) => [px + 9, px - 9 - wide].map((left) => [left, py + down]))
+          .find(([left, at]) => left >= box.left && left + wide <= box.right + 10 && taken.every(([l, r, t]) => Math.abs(at - t) > 12 || left > r || left + wide < l));
+        if (free) {
+          taken.push([free[0], free[0] + wide, free[1]]);
+          labels.push(text(...free, method.name, "label halo"));
         }
       }
       const labelGroup = dhrd.s("g", { "aria-hidden": "true" }, labels);
-      return { height, marks: [axes(x, y, box, { x: "examples per second (QPS), logarithmic", y: "score" }), front, labelGroup, marks] };
+      return { height, marks: [axes(x, y, box, { x: "examples per second (QPS), logarithmic", y: "score" }), front, marks, labelGroup] };
     };
     return figure({
       title: `Score against throughput, ${where}`,
@@ -95,7 +97,7 @@ dhrd.figures = (() => {
     };
     return figure({
       title: `Gains over ${board.baseline}, ${where}`,
-      note: "Interval left or right of the line, after correction for the number of comparisons: shown to be worse or better. "
+      note: "Colours tell what the tests show after correction for the number of comparisons; the 95 % intervals are not corrected. "
         + (margin ? `Shaded: differences of less than ${number(margin)} %, too small to matter. ` : "No smallest difference of interest was named (--margin). ")
         + `Upright ticks: the smallest true difference that this many seeds and examples find in four of five cases.${cut(every)}`,
       legend: legend([...rolesOf(rows.map(({ method }) => method)), ["bar wide better", "better"], ["bar wide worse", "worse"], ["bar wide undecided", "undecided"],
@@ -147,7 +149,7 @@ dhrd.figures = (() => {
     const found = drawn.filter((each) => each.points.length);
     if (!found.length) return null;
     const draw = (width) => {
-      const height = Math.max(260, Math.min(380, width * 0.6)), box = { left: 46, right: width - 14, top: 26, bottom: height - 44 };
+      const height = Math.max(260, Math.min(380, width * 0.6)), box = { left: 46, right: width - 14, top: 30, bottom: height - 44 };
       const xs = found.flatMap((each) => each.points.map(([x]) => x)), ys = found.flatMap((each) => each.points.flatMap(([, ...y]) => y));
       const x = log ? logarithmic(Math.min(...xs) / 1.1, Math.max(...xs) * 1.1, box.left, box.right)
         : linear(...(diagonal ? [0, 1] : [Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1)]), box.left, box.right, (tick) => (xPlaces || Number.isInteger(tick) ? number(tick, xPlaces) : ""));

@@ -11,7 +11,7 @@
     document.getElementById("tip").hidden = true;
     try {
       if (!dhrd.index().boards.length) waiting(made);
-      else await (dhrd.pages[page] ?? dhrd.pages.board)(made, about);
+      else await (Object.hasOwn(dhrd.pages, page) ? dhrd.pages[page] : dhrd.pages.board)(made, about);
     } catch (error) {
       dhrd.put(made, h("h1", null, "This page cannot be shown"), h("p", { class: "error" }, error.message), h("p", null, "Make the site anew."));
     }
