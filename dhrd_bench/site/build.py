@@ -57,7 +57,8 @@ def site_files(
         Of a site that is served: the page asks for a newer one.
     """
     files: dict[str, str] = {}
-    boards, cards = [], {}
+    boards: list[dict[str, Any]] = []
+    cards: dict[str, dict[str, Any]] = {}
     for number, board in enumerate(leaderboard.boards):
         name = f"board-{number}"
         entry, own = _board_files(board, name, choice, source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ class TaskCells:
         ((prompt, fingerprint),) = asked
         return self.source.of(str(first["suite"]), str(first["task"]), prompt, fingerprint)
 
-    def _cell(self, cell: dict[str, Any], rows: pd.DataFrame | None, inputs: Inputs | None) -> dict[str, Any]:
+    def _cell(self, cell: Mapping[Any, Any], rows: pd.DataFrame | None, inputs: Inputs | None) -> dict[str, Any]:
         parts, data = dict(cell["parts"]), cell["data"]
         place = record_path(Path(), Cell(**{name: cell[name] for name in CELL}))
         about = {name: parts.pop(name) for name in ("method", "budget")}

@@ -5,6 +5,7 @@ dhrd.pages.cell = (() => {
   const { h, name, number, threeDigits, NONE, address, coordinates } = dhrd;
   const { sorted, choice, search } = dhrd.table;
   const { facts, settings, text } = dhrd.pages.method;
+  const SHOWN = 280; // characters of a text before it is opened
 
   async function show(main, about) {
     const entry = dhrd.boardOf(about), [task, wanted, seed] = ["task", "method", "seed"].map((key) => about.get(key));
@@ -28,13 +29,14 @@ dhrd.pages.cell = (() => {
         ["Identity", h("code", null, name(cell.identity))], ["Record", h("code", null, name(cell.path))],
         ["Run it again", h("code", null, name(`dhrd-bench rerun results/${cell.path}`))]])),
       curve(cell),
+      given ? [h("h2", null, "Answers"), answers(cell, given, shard)] : null,
+      h("h2", null, "How it was run"),
       h("div", { class: "pair" },
         group("Budget", settings(of("settings"))), group("Method", settings(of("about"))),
         group("Task, backbone and versions", settings(of("parts"))), group("Data", settings(of("data"))),
         group("Surroundings", settings(of("environment"))),
         group("Training cost", settings(Object.fromEntries(Object.entries(cell.train).filter(([key]) => key !== "epochs")))),
-        Object.keys(cell.energy).length ? group("Energy", settings(cell.energy)) : null),
-      given ? [h("h2", null, "Answers"), answers(cell, given, shard)] : null);
+        Object.keys(cell.energy).length ? group("Energy", settings(cell.energy)) : null));
   }
 
   const group = (title, content) => h("details", { class: "more" }, h("summary", null, title), content);
@@ -52,7 +54,7 @@ dhrd.pages.cell = (() => {
     const drawn = (wanted) => keys.filter(wanted).map((key, at) => ({ name: key, kind: `pick-${at}`, points: epochs.map((epoch, place) => [place + 1, epoch[key]]).filter(([, value]) => value !== null && value !== undefined) }));
     const best = cell.train.best_epoch ? ` Epoch ${cell.train.best_epoch} was kept.` : "";
     const charts = [
-      dhrd.figures.lines({ title: "Loss by epoch", drawn: drawn((key) => key.includes("loss")), xName: "epoch", yName: "loss" }),
+      dhrd.figures.lines({ title: "Loss by epoch", drawn: drawn((key) => key.includes("loss")), xName: "epoch", yName: "loss", least: 0.2 }),
       dhrd.figures.lines({ title: "Dev figures by epoch", note: `Of rows set aside from training.${best}`, drawn: drawn((key) => key.startsWith("dev_") && !key.includes("loss")), xName: "epoch", yName: "score" })];
     return charts.some(Boolean) ? [h("h2", null, "Training"), h("div", { class: "pair" }, charts.filter(Boolean))] : null;
   }
@@ -96,8 +98,8 @@ dhrd.pages.cell = (() => {
 
   /** A text of which the first lines are shown until it is opened. */
   function long(content) {
-    if (content.length < 160) return h("bdi", { class: "text" }, content);
-    return h("details", { class: "long" }, h("summary", null, h("bdi", null, `${content.slice(0, 140)}…`)), h("bdi", { class: "text" }, content));
+    if (content.length <= SHOWN) return h("bdi", { class: "text" }, content);
+    return h("details", { class: "long" }, h("summary", null, h("bdi", null, `${content.slice(0, SHOWN)}…`)), h("bdi", { class: "text" }, content));
   }
 
   return Object.assign(show, { long, licence, text });

@@ -25,7 +25,7 @@ dhrd.charts = (() => {
   function logarithmic(low, high, from, to) {
     const [left, right] = [Math.log10(low), Math.log10(high)];
     const scale = (value) => from + ((Math.log10(value) - left) / (right - left)) * (to - from);
-    const factors = right - left < 2.2 ? [1, 2, 5] : [1];
+    const factors = right - left < 0.7 ? [1, 1.5, 2, 3, 4, 5, 6, 7, 8] : right - left < 2.2 ? [1, 2, 5] : [1];
     scale.ticks = [];
     for (let k = Math.floor(left); k <= Math.ceil(right); k += 1)
       for (const factor of factors) {

@@ -41,7 +41,7 @@ dhrd.figures = (() => {
         marks.push(target(label, link(method), bars, mark(`${method.role}${own.front ? " front" : ""}`, px, py)));
         // A name stands close to its mark, on the side where there is room, or not at all.
         const wide = 6.6 * method.name.length;
-        const free = [4, -7, 15, -18, 26].flatMap((down) => [px + 9, px - 9 - wide].map((left) => [left, py + down]))
+        const free = (width < 520 ? [4, -7] : [4, -7, 15, -18, 26]).flatMap((down) => [px + 9, px - 9 - wide].map((left) => [left, py + down]))
           .find(([left, at]) => left >= box.left && left + wide <= box.right + 10 && taken.every(([l, r, t]) => Math.abs(at - t) > 12 || left > r || left + wide < l));
         if (free) {
           taken.push([free[0], free[0] + wide, free[1]]);
@@ -145,7 +145,7 @@ dhrd.figures = (() => {
   // ---------------------------------------------------------------- lines
 
   /** Lines over a common axis; lines: {name, kind, points: [x, y, low, high], link}. */
-  function lines({ title, note, drawn, xName, yName, log = false, xPlaces = 0, yEnds, diagonal = false, columns }) {
+  function lines({ title, note, drawn, xName, yName, log = false, xPlaces = 0, yEnds, least = 5, diagonal = false }) {
     const found = drawn.filter((each) => each.points.length);
     if (!found.length) return null;
     const draw = (width) => {
@@ -153,7 +153,7 @@ dhrd.figures = (() => {
       const xs = found.flatMap((each) => each.points.map(([x]) => x)), ys = found.flatMap((each) => each.points.flatMap(([, ...y]) => y));
       const x = log ? logarithmic(Math.min(...xs) / 1.1, Math.max(...xs) * 1.1, box.left, box.right)
         : linear(...(diagonal ? [0, 1] : [Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1)]), box.left, box.right, (tick) => (xPlaces || Number.isInteger(tick) ? number(tick, xPlaces) : ""));
-      const y = linear(...(yEnds ?? around(ys, 5)), box.bottom, box.top);
+      const y = linear(...(yEnds ?? around(ys, least)), box.bottom, box.top);
       const marks = found.map((each) => {
         const points = each.points.map(([px, py]) => [x(px), y(py)]);
         return [path(points, `line ${each.kind}`), each.points.map(([px, py, low, high]) => target(
@@ -166,7 +166,7 @@ dhrd.figures = (() => {
       title, note, draw,
       legend: legend(found.map((each) => [`line ${each.kind}`, dhrd.name(each.name)])),
       numbers: {
-        columns: columns ?? ["Line", xName, yName],
+        columns: ["Line", xName, yName],
         rows: found.flatMap((each) => each.points.map(([px, py, low, high]) => [each.name, number(px, xPlaces), low === undefined ? number(py, yEnds ? 3 : 1) : said([py, low, high])])),
       },
     });
