@@ -38,7 +38,7 @@ _POLICY = {
     "base-uri": "'none'",
     "form-action": "'none'",
     "require-trusted-types-for": "'script'",
-    "trusted-types": "dhrd",
+    "trusted-types": "shards",
 }
 
 

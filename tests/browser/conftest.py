@@ -49,13 +49,13 @@ Open = Callable[..., Watched]
 
 @pytest.fixture
 def look(browser: Any) -> Iterator[Open]:
-    """Open a page of a site; any request that leaves it, error or message fails the test in the end."""
+    """Open a page of a site, a folder or an address; what leaves it, an error or a message fails the test in the end."""
     opened: list[tuple[Any, Watched]] = []
 
-    def open_page(site: Path, way: str = "#/", **options: Any) -> Watched:
+    def open_page(site: Path | str, way: str = "#/", **options: Any) -> Watched:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         watched = Watched(context.new_page())
-        root = site.resolve().as_uri()
+        root = site.resolve().as_uri() if isinstance(site, Path) else site
 
         def only_own(route: Any) -> None:
             if route.request.url.startswith(f"{root}/"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ import pytest
 from test_site import grid, with_scores
 
 from browser.conftest import Open
+from dhrd_bench.commands.serve import ServeRequest, server_of
 from dhrd_bench.data.inputs import InputSource
 from dhrd_bench.report.leaderboard import analyse
 from dhrd_bench.results.schema import CellRecord
@@ -238,6 +240,23 @@ def test_hostile_names_are_names(hostile: Path, look: Open) -> None:
     page.goto(f"{page.url.split('#')[0]}{way('compare', a='__proto__', b=HOSTILE)}")
     page.wait_for_selector("text=Examples that flip")
     assert page.locator("img").count() == 0
+
+
+def test_a_page_that_is_served_shows_new_records_by_itself(look: Open, tmp_path: Path) -> None:
+    server = server_of(ServeRequest(results=tmp_path, port=0))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        page = look(server.address.rstrip("/")).page
+        assert page.locator("h1").inner_text() == "Nothing to show yet"
+        fakes.write(tmp_path, fakes.records((fakes.SMALL[1],), fakes.THREE[:2], (0,)))
+        page.wait_for_selector("h1:text-is('Leaderboard')", timeout=60_000)
+        assert column(page, "Leaderboard", 2) == ["better", "basebaseline"]
+        page.goto("about:blank")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_a_page_may_load_nothing_else(site: Path, look: Open) -> None:

@@ -9,7 +9,7 @@ const dhrd = (() => {
     return path;
   };
   // The one way to a script: data of this site. Anything else is refused by the page's policy.
-  const urls = window.trustedTypes ? trustedTypes.createPolicy("dhrd", { createScriptURL: toUrl }) : { createScriptURL: toUrl };
+  const urls = window.trustedTypes ? trustedTypes.createPolicy("shards", { createScriptURL: toUrl }) : { createScriptURL: toUrl };
 
   function receive(name, text) {
     received.set(name, JSON.parse(text));
