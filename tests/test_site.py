@@ -164,6 +164,14 @@ def test_a_choice_of_methods_and_tasks_is_kept(table: LongTable) -> None:
     assert set(index["boards"][0]["cells"]["method"]) == {"base", "better"}
 
 
+def test_what_reads_nothing_has_no_throughput() -> None:
+    methods = (fakes.THREE[0], fakes.FakeMethod("blind", 0.6, tokens=0))
+    made = site_files(analyse(long_table(fakes.records((BETA,), methods, (0,))), resamples=200))
+    qps = dict(zip(*(data(made, "index")["boards"][0]["cells"][name] for name in ("method", "qps")), strict=True))
+    assert qps["blind"] is None
+    assert qps["base"] > 0
+
+
 # ---------------------------------------------------------------- curves
 
 

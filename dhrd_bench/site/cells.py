@@ -29,6 +29,8 @@ def index_of(cells: pd.DataFrame) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {
         name: [None if value is None or value != value else value for value in cells[name].tolist()] for name in columns
     }
+    # What reads nothing of its input answers as fast as it is asked: no throughput to compare.
+    found["qps"] = [None if tokens == 0 else qps for qps, tokens in zip(found["qps"], cells["tokens_in"], strict=True)]
     found["error"] = [error or "" for error in cells["error"].tolist()]
     found["train_rows"] = [data.get("train_rows") for data in cells["data"]]
     found["epochs"] = [[_dev(epoch) for epoch in train.get("epochs") or []] for train in cells["train"]]

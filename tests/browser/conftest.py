@@ -49,7 +49,7 @@ Open = Callable[..., Watched]
 
 @pytest.fixture
 def look(browser: Any) -> Iterator[Open]:
-    """Open a page of a site, a folder or an address; what leaves it, an error or a message fails the test in the end."""
+    """Open a page of a site, a folder or an address; what leaves it, an error, a message fails the test in the end."""
     opened: list[tuple[Any, Watched]] = []
 
     def open_page(site: Path | str, way: str = "#/", **options: Any) -> Watched:

@@ -138,5 +138,6 @@ dhrd.pages.about = async function show(main) {
     h("p", { class: "lead" }, "Does training on rationales make a pooled classifier better, by how much, and at what speed? Every figure here was computed from records of runs, one a method, task and seed."),
     command ? h("p", null, "Made by ", h("code", null, name(command))) : null,
     dhrd.pages.method.facts(words),
+    h("p", null, "The same figures for programs: ", h("code", null, "dhrd-bench report --format json"), " or ", h("code", null, "csv"), "; the answers of a record: ", h("code", null, "dhrd-bench records predictions"), "."),
     h("p", { class: "dim" }, `dhrd-bench ${version}. The pages read nothing from the network.`));
 };
