@@ -208,6 +208,16 @@ def test_light_and_dark_follow_the_system_and_the_switch(site: Path, look: Open)
     assert light.evaluate(ground) == shades[1]
 
 
+def test_a_page_is_printed_dark_on_white_without_what_is_to_be_clicked(site: Path, look: Open) -> None:
+    page = look(site, color_scheme="dark").page
+    page.locator("#theme").click()
+    page.locator("#theme").click()  # dark by the switch, too
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("header, .filters, input").filter(visible=True).count() == 0
+    assert page.locator("figure svg").filter(visible=True).count() >= 3
+
+
 @pytest.mark.parametrize("page_way", PAGES)
 def test_a_page_fits_a_phone(site: Path, look: Open, page_way: str) -> None:
     page = look(site, page_way, viewport={"width": 360, "height": 740}).page
