@@ -7,7 +7,7 @@ RESULTS ?= results
 # What versions are pinned to; another file is for a fresh .venv.
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test test-all docs chaos fuzz lint bench bench-gpu validate-stats leaderboard clean
+.PHONY: demo test test-all docs browser chaos fuzz lint bench bench-gpu validate-stats leaderboard clean
 
 demo: $(READY)
 	$(BIN)/dhrd-bench demo --results $(RESULTS)/demo
@@ -17,7 +17,12 @@ test: $(READY)
 
 # Slow tests too; those marked hub, gpu or superglue need what their name says.
 test-all: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not hub and not gpu and not superglue and not chaos"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not hub and not gpu and not superglue and not chaos and not browser"
+
+# The site in a browser: what visitors do, and what axe finds. They are skipped where there is no Chromium.
+browser: $(READY)
+	$(BIN)/pip install -q -c $(CONSTRAINTS) -e ".[browser]"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m browser tests/browser
 
 # Kills, fills and breaks things, then says what was lost; one after the other, as each starts processes of its own.
 chaos: $(READY)

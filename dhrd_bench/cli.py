@@ -340,7 +340,12 @@ def report(
     format_: Annotated[
         str, typer.Option("--format", help="terminal, markdown, json, csv, html or latex; parquet: the rows behind it.")
     ] = "terminal",
-    output: Annotated[Path | None, typer.Option(help="File to write instead of the terminal.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write instead of the terminal. With html a folder for a site, or one page: x.html."),
+    ] = None,
+    data_dir: DataDir = None,
+    include: Include = None,
     against: Annotated[str | None, typer.Option(help="'paper': the paper's claims beside these results.")] = None,
     margin: Annotated[float | None, typer.Option(help="Margin in % for tests of equivalence.")] = None,
     metric: Annotated[
@@ -358,8 +363,10 @@ def report(
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples and permutations.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
 ) -> None:
-    """Print the leaderboard of the records, with intervals and tests."""
+    """Print the leaderboard of the records, with intervals and tests, or write it as a site."""
     import gc
+
+    _include(include)
 
     gc.disable()  # a thousand records are a million small objects that live to the end: looking for waste is waste
     from dhrd_bench.cards import split_references
@@ -390,6 +397,7 @@ def report(
         margin=margin,
         details=details,
         wide=wide,
+        data_dir=data_dir,
     )
     raise typer.Exit(report_command(request))
 
@@ -449,6 +457,25 @@ def plot(
         data=data,
     )
     raise typer.Exit(plot_command(request))
+
+
+@app.command()
+def serve(
+    results: Results = Path("results"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on, on this machine; 0 takes any.")] = 8000,
+    data_dir: DataDir = None,
+    include: Include = None,
+    against: Annotated[str | None, typer.Option(help="'paper': the paper's claims beside these results.")] = None,
+    margin: Annotated[float | None, typer.Option(help="Margin in % for tests of equivalence.")] = None,
+) -> None:
+    """Show the leaderboard in a browser while a grid runs: on this machine only, made anew when records change."""
+    _include(include)
+    from rich.console import Console
+
+    from dhrd_bench.commands.serve import ServeRequest, serve_command
+
+    request = ServeRequest(results=results, port=port, data_dir=data_dir, against=against, margin=margin)
+    raise typer.Exit(serve_command(request, Console()))
 
 
 @app.command()

@@ -12,8 +12,8 @@ from typer.core import TyperCommand
 
 RUN, OWN, LOOK = "Run and report", "Your own", "Look"
 COMMAND_PANELS = {
-    "demo": RUN, "run": RUN, "tune": RUN, "report": RUN, "plot": RUN, "throughput": RUN, "rerun": RUN, "power": RUN,
-    "records": RUN, "study": RUN,
+    "demo": RUN, "run": RUN, "tune": RUN, "study": RUN, "report": RUN, "plot": RUN, "serve": RUN, "throughput": RUN,
+    "rerun": RUN, "power": RUN, "records": RUN,
     "new": OWN, "generate": OWN, "check": OWN, "rationales": OWN,
     "list": LOOK, "doctor": LOOK,
 }  # fmt: skip
@@ -33,7 +33,7 @@ PANELS = {
         "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",
         "metric", "amend",
     ),
-    "Output": ("results", "format_", "output", "as_json", "sort", "details", "wide", "data", "schema"),
+    "Output": ("results", "format_", "output", "as_json", "sort", "details", "wide", "data", "schema", "port"),
 }  # fmt: skip
 """Options by the panel that they stand in, whichever command they belong to."""
 
@@ -56,7 +56,7 @@ EXAMPLES = {
     ),
     "report": (
         "dhrd-bench report --suite mini7",
-        "dhrd-bench report --results my-results --format html --output board.html",
+        "dhrd-bench report --results my-results --format html --output site",
         "dhrd-bench report --methods my-method,another --margin 2 --details",
         "dhrd-bench report --metric accuracy --sort qps",
     ),
@@ -64,6 +64,10 @@ EXAMPLES = {
         "dhrd-bench plot pareto --suite mini7 --output pareto.svg",
         "dhrd-bench plot gains --margin 2 --output gains.pdf --data",
         "dhrd-bench plot curves --suite mini7 --methods my-method,another",
+    ),
+    "serve": (
+        "dhrd-bench serve",
+        "dhrd-bench serve --results my-results --port 8080",
     ),
     "throughput": (
         "dhrd-bench throughput --methods my-method,another --suite mini7 --tasks rte",

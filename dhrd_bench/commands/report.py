@@ -34,6 +34,8 @@ class ReportRequest:
         Whether to show the tables of details.
     wide
         Whether lines may be longer than the terminal.
+    data_dir
+        Folder with the rows of suites that are not embedded, for the inputs in a site.
     """
 
     results: Path = Path("results")
@@ -46,6 +48,12 @@ class ReportRequest:
     margin: float | None = None
     details: bool = False
     wide: bool = False
+    data_dir: Path | None = None
+
+    @property
+    def makes_site(self) -> bool:
+        """Whether a folder is asked for: HTML anywhere but in a file of this name is a site."""
+        return self.format == "html" and self.output is not None and self.output.suffix.lower() not in (".html", ".htm")
 
     def command_line(self) -> str:
         """Return the command line that makes the same report: the folder, and what is not by default."""
@@ -55,7 +63,7 @@ class ReportRequest:
                 value = getattr(part, option.name)
                 if option.name in ("results", "choice") or value == option.default:
                     continue
-                words.append(f"--{option.name}")
+                words.append(f"--{option.name.replace('_', '-')}")
                 if value is not True:
                     words.append(",".join(value) if isinstance(value, tuple) else str(value))
         return shlex.join(words)
@@ -90,7 +98,13 @@ def report_command(request: ReportRequest, console: Console | None = None) -> in
         against=request.against,
         command=request.command_line(),
     )
-    if request.output is not None:
+    if request.output is not None and request.makes_site:
+        from dhrd_bench.data.inputs import InputSource
+        from dhrd_bench.site.build import INDEX, site_files, write_site
+
+        write_site(site_files(leaderboard, request.choice, InputSource(request.data_dir)), request.output)
+        screen.print(f"Wrote {request.output / INDEX}", highlight=False, markup=False, soft_wrap=True)
+    elif request.output is not None:
         _write(request.output, leaderboard, request)
         screen.print(f"Wrote {request.output}", highlight=False, markup=False, soft_wrap=True)
     elif request.format == "terminal":

@@ -35,8 +35,9 @@ class LongTable:
         ``version``, ``data_version``, ``method_version``, ``rationales`` (hashes that all cells of a table, of a
         task in it, of a method in it and of a method on a task must share),
         ``score``, ``metrics`` (dict), ``unparsable``, ``role``, ``inference``, ``uses_rationales``,
-        ``params`` (dict), ``qps``, ``examples``, ``seconds``, ``laps``, ``tokens_in``, ``tokens_out``, ``train``
-        (dict), ``energy`` (dict), ``data`` (dict), ``environment`` (dict), ``finished``; ``scores``, the rows'
+        ``params`` (dict), ``parts`` (dict), ``summary``, ``paper``, ``isolation``, ``qps``, ``examples``, ``seconds``,
+        ``laps``, ``tokens_in``, ``tokens_out``, ``train`` (dict), ``energy`` (dict), ``data`` (dict), ``environment``
+        (dict), ``finished``; ``scores``, the rows'
         class scores ``(n, K)`` in their order, None where there are none or the rows' differ in number.
     tasks
         `TaskInfo` by (suite, task).
@@ -92,6 +93,10 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "inference": spelled(record.method.inference),
                 "uses_rationales": record.method.uses_rationales,
                 "params": record.parts.method.params,
+                "parts": record.parts.model_dump(exclude_none=True),
+                "summary": record.method.summary,
+                "paper": record.method.paper,
+                "isolation": record.isolation,
                 "qps": timing.qps if timing else None,
                 "examples": timing.examples if timing else None,
                 "seconds": timing.seconds if timing else None,
