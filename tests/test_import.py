@@ -213,13 +213,13 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("beside")
     request = RunRequest(
         results=root, methods="majority,tfidf-lr", suite="mini7", tasks="RTE", backbone="tiny",
-        budget="smoke[test_rows=60]", seeds="0-1",
+        budget="smoke[test_rows=60]", seeds="0-2",
     )  # fmt: skip
     plan = make_plan(request)
     assert all(record.status == "ok" for record in run_plan(plan, Display(Console(quiet=True), len(plan.missing))))
     rng = np.random.default_rng(3)
     for method, accuracy in (("large", 0.95), ("small", 0.55)):
-        for seed in (0, 1):
+        for seed in (0, 1, 2):
             samples = []
             for k, row in enumerate(RTE):
                 gold = CLASSES.index(row["label"])
@@ -277,14 +277,14 @@ def test_a_foreign_record_with_other_rows_sits_by_itself(beside: Path) -> None:
 
     records = read_records(beside)[0]
     seats = [record.cell.backbone for record in seated(records) if record.foreign]
-    assert seats == ["tiny"] * 4
+    assert seats == ["tiny"] * 6
     other = [
         record.model_copy(update={"parts": record.parts.model_copy(
             update={"task": record.parts.task.model_copy(update={"fingerprint": "another"})}
         )}) if record.foreign else record
         for record in records
     ]  # fmt: skip
-    assert [record.cell.backbone for record in seated(other) if record.foreign] == ["foreign"] * 4
+    assert [record.cell.backbone for record in seated(other) if record.foreign] == ["foreign"] * 6
 
 
 def test_a_check_takes_foreign_records_for_what_they_are(beside: Path, tmp_path: Path) -> None:

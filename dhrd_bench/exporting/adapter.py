@@ -36,16 +36,17 @@ def write_adapter(folder: Path, fitted: Fitted, backbone: Backbone, about: Descr
     targets = [f"{model.base_model_prefix}.{name.removeprefix(held)}" for name in names]
     kept = [name for name in ("head", "pool", "score") if getattr(model, name, None) is not None]
     config = LoraConfig(
-        task_type="SEQ_CLS", r=lora.r, lora_alpha=lora.alpha, target_modules=targets, modules_to_save=kept,
-        base_model_name_or_path=about.origin.hub_id or about.origin.backbone, revision=about.origin.revision,
-    )  # fmt: skip
+        task_type="SEQ_CLS", r=lora.r, lora_alpha=lora.alpha, target_modules=targets, modules_to_save=kept
+    )
     adapted = get_peft_model(model, config)
+    config.base_model_name_or_path = about.origin.hub_id or about.origin.backbone  # peft takes what the model says
+    config.revision = about.origin.revision if about.origin.hub_id else None
     layers = dict(adapted.base_model.model.named_modules())
     with torch.no_grad():
         for target, name in zip(targets, names, strict=True):
             for side in ("lora_A", "lora_B"):
                 getattr(layers[target], side)["default"].weight.copy_(fitted.adapters[f"{name}.{side}"])
-    adapted.save_pretrained(folder)
+    adapted.save_pretrained(folder, save_embedding_layers=False)
     model.config.save_pretrained(folder)
     write_text_atomically(folder / FILE, about.model_dump_json(indent=2) + "\n")
 

@@ -82,6 +82,12 @@ def _scores(record: CellRecord, results: Path) -> Iterator[tuple[str, Estimate]]
 
 def _score(table: LongTable, record: CellRecord) -> Estimate:
     cell = record.cell
-    choice = Choice(cell.suite, cell.backbone, cell.budget, tasks=(cell.task,), methods=(cell.method,))
+    choice = Choice(
+        suite=cell.suite,
+        backbone=cell.backbone,
+        budget=cell.budget,
+        tasks=(cell.task,),
+        methods=(cell.method,),
+    )
     (board,) = analyse(table, choice, resamples=1000).boards
     return board.analysis.lines[0].score

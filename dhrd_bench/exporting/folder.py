@@ -144,7 +144,7 @@ def _stock_class(config: Any) -> Any:
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     from transformers.modeling_layers import GenericForSequenceClassification
 
-    kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config))
+    kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
     return kind if isinstance(kind, type) and issubclass(kind, GenericForSequenceClassification) else None
 
 
