@@ -25,7 +25,7 @@ from dhrd_bench.backbones import load as load_backbone
 from dhrd_bench.backbones import resolve
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
-from dhrd_bench.exporting import load
+from dhrd_bench.exporting import load, onnx
 from dhrd_bench.exporting.export import export
 from dhrd_bench.exporting.hub import push
 from dhrd_bench.exporting.model import PooledClassifier, PooledConfig
@@ -264,6 +264,27 @@ def load_prompts(text: str) -> list[Any]:
     from dhrd_bench.contracts import Prompt
 
     return [Prompt("", text, "")]
+
+
+@pytest.mark.slow
+def test_an_onnx_graph_answers_as_torch_does(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For numbers and lengths of rows that it has not been made with; another answer is refused."""
+    runtime = pytest.importorskip("onnxruntime")
+    for name in (STOCK, OWN):
+        folder = made.export(name, onnx=True)
+        session = runtime.InferenceSession(str(folder / "model.onnx"))
+        tokenizer = load(folder).tokenizer
+        batch = tokenizer(made.texts(name)[:5], padding=True, return_tensors="np")
+        (logits,) = session.run(
+            ["logits"], {key: batch[key].astype("int64") for key in ("input_ids", "attention_mask")}
+        )
+        rows = made.records[name].rows
+        assert rows is not None
+        np.testing.assert_allclose(logits, (rows.score or [])[:5], atol=1e-3)
+    monkeypatch.setattr(onnx, "CLOSE", -1.0)
+    with pytest.raises(UserError, match="The ONNX graph answers otherwise"):
+        export(made.path(STOCK), tmp_path / "out", Options(), silent, onnx=True)
+    assert not (tmp_path / "out").exists()
 
 
 # ---------------------------------------------------------------- refused

@@ -37,13 +37,13 @@ def model_card(record: CellRecord, results: Path, about: Description, backbone: 
     template = jinja2.Template(
         _TEMPLATE.read_text(encoding="utf-8"), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    return template.render(
+    return str(template.render(
         metadata=_metadata(name, record, about, backbone).to_yaml().rstrip(),
         name=name, record=record, about=about, backbone=backbone, version=__version__, file=FILE,
         question=(task.description or f"the class of a row of {task.name}").rstrip("."),
         scores=list(_scores(record, results)), tuning=record.parts.budget.get("tuning", "none"),
         own=kind == "own", adapter=kind == "adapter",
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _metadata(name: str, record: CellRecord, about: Description, backbone: BackboneCard) -> ModelCardData:

@@ -48,7 +48,7 @@ def write_onnx(folder: Path, classifier: Classifier, prompts: Sequence[Prompt]) 
         import onnxscript  # noqa: F401 - torch writes the graph with it
     except ImportError as error:
         raise UserError(f"--onnx needs {error.name}.", "Install it: pip install 'dhrd-bench[onnx]'.") from error
-    model = _Logits(classifier.model.to("cpu", torch.float32).eval())
+    model = _Logits(classifier.model.to("cpu", torch.float32)).eval()
     ids = torch.tensor([[5, 6, 7, 8], [9, 10, 11, int(classifier.tokenizer.pad_token_id)]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     rows, length = torch.export.Dim("rows"), torch.export.Dim("length")
