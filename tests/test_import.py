@@ -314,27 +314,31 @@ def test_a_foreign_record_cannot_be_run_again(beside: Path) -> None:
 
 
 def test_real_logs_of_lm_evaluation_harness(tmp_path: Path) -> None:
-    """Two tiny models with random weights, on rows of mini7."""
-    done = dhrd("import", str(REAL / "lm-eval/one"), "--suite", "mini7", "--task", "RTE", "--method", "one",
-                "--log-task", "mini_rte", "--score", "acc,none", "--results", str(tmp_path))  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    done = dhrd("import", str(REAL / "lm-eval/two"), "--suite", "mini7", "--task", "RTE", "--method", "two",
-                "--log-task", "mini_rte", "--score", "acc,none", "--results", str(tmp_path))  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    board = analyse(load_results(tmp_path), Choice(baseline="one"), resamples=200)
-    scores = {line.method: line.score.value for line in board.boards[0].analysis.lines}
+    """Two tiny models with random weights, on rows of mini7: the scores are those that the harness reports."""
     for name in ("one", "two"):
-        (results,) = (REAL / "lm-eval" / name).glob("results_*.json")
-        said = json.loads(results.read_text())["results"]["mini_rte"]["acc,none"]
-        assert scores[name] == pytest.approx(100 * said)
+        place, wanted = REAL / "lm-eval" / name, {"suite": "mini7", "task": "RTE", "method": name}
+        (one,) = imported(place, score="acc,none", **wanted)
+        (by_length,) = imported(place, score="acc_norm,none", **wanted)
+        (results,) = place.glob("results_*.json")
+        said = json.loads(results.read_text())["results"]["mini_rte"]
+        assert one.record.score == pytest.approx(100 * said["acc,none"])
+        assert by_length.record.score == pytest.approx(100 * said["acc_norm,none"])
+        assert (len(rows_of(one.record)), one.left, one.absent) == (24, {}, len(RTE) - 24)
+        assert one.record.rows is not None
+        assert one.record.rows.score is not None  # both metrics go by classes
+        write_record(tmp_path, one.record)
+    (board,) = analyse(load_results(tmp_path), Choice(baseline="one"), resamples=200).boards
+    assert {line.method for line in board.analysis.lines} == {"one", "two"}
 
 
-@pytest.mark.parametrize("name", ["choice.eval", "choice.json"])
-def test_a_real_log_of_inspect(name: str) -> None:
-    records = imported(REAL / "inspect" / name, method="mock")
-    assert [one.record.cell.seed for one in records] == [0, 1]
-    said = json.loads((REAL / "inspect/scores.json").read_text())
-    assert [one.record.score for one in records] == pytest.approx([100 * each for each in said])
+@pytest.mark.parametrize(("name", "accuracy"), [("choice.eval", 0.5625), ("choice.json", 0.3125)])
+def test_a_real_log_of_inspect(name: str, accuracy: float) -> None:
+    """Two epochs of a model that answers at random; the archive is compressed by Zstandard."""
+    records = [one.record for one in imported(REAL / "inspect" / name, method="mock")]
+    assert [record.cell.seed for record in records] == [0, 1]
+    assert np.mean([record.score or 0.0 for record in records]) == pytest.approx(100 * accuracy)
+    (record, _) = (one.record for one in imported(REAL / "inspect" / name, suite="mini7", task="RTE"))
+    assert record.score == records[0].score  # its rows are found by their ids and texts
 
 
 # ---------------------------------------------------------------- strangers' files
