@@ -708,6 +708,103 @@ def doctor(
     raise typer.Exit(examine(data_dir, as_json=as_json))
 
 
+@app.command()
+def export(
+    record: Annotated[Path, typer.Argument(help="Record of a cell, as results/.../seed-0.json.")],
+    output: Annotated[Path, typer.Option(help="Folder to make.", parser=_folder)],
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Keep the adapters apart from the backbone, in the form of peft.")
+    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX graph, too (extra onnx).")] = False,
+    data_dir: DataDir = None,
+    include: Include = None,
+    rationales: Annotated[str | None, typer.Option(help="The rationale store that the cell was trained on.")] = None,
+    store: Stores = None,
+    backbone: Annotated[str | None, typer.Option(help="Folder of the backbone, if it was a local one.")] = None,
+) -> None:
+    """Write a record's classifier as a folder that transformers loads, with its prompt and a model card."""
+    from rich.console import Console
+
+    from dhrd_bench.commands.export import export_command
+    from dhrd_bench.request import Options
+
+    options = Options(
+        data_dir=data_dir, include=include, rationales=rationales, stores=store or None, backbone=backbone
+    )
+    raise typer.Exit(export_command(record, output, options, Console(), adapter=adapter, onnx=onnx))
+
+
+@app.command()
+def predict(
+    rows: Annotated[Path, typer.Argument(help="File of rows: JSON lines, JSON, CSV, TSV (.gz, too) or Parquet.")],
+    model: Annotated[Path, typer.Option(help="Folder that 'export' wrote.", parser=_folder)],
+    output: Annotated[Path | None, typer.Option(help="File to write instead of the terminal.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Inputs to read together.")] = 32,
+    device: Annotated[str, typer.Option(help="Where to work: cpu, cuda.")] = "cpu",
+    backbone: Annotated[
+        str | None, typer.Option(help="What exported adapters are put on.", show_default="the one they belong to")
+    ] = None,
+) -> None:
+    """Answer rows with an exported classifier: class and probabilities, a line of JSON a row."""
+    from rich.console import Console
+
+    from dhrd_bench.commands.predict import predict_command
+
+    console = Console(stderr=True)
+    raise typer.Exit(predict_command(rows, model, output, console, batch=batch, device=device, backbone=backbone))
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder that 'export' wrote.", parser=_folder)],
+    repository: Annotated[str, typer.Argument(help="Repository on the Hugging Face hub: OWNER/NAME.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
+) -> None:
+    """Send an exported folder to the Hugging Face hub; the token is that of HF_TOKEN."""
+    from rich.console import Console
+
+    from dhrd_bench.commands.push import push_command
+
+    raise typer.Exit(push_command(folder, repository, Console(), private=private))
+
+
+@app.command("import")
+def import_(
+    logs: Annotated[
+        list[Path], typer.Argument(metavar="LOGS...", help="Per-sample logs, or folders of them; one a seed.")
+    ],
+    task: Annotated[str, typer.Option(help="Task of the suite; without a suite, the logs' own name for it.")],
+    method: Annotated[str, typer.Option(help="What the model is called in tables.")],
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Suite whose test rows were answered.",
+            show_default="the logs' own rows",
+            autocompletion=completed("suites"),
+        ),
+    ] = None,
+    log_task: Annotated[
+        str | None, typer.Option(help="What the logs call the task.", show_default="the one they hold")
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option(help="Which score says what is right: acc,none or the name of a scorer.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first log; the next ones count on.")] = 0,
+    data_dir: DataDir = None,
+    include: Include = None,
+    results: Results = Path("results"),
+) -> None:
+    """Make records of logs of lm-evaluation-harness or Inspect: models that ran elsewhere, in the same tables."""
+    _include(include)
+    from rich.console import Console
+
+    from dhrd_bench.commands.import_ import import_command
+    from dhrd_bench.importing.logs import Wanted
+
+    wanted = Wanted(task=task, method=method, suite=suite, log_task=log_task, score=score, seed=seed)
+    raise typer.Exit(import_command(logs, wanted, data_dir, results, Console()))
+
+
 dress(app)
 
 

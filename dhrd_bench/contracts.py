@@ -457,7 +457,7 @@ class PooledParams(MethodParams):
     Attributes
     ----------
     head
-        Two layers, or one.
+        Two layers, or one; ``unbiased`` is one without a bias, which the classifiers of transformers can hold.
     pooling
         How the states of x become one: the state of the token that has read all of it, their mean, or their mean
         weighted by one learned query.
@@ -467,7 +467,7 @@ class PooledParams(MethodParams):
         tokenizer has and the backbone knows.
     """
 
-    head: Literal["mlp", "linear"] = "mlp"
+    head: Literal["mlp", "linear", "unbiased"] = "mlp"
     pooling: Literal["last", "mean", "attention"] = "last"
     pause: int = Field(0, ge=0, le=64)
 

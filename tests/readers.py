@@ -20,6 +20,7 @@ from unittest.mock import patch
 import fakes
 import pandas as pd
 import torch
+from foreign_logs import DATE, HEADER, inspect_sample, lm_eval_sample, write_inspect
 from safetensors.torch import save
 
 from dhrd_bench import plugins, registry
@@ -27,10 +28,16 @@ from dhrd_bench.backbones import Backbone, load, resolve
 from dhrd_bench.backbones.fingerprint import damaged_files
 from dhrd_bench.contracts import Budget, TaskCard
 from dhrd_bench.data import sources
+from dhrd_bench.data.cards import PromptCard
 from dhrd_bench.data.files import read_records
 from dhrd_bench.data.rationales import Rationale, RationaleStore, to_line
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
+from dhrd_bench.exporting.description import Description, Origin, read_description
+from dhrd_bench.importing import lm_eval
+from dhrd_bench.importing.files import open_logs
+from dhrd_bench.importing.logs import Wanted
+from dhrd_bench.importing.record import records_of
 from dhrd_bench.modeling.fitted import Fitted
 from dhrd_bench.rationales.card import make_card, to_markdown
 from dhrd_bench.rationales.prompts import load_prompt
@@ -42,7 +49,7 @@ from dhrd_bench.request import read_request
 from dhrd_bench.results.checksum import with_checksum
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.predictions import read_texts
-from dhrd_bench.results.store import record_path
+from dhrd_bench.results.store import record_path, write_record
 from dhrd_bench.results.timed import timed_path
 from dhrd_bench.results.tuned import read_tuned
 from dhrd_bench.search.space import read_space
@@ -240,6 +247,25 @@ def _fitted(folder: Path) -> None:
     Fitted.load(folder, _TASK, _tiny[0], _BUDGET)
 
 
+def _foreign(folder: Path) -> None:
+    wanted = Wanted(task="mine", method="large")
+    (name,) = (path for path in folder.iterdir() if path.is_file())
+    with patch.object(tempfile, "tempdir", str(folder)):  # where the evaluate library has its own
+        for one in records_of(open_logs([name], wanted), wanted, None):
+            write_record(folder / "results", one.record)
+    load_results(folder / "results")
+
+
+def _foreign_results(folder: Path) -> None:
+    (folder / FOREIGN_SAMPLES).write_text(SAMPLE)
+    lm_eval.open_log(folder / FOREIGN_SAMPLES, None)
+
+
+def _archive() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return write_inspect(Path(folder) / "log.eval", [inspect_sample(1, "Is it?", "B", "A")]).read_bytes()
+
+
 def _digests(folder: Path) -> None:
     try:
         damaged_files(folder, parse_json((folder / COMPLETE).read_bytes()))
@@ -274,6 +300,16 @@ TUNED = (
 )
 STUDY = b"hypothesis: h\nrequests: {methods: 'a,b'}\nprimary: {method: b, baseline: a}\nmargin: 1\nseeds: 2\n"
 TEXTS = b'{"id": "1", "prediction": 1, "text": "Yes"}\n'
+SAMPLE = json.dumps(lm_eval_sample(0, {"q": "Is it?"}, 1, [-1.5, -0.5]))
+RESULTS = b'{"model_name": "m", "lm_eval_version": "1", "config": {"model": "hf"}}'
+INSPECT = json.dumps({**HEADER, "samples": [inspect_sample(1, "Is it?", "B", "A")]}).encode()
+FOREIGN_SAMPLES = f"samples_mine_{DATE}.jsonl"
+DESCRIPTION = Description(
+    task=_TASK, classes=("no", "yes"), fields=("message",), prompt=PromptCard(text="{{ message }} Urgent?"),
+    max_length=64, origin=Origin(
+        record="a/b", identity="i", suite="s", method="m", backbone="tiny", revision="r", budget="smoke", seed=0
+    ),
+)  # fmt: skip
 _ONE = fakes.record(fakes.FakeTask("t", 6), fakes.THREE[0], 0)
 _TIMED = fakes.throughput(fakes.FakeTask("t", 6))
 _OTHER = fakes.record(fakes.FakeTask("t", 6), fakes.THREE[1], 0)
@@ -319,6 +355,13 @@ READERS = {
     "parquet": Reader("rows.parquet", _rows("rows.parquet"), (_parquet(),)),
     "fitted": Reader("fitted.json", _fitted, (FITTED,)),
     "tensors": Reader("fitted.safetensors", _fitted, (TENSORS,)),
+    "description": Reader("dhrd_bench.json", read_description, (DESCRIPTION.model_dump_json().encode(),)),
+    "lm-eval samples": Reader(FOREIGN_SAMPLES, _foreign, (SAMPLE.encode(),)),
+    "lm-eval results": Reader(
+        f"results_{DATE}.json", _foreign_results, (RESULTS,)
+    ),
+    "inspect": Reader("log.json", _foreign, (INSPECT,)),
+    "inspect archive": Reader("log.eval", _foreign, (_archive(),)),
     "digests": Reader(COMPLETE, _digests, (b'{"fitted.json": "abc"}',)),
 }  # fmt: skip
 """What is read, by name."""

@@ -39,7 +39,7 @@ VALUES: list[Any] = [
 """What is put in the place of a value that is well."""
 
 NAMES = sorted(READERS)
-BINARY = {"parquet", "tensors"}
+BINARY = {"inspect archive", "parquet", "tensors"}
 ROWS = {"csv", "tsv"}
 
 

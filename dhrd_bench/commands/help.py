@@ -10,11 +10,12 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-RUN, OWN, LOOK = "Run and report", "Your own", "Look"
+RUN, OWN, LOOK, USE = "Run and report", "Your own", "Look", "Beyond the benchmark"
 COMMAND_PANELS = {
     "demo": RUN, "run": RUN, "tune": RUN, "study": RUN, "report": RUN, "plot": RUN, "serve": RUN, "throughput": RUN,
     "rerun": RUN, "power": RUN, "records": RUN,
     "new": OWN, "generate": OWN, "check": OWN, "rationales": OWN,
+    "export": USE, "predict": USE, "push": USE, "import": USE,
     "list": LOOK, "doctor": LOOK,
 }  # fmt: skip
 
@@ -33,6 +34,8 @@ PANELS = {
         "baseline", "reference", "against", "margin", "resamples", "seed", "discordance", "lasting", "seed_sd",
         "metric", "amend",
     ),
+    "Classifier": ("adapter", "onnx", "model", "batch", "device", "private"),
+    "Logs": ("log_task", "score"),
     "Output": ("results", "format_", "output", "as_json", "sort", "details", "wide", "data", "schema", "port"),
 }  # fmt: skip
 """Options by the panel that they stand in, whichever command they belong to."""
@@ -102,6 +105,20 @@ EXAMPLES = {
     "doctor": (
         "dhrd-bench doctor",
         "dhrd-bench doctor --data-dir SuperGLUE --json",
+    ),
+    "export": (
+        "dhrd-bench export results/mini7/tiny/smoke/my-method/RTE/seed-0.json --output rte",
+        "dhrd-bench export results/.../seed-0.json --output rte --adapter",
+    ),
+    "predict": (
+        "dhrd-bench predict rows.jsonl --model rte --output answers.jsonl",
+        "dhrd-bench predict rows.csv --model rte --device cuda --batch 128",
+    ),
+    "push": ("dhrd-bench push rte OWNER/NAME --private",),
+    "import": (
+        "dhrd-bench import lm-eval-output --task boolq --method large-model",
+        "dhrd-bench import logs/a.eval logs/b.eval --suite superglue7 --task RTE \\\n"
+        "      --method large-model --data-dir SuperGLUE",
     ),
     "records check": (
         "dhrd-bench records check",

@@ -6,7 +6,8 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -74,15 +75,34 @@ def saved_splits(path: Path) -> list[str]:
         return []
 
 
-def read_records(path: Path) -> Iterator[Record]:
+Odd = Callable[[UserError], None]
+"""Told of a line that is no row; it may raise the error."""
+
+
+def _refuse(error: UserError) -> None:
+    raise error
+
+
+def read_records(path: Path, odd: Odd = _refuse) -> Iterator[Record]:
     """Yield the rows of a file in one of `FORMATS`, or of a data set's folder, each with its place.
+
+    Parameters
+    ----------
+    path
+        What to read.
+    odd
+        Told of a line of JSON lines or a line of CSV that is no row, after which the next one is read.
 
     Raises
     ------
     UserError
-        At a row that cannot be read, with file and line.
+        If the file cannot be read any further, with file and line; unless `odd` says otherwise, at a line that is no
+        row.
     """
-    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet, "": _saved}
+    readers: dict[str, Callable[[Path], Iterator[Record]]] = {
+        ".jsonl": partial(_jsonl, odd=odd), ".json": _json, ".csv": partial(_csv, odd=odd),
+        ".tsv": partial(_csv, odd=odd), ".parquet": _parquet, "": _saved,
+    }  # fmt: skip
     kind = "" if path.is_dir() else format_of(path)
     if kind is None:
         known = f"Known: {', '.join(FORMATS)}, and a folder that save_to_disk of the datasets library wrote."
@@ -107,16 +127,24 @@ def _open(path: Path) -> TextIO:
 # ---------------------------------------------------------------- texts
 
 
-def _jsonl(path: Path) -> Iterator[Record]:
+def _jsonl(path: Path, odd: Odd) -> Iterator[Record]:
     with _open(path) as stream:
         for number, line in enumerate(_lines(stream, path), 1):
             if line.strip():
                 place = f"{path}:{number}"
                 try:
-                    row = parse_json(line)
-                except ValueError as error:
-                    raise UserError(f"{place}: not JSON: {_reason(error)}.", "One object a line.") from error
-                yield place, _object(row, place)
+                    row = _object(_parsed(line, place), place)
+                except UserError as error:
+                    odd(error)
+                    continue
+                yield place, row
+
+
+def _parsed(line: str, place: str) -> Any:
+    try:
+        return parse_json(line)
+    except ValueError as error:
+        raise UserError(f"{place}: not JSON: {_reason(error)}.", "One object a line.") from error
 
 
 def _json(path: Path) -> Iterator[Record]:
@@ -157,7 +185,7 @@ def _object(row: Any, place: str) -> Mapping[str, Any]:
     return row
 
 
-def _csv(path: Path) -> Iterator[Record]:
+def _csv(path: Path, odd: Odd) -> Iterator[Record]:
     csv.field_size_limit(ROW_LIMIT)  # a cell may be a whole document; the module's own limit is 128 KiB
     delimiter = "\t" if (format_of(path) or "").startswith(".tsv") else _delimiter(path)
     with _open(path) as stream:
@@ -173,7 +201,8 @@ def _csv(path: Path) -> Iterator[Record]:
                     continue
                 if len(cells) != len(header):
                     message = f"{place}: {len(cells)} cells where the header has {len(header)}."
-                    raise UserError(message, "Put cells that hold a comma or a line break in double quotes.")
+                    odd(UserError(message, "Put cells that hold a comma or a line break in double quotes."))
+                    continue
                 yield place, dict(zip(header, cells, strict=True))
         except csv.Error as error:
             raise UserError(f"{path}:{reader.line_num}: not CSV: {error}.") from error

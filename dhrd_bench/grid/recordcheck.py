@@ -34,7 +34,7 @@ from dhrd_bench.results.check import (
     read_file,
     record_files,
 )
-from dhrd_bench.results.schema import Rows, Surroundings
+from dhrd_bench.results.schema import FOREIGN, Rows, Surroundings
 from dhrd_bench.results.store import results_of
 from dhrd_bench.results.timed import Measurement, read_timed
 from dhrd_bench.results.verified import Verification, is_verified, read_verified
@@ -83,8 +83,9 @@ def check_records(places: Sequence[Path], data_dir: Path | None = None, *, clean
         if file is None:
             continue
         files.append(file)
+        own = (_method, _budget) if file.record.foreign is None else (_foreign,)
         try:
-            for look in (check_record, _identity, _method, _budget, partial(_rows, load)):
+            for look in (check_record, _identity, *own, partial(_rows, load)):
                 findings += look(file)
         except UserError as error:  # a name that cannot be read
             findings.append(file.fails("names", error.message))
@@ -114,6 +115,13 @@ def _identity(file: RecordFile) -> Iterator[Finding]:
         yield file.fails("versions", message, "Update dhrd-bench, or run the cell again.")
     elif parts.harness != HARNESS_VERSION:
         yield file.notes("versions", f"it is of harness {parts.harness}, {HARNESS_VERSION} is installed")
+
+
+def _foreign(file: RecordFile) -> Iterator[Finding]:
+    """Say what a record was made of: neither its method nor its budget is one of ours."""
+    foreign = file.record.foreign
+    assert foreign is not None
+    yield file.notes("foreign", f"it was made of a log of {foreign.tool} {foreign.version}".rstrip())
 
 
 def _method(file: RecordFile) -> Iterator[Finding]:
@@ -191,7 +199,7 @@ def _rows(load: Load, file: RecordFile) -> Iterator[Finding]:
     """Draw a record's rows again, and compare their ids, classes and order."""
     record, parts = file.record, file.record.parts
     budget = budget_of(record)
-    if record.rows is None or budget is None:
+    if record.rows is None or budget is None or record.cell.suite == FOREIGN:
         return
     loaded = load(record.cell.suite, record.cell.task, parts.task.prompt)
     if isinstance(loaded, str):
@@ -210,6 +218,8 @@ def _rows(load: Load, file: RecordFile) -> Iterator[Finding]:
     odd = [name for name, label in zip(record.rows.id, record.rows.label, strict=True) if labels.get(name) != label]
     if odd:
         yield file.fails("data", f"row {odd[0]!r} is not in the test split of its suite, or of another class there")
+    elif record.foreign is not None:
+        return  # its rows are those that the log has
     elif (parts.harness, parts.task.version) != (HARNESS_VERSION, card.version):
         message = f"its rows were not drawn again: it is of task version {parts.task.version} and harness "
         yield file.notes("data", f"{message}{parts.harness}, which may have drawn others; its classes are right")
@@ -272,6 +282,8 @@ def _verifications(files: Sequence[RecordFile]) -> dict[Path, dict[str, Verifica
 def _checkout(file: RecordFile, verified: dict[Path, dict[str, Verification]], *, clean: bool) -> Iterator[Finding]:
     """Say whether it is known which code made a record: no identity covers what somebody changes in the harness."""
     revision = file.record.environment.git
+    if file.record.foreign is not None:
+        return
     if revision is None:
         yield file.notes("checkout", "it names no commit: it was made with an installed package")
     elif revision.dirty and not is_verified(file.record, verified[results_of(file.path)]):

@@ -56,6 +56,9 @@ def plan_again(record: CellRecord, options: Options) -> Plan:
     UserError
         If a name is unknown here, or the data are missing.
     """
+    if record.foreign is not None:
+        message = f"The record was made of a log of {record.foreign.tool}: there is nothing here to run again."
+        raise UserError(message, "Run that harness again, and import its log.")
     # A record is data: no folder of plug-ins and no file is opened because one names it.
     asked = (record.request or RunRequest()).without_places(record.cell.backbone)
     asked = asked.model_copy(

@@ -157,7 +157,8 @@ def check_record(file: RecordFile) -> Iterator[Finding]:
     """Compute again what follows from the rest of a record."""
     record = file.record
     yield from _names(file)
-    if record.rows is None or record.timing is None or record.score is None:
+    untimed = record.timing is None and record.foreign is None
+    if record.rows is None or untimed or record.score is None:
         if record.status == "ok" or record.metrics or record.rows or record.timing or record.score is not None:
             yield file.fails("outcome", "it is of a failed cell and has an outcome")
         return
@@ -165,7 +166,8 @@ def check_record(file: RecordFile) -> Iterator[Finding]:
         yield file.fails("outcome", "it is of a cell that went through and names an error")
     yield from _rows(file, record.rows)
     yield from _metrics(file, record.rows, record.score)
-    yield from _timing(file, record.timing, len(record.rows.id))
+    if record.timing is not None:
+        yield from _timing(file, record.timing, len(record.rows.id))
     yield from _data(file, len(record.rows.id))
 
 

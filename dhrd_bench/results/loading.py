@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dhrd_bench.errors import UserError
+from dhrd_bench.results.guests import introductions, seated
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.store import read_noted, read_record
 from dhrd_bench.results.table import LongTable, long_table
@@ -30,7 +31,7 @@ def load_results(path: Path | str) -> LongTable:
         first = f"{unread[0].path}: {unread[0].reason}"
         raise UserError(f"No record below {folder} can be read: {first}.", "Delete it and run its cell again.")
     timed, unread_runs = read_timed(folder)
-    table = long_table(records)
+    table = long_table(seated(records))
     searches, odd = kept_tuned(folder)
     entries = read_verified(folder)
     verified = frozenset(record.identity for record in records if is_verified(record, entries))
@@ -38,7 +39,7 @@ def load_results(path: Path | str) -> LongTable:
         table,
         timed=tuple(timed),
         problems=(*unread, *unread_runs),
-        notes=(*notes, *odd),
+        notes=(*notes, *odd, *introductions(records)),
         searches=tuple(searches),
         folder=folder,
         verified=verified,

@@ -198,6 +198,8 @@ class IdentityParts(_Part):
         token, answers that begin alike. None where the cell has none of it, and in records from before.
     processes
         How many trained it together, each with dropout of its own, if more than one.
+    log
+        Digest of the log that a foreign record was made of.
     version, data_version, method_version
         Cells of one table share the first, those of one of its tasks the second, those of one of its
         methods the third. They are not part of the identity themselves.
@@ -217,6 +219,7 @@ class IdentityParts(_Part):
     answers: str | None = None
     tokens: str | None = None
     processes: int | None = None
+    log: str | None = None
     seed: int
     version: str = ""
     data_version: str = ""
@@ -226,7 +229,7 @@ class IdentityParts(_Part):
         """Return what the identity is a digest of."""
         parts = self.model_dump(mode="json", exclude={"version", "data_version", "method_version"})
         # What goes without saying, as the reference engine, is left out.
-        silent = ("kept", "soft", "spare", "answers", "tokens", "processes")
+        silent = ("kept", "soft", "spare", "answers", "tokens", "processes", "log")
         for holder, names in ((parts["backbone"], ("engine", "start")), (parts, silent)):
             for name in names:
                 if holder[name] is None:
@@ -341,6 +344,35 @@ class TaskInfo(_Shown):
     metrics: list[str]
 
 
+FOREIGN = "foreign"
+"""Backbone and budget of a record that was made of a log, and its suite if the log's own documents make its rows."""
+
+
+class Foreign(_Shown):
+    """What a record was made of that another harness has run; nothing of it can be run or drawn again here.
+
+    Attributes
+    ----------
+    tool, version
+        What wrote the log, and that one's version where the log tells.
+    model, task, score
+        As the log names them.
+    samples, left
+        Samples of the log that were scored or not, and how many of them have no row here.
+    sha256
+        Digest of the log.
+    """
+
+    tool: Literal["lm-evaluation-harness", "inspect_ai"]
+    version: str = ""
+    model: str = ""
+    task: str = ""
+    score: str = ""
+    samples: Whole
+    left: Whole = 0
+    sha256: str
+
+
 class CellRecord(_Part):
     """One cell, complete: identity, outcome, cost, surroundings.
 
@@ -357,7 +389,9 @@ class CellRecord(_Part):
     energy
         None where nothing could be read, or other cells ran beside this one.
     request
-        What was asked for when the cell was run; None in records from before 1.1.0.
+        What was asked for when the cell was run; None in records from before 1.1.0, and in foreign ones.
+    foreign
+        The log that it was made of, if another harness has run it; then nothing was timed.
     checksum
         In a file only: SHA-256 of all that stands before it. Records from before 1.1.0 have none.
     """
@@ -381,12 +415,14 @@ class CellRecord(_Part):
     isolation: IsolationLevel = "none"
     environment: Surroundings = Surroundings()
     request: RunRequest | None = None
+    foreign: Foreign | None = None
     finished: str = ""
     checksum: str | None = Field(None, exclude=True)
 
     @model_validator(mode="after")
     def _complete(self) -> CellRecord:
-        if self.status == "ok" and (self.rows is None or self.score is None or self.timing is None):
+        timed = self.timing is not None or self.foreign is not None
+        if self.status == "ok" and (self.rows is None or self.score is None or not timed):
             raise ValueError("an ok record needs rows, score and timing")
         if self.status == "failed" and not self.error:
             raise ValueError("a failed record needs its error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,12 +98,12 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "summary": record.method.summary,
                 "paper": record.method.paper,
                 "isolation": record.isolation,
-                "qps": timing.qps if timing else None,
-                "examples": timing.examples if timing else None,
-                "seconds": timing.seconds if timing else None,
+                "qps": timing.qps if timing else math.nan,
+                "examples": timing.examples if timing else math.nan,
+                "seconds": timing.seconds if timing else math.nan,
                 "laps": timing.laps if timing else [],
-                "tokens_in": timing.tokens_in if timing else None,
-                "tokens_out": timing.tokens_out if timing else None,
+                "tokens_in": timing.tokens_in if timing else math.nan,
+                "tokens_out": timing.tokens_out if timing else math.nan,
                 "train": record.train.model_dump(exclude_none=True),
                 "energy": record.energy.model_dump() if record.energy else {},
                 "data": record.data.model_dump() if record.data else {},

@@ -34,7 +34,7 @@ def document(judged: Judged) -> Document:
         tables.append(_table("Secondary contrasts (exploratory)", judged.secondary, judged, caption))
     tables += _curves(judged)
     command = f"dhrd-bench study report {frozen.study}.yaml"
-    section = Section(f"Study {frozen.study}", _about(judged), tuple(tables), tuple(_notes(judged)))
+    section = Section(f"Study {frozen.study}", _about(judged), (), tuple(tables), tuple(_notes(judged)))
     return Document(command, (section,), title="Study")
 
 
