@@ -234,7 +234,7 @@ def test_records_of_another_identity_are_none_of_the_study(calls: Path) -> None:
 
 
 def test_a_sequential_study_stops_at_the_look_that_decides_and_no_later(calls: Path) -> None:
-    path = written(calls, seeds=None, stop="group-sequential", looks=[2, 4, 8])
+    path = written(calls, seeds=None, stop="group-sequential", looks=[2, 4])
     command("freeze", path)
     said = command("run", path)
     found = reported(path)
