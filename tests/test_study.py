@@ -18,7 +18,8 @@ from dhrd_bench.commands.study import app as study_app
 from dhrd_bench.contracts import derive_seed
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.checksum import with_checksum, without_checksum
-from dhrd_bench.results.store import read_records
+from dhrd_bench.results.store import read_records, write_record
+from dhrd_bench.results.tuned import Search, TunedMethod, write_tuned
 from dhrd_bench.studies.frozen import frozen_path, read_frozen, write_frozen
 from dhrd_bench.studies.study import read_study
 
@@ -230,11 +231,43 @@ def test_records_of_another_identity_are_none_of_the_study(calls: Path) -> None:
     assert "1 cells have the record of another identity" in found["notes"][0]
 
 
+def test_a_contrast_names_methods_without_the_settings_that_a_search_has_chosen(calls: Path) -> None:
+    tuned = calls.parent / "tuning.yaml"
+    choices = {"majority": "majority", "tfidf-lr": "tfidf-lr[ngrams=1]"}
+    search = Search(
+        suite="calls", tasks=["urgency"], backbone="tiny", budget=BUDGET, seeds=[0], dev_rows={"urgency": 9},
+        sampler="random", random_seed=0, trials=1,
+        methods={name: TunedMethod(identity="i", choice=chosen, trials=[chosen]) for name, chosen in choices.items()},
+    )  # fmt: skip
+    write_tuned(search, tuned)
+    path = written(calls, request={"methods": "", "tuned": str(tuned)}, seeds="1")
+    command("freeze", path)
+    command("run", path)
+    (primary,) = reported(path)["primary"]
+    assert (primary["method"], primary["verdict"]) == ("tfidf-lr[ngrams=1]", "better")
+
+    write_tuned(search.model_copy(update={"trials": 2}), tuned)
+    assert "tuning file tuning.yaml" in command("run", path, code=2)
+
+
+def test_records_that_cannot_be_compared_make_it_exploratory(calls: Path) -> None:
+    path = written(calls, seeds="2")
+    command("freeze", path)
+    command("run", path)
+    one = next(each for each in read_records(results(path))[0] if each.cell.method == "tfidf-lr")
+    assert one.rows is not None
+    fewer = {name: column[1:] if column else None for name, column in one.rows.model_dump().items()}
+    write_record(results(path), one.model_copy(update={"rows": one.rows.model_validate(fewer)}))
+    found = reported(path)
+    assert found["status"] == "exploratory"
+    assert "1 of 90 examples left out" in found["exploratory_because"][0]
+
+
 # ---------------------------------------------------------------- looks
 
 
 def test_a_sequential_study_stops_at_the_look_that_decides_and_no_later(calls: Path) -> None:
-    path = written(calls, seeds=None, stop="group-sequential", looks=[2, 4, 8])
+    path = written(calls, seeds=None, stop="group-sequential", looks=[2, 4])
     command("freeze", path)
     said = command("run", path)
     found = reported(path)

@@ -27,6 +27,7 @@ def command(*arguments: str) -> None:
 @pytest.mark.slow
 def test_of_labels_that_nothing_tells_no_more_is_found_than_chance_has_it(tmp_path: Path) -> None:
     """At a level of 5 % at most 5 of 20 studies find something, but for one time in a thousand (binomial)."""
+    plugins.load_all()  # before: what is registered inside is gone afterwards
     wrong = 0
     for number in range(REPEATS):
         folder = tmp_path / f"noise-{number}"

@@ -24,6 +24,7 @@ from dhrd_bench.commands.run import run_command
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import PlannedCell, make_plan
 from dhrd_bench.grid.run import run_plan
+from dhrd_bench.grid.workers import attempts_by
 from dhrd_bench.progress import Display
 from dhrd_bench.report.leaderboard import analyse
 from dhrd_bench.request import RunRequest
@@ -54,6 +55,28 @@ FATAL = """
 
 def by_identity(records: list[CellRecord]) -> dict[str, CellRecord]:
     return {record.identity: record for record in records}
+
+
+class _Ready:
+    """A runner that has every cell done at once."""
+
+    def run(self, planned: PlannedCell, step: object) -> str:
+        return planned.name
+
+    def end(self) -> None: ...
+
+
+def test_workers_begin_no_cell_once_they_are_not_to_go_on(tmp_path: Path) -> None:
+    cells = plan(tmp_path, methods="majority", seeds="3").cells
+    asked: list[int] = []
+
+    def goes_on() -> bool:
+        asked.append(1)
+        return len(asked) <= 2
+
+    runners: Any = [_Ready(), _Ready()]
+    done = list(attempts_by(runners, cells, Display(Console(quiet=True), 9), lambda: None, goes_on))
+    assert len(done) == 2 < len(cells)
 
 
 def test_two_workers_leave_the_records_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

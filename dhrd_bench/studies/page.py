@@ -213,12 +213,12 @@ def _over(comparison: Comparison, varied: Sequence[str]) -> str:
 def _caption(judged: Judged) -> Iterator[str]:
     looks = judged.frozen.looks
     level = f"{100 * (1 - judged.study.alpha):g} %"
+    corrected = f"{many(len(judged.primary), 'contrast')} (Holm){' and looks' if len(looks) > 1 else ''}"
     at_looks = f", which holds at all looks ({', '.join(map(str, looks))} seeds) together" if len(looks) > 1 else ""
     yield (
         f"Difference: method less baseline, in points, mean over tasks and seeds, with its {level} interval{at_looks}. "
         f"p: of no difference, and of a difference of {judged.study.margin:g} points or more, both corrected for "
-        f"{many(len(judged.primary), 'contrast')} (Holm){' and looks (O’Brien-Fleming)' if len(looks) > 1 else ''}; a verdict "
-        f"takes p of at most {judged.study.alpha:g}."
+        f"{corrected}; a verdict takes p of at most {judged.study.alpha:g}."
     )
     yield (
         "Detectable: smallest true difference in points that would have been found with 80 % power after correction. "

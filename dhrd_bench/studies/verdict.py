@@ -110,6 +110,7 @@ def judge(study: Study, frozen: Frozen, results: Path) -> Judged:
     if not results.is_dir():
         raise UserError(f"No results folder at {results}.", "Run the study first, or name the folder with --results.")
     found, notes = _records(frozen, results)
+    left_out: list[str] = []
     looked: list[int] = []
     evidence: dict[str, list[list[Evidence]]] = {"primary": [], "secondary": []}
     rulings: dict[str, list[Ruling]] = {"primary": [], "secondary": []}
@@ -123,7 +124,7 @@ def judge(study: Study, frozen: Frozen, results: Path) -> Judged:
         looked.append(look)
         records = [found[each.key] for each in wanted]
         for family, taken in evidence.items():
-            taken.append([_evidence(each, records, study.margin, notes) for each in comparisons[family]])
+            taken.append([_evidence(each, records, study.margin, left_out) for each in comparisons[family]])
             rulings[family] = rule([[each.seen for each in one] for one in taken], frozen.looks, study.alpha)
         decided = all(ruling.finding != "undecided" for ruling in rulings["primary"])
     stopped = decided or looked == [*frozen.looks]
@@ -142,7 +143,7 @@ def judge(study: Study, frozen: Frozen, results: Path) -> Judged:
         wanted=len(wanted),
         primary=primary,
         secondary=secondary,
-        exploratory=tuple(_exploratory(study, frozen, [found[key] for key in sorted(found)])),
+        exploratory=tuple(_exploratory(study, frozen, [found[key] for key in sorted(found)], left_out)),
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -174,32 +175,37 @@ def _records(frozen: Frozen, results: Path) -> tuple[dict[CellKey, CellRecord], 
     return found, notes
 
 
-def _evidence(comparison: Comparison, records: Sequence[CellRecord], margin: float, notes: list[str]) -> Evidence:
-    """Compare two methods on the cells that the study plans for both."""
+def _evidence(comparison: Comparison, records: Sequence[CellRecord], margin: float, left_out: list[str]) -> Evidence:
+    """Compare two methods on the cells that the study plans for both; say in `left_out` what cannot be compared."""
     group, names = comparison.group, (comparison.baseline, comparison.method)
-    table = long_table(
-        [
-            record
-            for record in records
-            if record.cell.method in names and record.cell.task in comparison.tasks and group_of(record.cell) == group
-        ]
-    )
+    records = [
+        record
+        for record in records
+        if record.cell.method in names and record.cell.task in comparison.tasks and group_of(record.cell) == group
+    ]
+    table = long_table(records)
     pairing = Pairing(table, group)
-    cells = usable(pairing, table.cells, notes)
+    cells = usable(pairing, table.cells, left_out)
     have: dict[str, dict[str, set[int]]] = {name: {} for name in names}
     for method, task, seed in zip(cells["method"], cells["task"], cells["seed"], strict=True):
         have[str(method)].setdefault(str(task), set()).add(int(seed))
-    grid = pairing.grid(have, notes)
+    grid = pairing.grid(have, left_out)
     tested = TestedGrid(Selection(group, grid, {}, cells, comparison.baseline, None, ()), grid, RESAMPLES, RANDOM_SEED)
     difference, test = tested.suite.difference(1, 0), tested.test(1)
     shared = [int(task.shared([0, 1]).sum()) for task in grid.tasks]
     # That two trained models are alike says little of two methods: it takes two seeds.
     within = difference_within(difference, margin) if min(shared) > 1 else None
-    data = list(cells.loc[cells["method"] == comparison.method, "data"])
-    rows = [each["train_rows"] for each in data]
-    taught = [each["train_rows"] if each["taught_rows"] is None else each["taught_rows"] for each in data]
+    rows, taught = zip(*(_rows(each) for each in records if each.cell.method == comparison.method), strict=True)
     seen = Seen(difference, None if test is None else test.p, within)
     return Evidence(seen, tested.suite.score(1), tested.suite.score(0), min(shared), fmean(rows), fmean(taught))
+
+
+def _rows(record: CellRecord) -> tuple[int, int]:
+    """Return the train rows of a cell, and how many of them had a rationale that its method reads."""
+    data = record.data
+    if data is None or not record.method.uses_rationales:
+        return (data.train_rows if data else 0), 0
+    return data.train_rows, data.train_rows if data.taught_rows is None else data.taught_rows
 
 
 def _verdicts(
@@ -221,7 +227,7 @@ def _verdicts(
     )
 
 
-def _exploratory(study: Study, frozen: Frozen, records: Sequence[CellRecord]) -> list[str]:
+def _exploratory(study: Study, frozen: Frozen, records: Sequence[CellRecord], left_out: Sequence[str]) -> list[str]:
     """Return why a study is exploratory, as far as the file, what was frozen of it and the records tell."""
     if not frozen.time:
         return ["It was not frozen before it was run."]
@@ -238,4 +244,4 @@ def _exploratory(study: Study, frozen: Frozen, records: Sequence[CellRecord]) ->
             f"{len(early)} of {len(records)} records were made before it was frozen, as {cell.task} seed {cell.seed} "
             f"{cell.method}."
         )
-    return why
+    return [*why, *(f"Not all that was planned could be compared: {each}" for each in dict.fromkeys(left_out))]
