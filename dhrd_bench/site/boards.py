@@ -13,7 +13,6 @@ from dhrd_bench.report.layout import Table
 from dhrd_bench.report.verified import verified_share
 from dhrd_bench.site.curves import curves
 from dhrd_bench.stats.analysis import Analysis, Line, Versus
-from dhrd_bench.stats.equivalence import Equivalence
 from dhrd_bench.stats.finding import finding
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.pareto import front
@@ -26,6 +25,7 @@ def board_data(board: Board) -> dict[str, Any]:
     verified = verified_share(selection.cells, board.table.verified) if board.table else {}
     return {
         "about": section.about,
+        "verdict": section.verdict,
         "baseline": selection.baseline,
         "reference": selection.reference,
         "margin": analysis.margin,
@@ -49,11 +49,12 @@ def _methods(board: Board, verified: Mapping[str, tuple[int, int]]) -> list[dict
     fronts = {name: _front(analysis, name) for name in names}
     ranked = analysis.selection.grid.methods
     given = board.probabilities
+    shown = {claim.method: claim.finding for claim in board.verdict.claims if claim.claim == "score"}
     found = []
     for line in analysis.lines:
         point, by_task = points.get(line.method), {task.task: task for task in line.tasks}
-        equivalence = line.equivalence.get(f"score as {analysis.selection.baseline}")
-        whole = _figures(line.score, line.versus, equivalence) | {
+        whole = _figures(line.score, line.versus) | {
+            "finding": shown.get(line.method),
             "qps": line.qps,
             "ratio": line.qps_ratio,
             "front": point.on_front if point else None,
@@ -66,7 +67,7 @@ def _methods(board: Board, verified: Mapping[str, tuple[int, int]]) -> list[dict
             if task is None:
                 places.append(None)
                 continue
-            own = _figures(task.score, task.versus, None)
+            own = _figures(task.score, task.versus)
             qps = analysis.speed.qps(line.method, [name]) if line.qps else None
             own |= {"qps": qps, "ratio": _ratio(analysis, line, name), "front": fronts[name].get(line.method)}
             own |= {"collapsed": task.collapsed, "curves": curves(given[at : at + 1], ranked, line.method)}
@@ -82,7 +83,7 @@ def _methods(board: Board, verified: Mapping[str, tuple[int, int]]) -> list[dict
     return found
 
 
-def _figures(score: Estimate, versus: Versus | None, equivalence: Equivalence | None) -> dict[str, Any]:
+def _figures(score: Estimate, versus: Versus | None) -> dict[str, Any]:
     if versus is None:
         return {"score": score}
     test = versus.test
@@ -93,7 +94,7 @@ def _figures(score: Estimate, versus: Versus | None, equivalence: Equivalence | 
         "p": test.adjusted if test else None,
         "decidable": bool(test and test.decidable),
         "detectable": versus.detectable,
-        "finding": finding(versus.difference.value, test.adjusted if test else None, equivalence),
+        "finding": finding(versus.difference.value, test.adjusted if test else None),
     }
 
 

@@ -97,6 +97,7 @@ dhrd.pages.board = (() => {
     dhrd.put(main,
       h("h1", null, "Leaderboard"),
       h("p", { class: "about" }, board.about),
+      h("p", { class: "verdict" }, board.verdict.join(" ")),
       summary(board),
       h("div", { class: "panel" }, boardChoice(entry, "board"), h("section", { class: "filters", "aria-label": "Filters" },
         choice("Task", [["-1", board.tasks.length > 1 ? "All (mean)" : "All"], ...board.tasks.map((task, at) => [String(at), task.name])], String(state.task), (value) => { state.task = Number(value); draw(); }),
