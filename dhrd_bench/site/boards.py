@@ -54,13 +54,14 @@ def _methods(board: Board, verified: Mapping[str, tuple[int, int]]) -> list[dict
     for line in analysis.lines:
         point, by_task = points.get(line.method), {task.task: task for task in line.tasks}
         whole = _figures(line.score, line.versus) | {
-            "finding": shown.get(line.method),
             "qps": line.qps,
             "ratio": line.qps_ratio,
             "front": point.on_front if point else None,
             "probability": point.probability if point else None,
             "curves": curves(given, ranked, line.method),
         }
+        if line.method in shown:  # corrected as the verdict is, equivalence too
+            whole["finding"] = shown[line.method]
         places: list[dict[str, Any] | None] = []
         for at, name in enumerate(names):
             task = by_task.get(name)
