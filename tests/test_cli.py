@@ -86,7 +86,10 @@ def test_every_option_of_run_is_in_a_panel() -> None:
     [
         ("dhrd-bench run --methods poo", {"pooled"}),
         ("dhrd-bench run --methods majority,poo", {"majority,pooled"}),
-        ("dhrd-bench run --suite ", {"derivations", "derivations-deep", "derivations-noise", "mini7", "superglue7"}),
+        (
+            "dhrd-bench run --suite ",
+            {"derivations", "derivations-deep", "derivations-noise", "derivations-short", "mini7", "superglue7"},
+        ),
         ("dhrd-bench run --backbone smol", {"smollm2-135m"}),
         ("dhrd-bench run --budget la", {"laptop"}),
         ("dhrd-bench report --suite mi", {"mini7"}),

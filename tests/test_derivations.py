@@ -31,7 +31,11 @@ from dhrd_bench.results.store import read_records
 
 ROOT = Path(__file__).parent.parent
 TASKS = list(SOLVERS)
-SUITES = ("derivations", "derivations-deep", "derivations-noise")
+SUITES = ("derivations", "derivations-deep", "derivations-noise", "derivations-short")
+DEPTHS = {
+    "derivations-deep": {"train": {2, 3, 4}, "test": {5, 6}},
+    "derivations-short": {"train": {2}, "test": {2}},
+}
 
 PINNED = {
     "ordering": "1855aae822b0a8ed",
@@ -176,7 +180,7 @@ def test_classes_are_balanced_at_every_depth(task: str, suite: str) -> None:
     for split in ("train", "test"):
         counts = Counter((row["hops"], row["label"]) for row in rows(task, suite)[split])
         depths = {hops for hops, _ in counts}
-        assert depths == {"train": {2, 3, 4}, "test": {5, 6}}[split] if "deep" in suite else depths == {2, 3, 4, 5, 6}
+        assert depths == DEPTHS.get(suite, {"train": {2, 3, 4, 5, 6}, "test": {2, 3, 4, 5, 6}})[split]
         for depth in depths:
             of_depth = [counts[depth, label] for label in {label for _, label in counts}]
             assert max(of_depth) - min(of_depth) <= 1
