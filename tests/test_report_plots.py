@@ -123,13 +123,13 @@ def test_mistakes_are_one_clear_line(results, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("x.*"))
 
 
-@pytest.mark.parametrize("kind", ["pareto", "gains", "seeds"])
-def test_hostile_names_are_text(kind):
+def test_hostile_names_are_text():
     names = ["<script>alert(1)</script>", r"$\frac{1}{0}$" + "x" * 70, "مرحبا\u202e", "😀-->", "a\\b|c_d^e&\x1b[2J"]
     methods = [fakes.THREE[0], *(fakes.FakeMethod(name, 0.8) for name in names)]
     boards = analyse(fakes.table(fakes.SMALL[:2], methods, (0, 1)), resamples=100).boards
-    tree = ET.fromstring(plots.draw(kind, data_of(kind, boards), "svg"))
-    assert not [each for each in tree.iter() if str(each.tag).endswith("script")]
+    for kind in ("pareto", "gains"):
+        tree = ET.fromstring(plots.draw(kind, data_of(kind, boards), "svg"))
+        assert not [each for each in tree.iter() if str(each.tag).endswith("script")]
 
 
 # ---------------------------------------------------------------- what is drawn
