@@ -107,7 +107,7 @@ EXAMPLES = {
         "dhrd-bench doctor --data-dir SuperGLUE --json",
     ),
     "export": (
-        "dhrd-bench export results/mini7/tiny/smoke/my-method/RTE/seed-0.json --output rte",
+        "dhrd-bench export results/mini7/.../RTE/seed-0.json --output rte",
         "dhrd-bench export results/.../seed-0.json --output rte --adapter",
     ),
     "predict": (
