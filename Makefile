@@ -32,7 +32,7 @@ chaos: $(READY)
 docs: $(READY)
 	$(BIN)/pip install -q -c $(CONSTRAINTS) -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m docs tests/test_docs.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m docs tests/test_docs.py tests/test_api.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

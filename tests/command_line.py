@@ -73,3 +73,12 @@ def leaves(group: Any, before: str = "") -> dict[str, Any]:
         if not command.hidden:
             found |= leaves(command, f"{before}{name} ") if hasattr(command, "commands") else {before + name: command}
     return found
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One clear line, exit code 2, no traceback."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    for word in words:
+        assert word in line

@@ -49,6 +49,7 @@ def test_every_name_that_is_offered_is_there() -> None:
         assert getattr(db, name).__doc__ or name == "UNPARSABLE"
 
 
+@pytest.mark.docs
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     path = ROOT / "examples" / "from_run_to_figure.ipynb"

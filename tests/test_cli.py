@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import dhrd, in_a_new_interpreter, leaves
+from command_line import dhrd, in_a_new_interpreter, leaves, refused
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -22,15 +22,6 @@ from dhrd_bench.commands.new import create
 from dhrd_bench.errors import UserError
 
 TINY = ["--backbone", "tiny", "--tasks", "rte", "--methods", "pooled"]
-
-
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """One clear line, exit code 2, no traceback."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = done.stderr.strip().splitlines()
-    for word in words:
-        assert word in line
 
 
 def test_help_is_quick_and_light() -> None:

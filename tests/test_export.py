@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import dhrd
+from command_line import dhrd, refused
 from rich.console import Console
-from test_cli import refused
 
 from dhrd_bench.backbones import load as load_backbone
 from dhrd_bench.backbones import resolve

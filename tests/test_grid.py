@@ -259,6 +259,7 @@ def test_the_clock_counts_everything_once() -> None:
     assert [count for count, _ in silent.laps] == [4]
 
 
+@pytest.mark.slow
 def test_kill_in_the_middle_and_run_again_gives_the_undisturbed_table(tmp_path: Path) -> None:
     """SIGKILL, then the same command: the same records as a run in one go. `make chaos` does it more often."""
 

@@ -88,7 +88,10 @@ def test_code_of_the_hub_is_run_where_a_card_says_so_and_nowhere_else() -> None:
     ]
     assert set(values) <= {"self.backbone.card.trust_remote_code"}
     spelt = [node for _, node in nodes() if isinstance(node, ast.Dict) for key in node.keys if _says(key)]
-    assert [ast.unparse(each) for each in spelt] == ["{'trust_remote_code': card.trust_remote_code}"]
+    assert {ast.unparse(each) for each in spelt} == {
+        "{'trust_remote_code': card.trust_remote_code}",
+        "{'local_files_only': True, 'trust_remote_code': False}",
+    }
 
 
 def _says(key: ast.expr | None) -> bool:

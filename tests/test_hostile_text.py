@@ -13,6 +13,7 @@ from typing import Any
 import fakes
 import pytest
 import yaml
+from hostile import ATTACKS
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -36,15 +37,6 @@ from dhrd_bench.results.predictions import as_csv, as_json, prediction_rows
 CHEAP = settings(
     max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
 )
-ATTACKS = [
-    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "[x](http://evil)", "![x](http://evil/a.png)",
-    "http://evil.example", "www.evil.example", "<http://evil.example>", "[x]: http://evil.example", "[x][y]", "`code`",
-    "a|b|c", "*a* **b** _c_ ~~d~~", "# head", "1. list", "1", "- list", "> quote", "&lt;b&gt; &amp;",
-    "a\n\n# head\n\n<b>x</b>", "    indented",
-    "```\ncode", "\\", "\\|", "\\[x](y)", "[red]x[/red]", "[/]", "[link=http://evil]x[/link]", "[@click=app.bell]x[/]",
-    "\x1b[2J\x1b[31m", "\x1b]8;;http://evil\x1b\\x\x1b]8;;\x1b\\", "\x1b]52;c;aGk=\x07", "\u009b31m", "\x07\x08\r\x7f",
-    "\u202eabc", "\ud800", r"\input{/etc/passwd}", r"\write18{id}", "a & b % c $ d # e _ f { g } ~ ^ ^^M",
-]  # fmt: skip
 PIECES = [*"[](){}<>!|\\`*_~#-+.:/&@\"'=x1 \n\t\x1b\x07\u009b\u202e", *ATTACKS]
 texts = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join).filter(str.strip)
 

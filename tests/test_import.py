@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import dhrd
+from command_line import dhrd, refused
 from foreign_logs import (
     HEADER,
     free_sample,
@@ -23,7 +23,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from sklearn.metrics import accuracy_score
-from test_cli import refused
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.plan import make_plan

@@ -10,13 +10,13 @@ import xml.etree.ElementTree as ET
 from itertools import product
 
 import fakes
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
+from scored import scored
 from typer.testing import CliRunner
 
 import dhrd_bench.report
@@ -25,25 +25,11 @@ from dhrd_bench.errors import UserError
 from dhrd_bench.report import plots
 from dhrd_bench.report.leaderboard import analyse
 from dhrd_bench.report.plotdata import DATA, data_of
-from dhrd_bench.results.schema import TrainingCost
 from dhrd_bench.results.table import long_table
 from dhrd_bench.stats.intervals import Variance
 from dhrd_bench.stats.power import grown
 
 SEEDS = range(3)
-
-
-def scored(one):
-    """Give a record class scores, of which the answer's is the highest, and dev accuracies."""
-    rng = np.random.default_rng(len(one.cell.method) + one.cell.seed)
-    classes = len(one.task.labels)
-    p = rng.dirichlet(np.ones(classes), len(one.rows.label))
-    answers = np.maximum(one.rows.prediction, 0)
-    at = np.arange(len(p))
-    p[at, answers], p[at, p.argmax(axis=1)] = p.max(axis=1), p[at, answers]
-    made = fakes.with_rows(one, score=np.log(p).round(5).tolist())
-    epochs = [{"loss": 1.0, "dev_accuracy": 50.0 + 10 * epoch + one.cell.seed} for epoch in range(3)]
-    return made.model_copy(update={"train": TrainingCost(epochs=epochs)})
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
-from test_report_plots import scored
+from scored import scored
 from typer.testing import CliRunner
 
 from dhrd_bench.cli import app

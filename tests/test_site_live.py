@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fakes
 import pytest
-from test_site import BETA, unpacked
+from sites import BETA, unpacked
 
 from dhrd_bench.commands.serve import ServeRequest, server_of
 from dhrd_bench.errors import UserError

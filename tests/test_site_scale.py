@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fakes
 import pytest
-from test_site import unpacked, with_scores
+from sites import unpacked, with_scores
 
 pytestmark = pytest.mark.slow
 

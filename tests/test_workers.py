@@ -154,7 +154,8 @@ def test_a_method_that_no_worker_can_import_is_refused(tmp_path: Path) -> None:
         run(plan(tmp_path, methods="typed,majority", workers=2))
 
 
-@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow  # `make chaos` does it more often
+@pytest.mark.parametrize("executor", ["local", "ray"])
 def test_an_interrupt_keeps_what_is_finished_and_leaves_no_process(tmp_path: Path, executor: str) -> None:
     command = [
         sys.executable, "-m", "dhrd_bench.cli", "run", "--executor", executor, "--workers", "2",

@@ -37,7 +37,7 @@ def require_pooled(method: MethodSpec) -> None:
     UserError
         If it does.
     """
-    if method.card.kinds != ("pooled",):
+    if not method.card.kinds or {"generate", "score"} & {*method.card.kinds}:
         raise _unfit(method.name)
 
 

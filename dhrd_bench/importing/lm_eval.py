@@ -129,7 +129,7 @@ def _likelihoods(answers: Any) -> list[float] | None:
             return None
         try:
             found.append(float(answer[0]))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
     return found if all(map(math.isfinite, found)) else None
 

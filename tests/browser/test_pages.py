@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import fakes
 import pytest
-from test_site import grid, with_scores
+from sites import grid, with_scores
 
 from browser.conftest import Open
 from dhrd_bench.commands.serve import ServeRequest, server_of
