@@ -3,7 +3,8 @@
 A block that stands below ``<!-- not run: REASON -->`` is left out. The others of a page are run one after the other in
 one folder, with stand-ins for what a reader has and a test has not: the random backbone, the smallest budget, two
 seeds and one task where a line names none, and rows of `mini7` for the release of SuperGLUE. Lines of a block
-that are no commands are what is printed, and have to be.
+that are no commands are what is printed, and have to be. A block below ``<!-- NAME.py -->`` is what the reader makes of
+a file that a command has written into the plug-in folder.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
     if path.name != "CHANGELOG.md"
 )
-BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>.+) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:^<!-- (?:not run: (?P<reason>.+)|(?P<file>\w+\.py)) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$",
+    re.M | re.S,
+)
 COMMAND = re.compile(r"^(?:\$ )?(?:dhrd-bench|make|python|pip|git) ", re.M)
 SETTLED = {
     "run": ("--backbone tiny", "--budget smoke", "--seeds 2"),
@@ -87,6 +91,8 @@ def test_the_commands_of_a_page_do_what_it_says(page: str, tmp_path: Path) -> No
     shutil.copytree(ROOT / "suites/mini7", tmp_path / "path/to/SuperGLUE")
     shutil.copy(ROOT / "examples/triage/messages.csv", tmp_path / "tickets.csv")
     for block in blocks(page):
+        if block["file"] and (edited := tmp_path / "plugins" / block["file"]).exists():
+            edited.write_text(block["body"], encoding="utf-8")
         if block["language"] != "console" or block["reason"]:
             continue
         for line, printed in commands(block["body"]):
@@ -96,7 +102,8 @@ def test_the_commands_of_a_page_do_what_it_says(page: str, tmp_path: Path) -> No
                 output = done.stdout + done.stderr
                 if target:
                     (tmp_path / target.split("#")[0].strip()).write_text(done.stdout, encoding="utf-8")
-                wanted = 2 if any(each.startswith("error: ") for each in printed) else 0
-                assert done.returncode == wanted, f"{part}\n{output}"
+                wanted = [2] if any(each.startswith("error: ") for each in printed) else [0]
+                wanted += [1] if "throughput" in part else []  # a figure of a busy machine is INVALID
+                assert done.returncode in wanted, f"{part}\n{output}"
             shown = " ".join(output.split())
             assert all(" ".join(each.split()) in shown for each in printed), f"{line}\n{output}"
