@@ -33,7 +33,7 @@ class Grid:
         self.random, self.kills = random.Random(0), Counter[str]()
 
     def command(self, results: Path, *more: str) -> list[str]:
-        return command(results, "pooled,dhrd,cot,majority", *more, tasks=EVERY_TASK, seeds="5")
+        return command(results, "pooled,dhrd,cot,majority", *more, tasks=EVERY_TASK, seeds="3")
 
     def life(self, *more: str) -> int:
         """Start it, kill a worker if it has some and then the driver, each at a random moment; return the exit code."""
@@ -75,7 +75,7 @@ def test_a_grid_that_is_killed_again_and_again_ends_in_the_undisturbed_table(
     done = call(grid.command(tmp_path / "whole"), grid.cache)
     assert done.returncode == 0, done.stderr
     whole = outcomes(tmp_path / "whole")
-    assert len(whole) == 140
+    assert len(whole) == 84
     ways = [(), ("--workers", "2"), ("--isolation", "process")]
     for life in range(3 * KILLS):
         code = grid.life(*ways[life % 3])
@@ -85,12 +85,12 @@ def test_a_grid_that_is_killed_again_and_again_ends_in_the_undisturbed_table(
             break
     missing = lost(found, whole)
     for victim, times in grid.kills.items():
-        injected(f"kill -9 of the {victim} of a grid of 140 cells", times, missing)
+        injected(f"kill -9 of the {victim} of a grid of 84 cells", times, missing)
     assert not missing
     assert grid.kills.total() >= 20
     assert min(grid.kills["driver"], grid.kills["worker"]) >= 3
     texts = [len(list(folder.rglob("*.generations.jsonl"))) for folder in (grid.results, tmp_path / "whole")]
-    assert texts == [35, 35]
+    assert texts == [21, 21]
 
 
 KILLED_WRITING = """
