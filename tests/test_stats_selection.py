@@ -8,6 +8,7 @@ import pytest
 from fakes import SMALL, THREE, FakeMethod
 
 from dhrd_bench.errors import UserError
+from dhrd_bench.grid.identity import method_version
 from dhrd_bench.results.table import long_table
 from dhrd_bench.stats.analysis import analyse_selection
 from dhrd_bench.stats.design import Group
@@ -223,3 +224,21 @@ def test_a_single_text_has_no_interval():
 def test_nothing_finished_is_an_error():
     with pytest.raises(UserError, match="No finished cell"):
         chosen([fakes.failed(SMALL[0], THREE[0], 0)])
+
+
+def test_soft_labels_differ_by_task_and_split_no_table():
+    """Each task has soft labels of its own; two kinds of them on one task are not mixed."""
+
+    def taught(record, soft):
+        parts = record.parts.model_copy(update={"soft": soft})
+        return record.model_copy(
+            update={"parts": parts.model_copy(update={"method_version": method_version(parts)})}
+        )  # fmt: skip
+
+    made = fakes.records(SMALL[:2], THREE, (0, 1))
+    found = chosen(change(made, lambda record: taught(record, record.cell.task), method="better"))
+    assert not [note for note in found.notes if "better" in note]
+    assert set(found.cells["task"][found.cells["method"] == "better"]) == {"alpha", "beta"}
+    found = chosen(change(made, lambda record: taught(record, str(record.cell.seed)), method="better"))
+    notes = [note for note in found.notes if "another version of rationale store" in note]
+    assert len(notes) == 2

@@ -86,7 +86,7 @@ def long_table(records: Sequence[CellRecord]) -> LongTable:
                 "version": record.parts.version,
                 "data_version": record.parts.data_version,
                 "method_version": record.parts.method_version,
-                "rationales": record.parts.rationales or "",
+                "rationales": "+".join(filter(None, (record.parts.rationales, record.parts.soft))),
                 "score": record.score,
                 "metrics": record.metrics,
                 "unparsable": record.unparsable,
