@@ -75,8 +75,12 @@ def second_interrupt_leaves() -> Iterator[None]:
         interrupted = True
         signal.default_int_handler(number, frame)
 
-    with _handling(leave):
-        yield
+    try:
+        with _handling(leave):
+            yield
+    finally:
+        if interrupted:  # the program is leaving: a second one must not change its exit code on the way out
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
