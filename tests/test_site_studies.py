@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from dhrd_bench.cli import app
 from dhrd_bench.commands.serve import ServeRequest
 from dhrd_bench.errors import UserError
+from dhrd_bench.results.checksum import with_checksum, without_checksum
 from dhrd_bench.studies.folder import shown_studies
+from dhrd_bench.studies.frozen import frozen_path
 
 PAIRS = (("better", "base"), ("slow", "base"))
 HYPOTHESIS = "Better is better than the base, and slow is not."
@@ -88,12 +90,17 @@ def test_what_is_not_frozen_is_a_draft_and_what_is_no_study_stops_none(here: Pat
     (here / "studies" / "a-draft.frozen.json").unlink()
     (here / "studies" / "broken.yaml").write_text("hypothesis: x\nmargn: 2\n", encoding="utf-8")
     (here / "studies" / "words.frozen.json").write_text("{}", encoding="utf-8")
-    draft, broken, edited = on_site()
+    way_out = frozen_path(study(here / "studies" / "z.yaml", grid((BETA,), 1), PAIRS, HYPOTHESIS))
+    document = json.loads(without_checksum(way_out.read_bytes()))
+    document["cells"][0]["identity"] = "../../x"
+    way_out.write_text(with_checksum(json.dumps(document)), encoding="utf-8")
+    draft, broken, edited, leads_out = on_site()
     assert (draft["name"], draft["status"], draft["contrasts"]) == ("a-draft", "draft", [])
     assert draft["hypothesis"] == HYPOTHESIS
     assert [broken["status"], edited["status"]] == ["unreadable", "unreadable"]
     assert "Did you mean 'margin'?" in broken["notes"][0]
     assert "words.frozen.json" in edited["notes"][0]
+    assert "identity" in leads_out["notes"][0]
 
 
 def test_studies_are_looked_for_in_one_folder(here: Path) -> None:

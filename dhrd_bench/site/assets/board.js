@@ -105,7 +105,7 @@ dhrd.pages.board = (() => {
         roles.length > 1 ? boxes("Role", roles.map((role) => [role, role]), state.roles, () => draw()) : null)),
       table, picks,
       h("details", { class: "numbers" }, h("summary", null, "How to read the columns"), board.caption.map((line) => h("p", { class: "note" }, line))),
-      dhrd.index().studies.length ? [h("h2", null, "Studies"), dhrd.pages.studies.list()] : null,
+      dhrd.index().studies.length ? [h("h2", null, "Studies"), dhrd.pages.studies.list("h3")] : null,
       h("h2", null, "Charts"), charts,
       h("h2", null, "Training and confidence of the picked methods"), pickedCharts,
       byTask ? [h("h2", null, "By task"), byTask, h("p", { class: "note" }, "* shown to differ at 5 % after correction over methods and tasks.")] : null,

@@ -29,13 +29,13 @@ dhrd.pages.studies = (() => {
     return h("ul", { class: "contrasts" }, study.contrasts.slice(0, most).map(contrast), more > 0 ? h("li", null, "and ", h("a", { href: address("studies", { name: study.name }) }, `${many(more, "further contrast")} of ${study.name}`)) : null);
   }
 
-  /** The studies in short; null where there are none. */
-  function list() {
+  /** The studies in short, under heads of a level; null where there are none. */
+  function list(head) {
     const { studies } = dhrd.index();
     const frozen = studies.filter((study) => study.frozen), others = studies.filter((study) => !study.frozen);
     if (!studies.length) return null;
     return [frozen.map((study) => h("article", { class: "card study" },
-      h("h3", null, link(study), tag(study)), h("p", null, name(study.hypothesis)),
+      h(head, null, link(study), tag(study)), h("p", null, name(study.hypothesis)),
       h("p", { class: "note" }, [study.frozen, study.state, `${margin(study)}.`, many(study.deviations.length, "deviation"), "from the plan."].join(" ")),
       contrasts(study, MOST))),
     others.length ? h("p", null, "Not frozen: ", others.map((study, at) => [at ? ", " : null, link(study), tag(study)])) : null];
@@ -60,7 +60,7 @@ dhrd.pages.studies = (() => {
     };
     const found = [...new Set(rows.map((each) => each.finding))].map((finding) => [`bar wide ${finding}`, finding]);
     return figure({
-      title: "Primary contrasts", draw, legend: legend(found),
+      title: "Differences and the margin", draw, legend: legend(found),
       note: `Method less baseline with its interval. Shaded: differences of less than ${number(study.margin)} points, the smallest of interest. Colours tell the verdict.`,
       numbers: { columns: ["Contrast", "Over", "Difference, points", "Verdict"], rows: rows.map((each) => [about(each), each.over, said(each.difference, signed), each.verdict]) },
     });
@@ -86,7 +86,7 @@ dhrd.pages.studies = (() => {
     if (found) return one(main, found);
     return dhrd.put(main, h("h1", null, "Studies"),
       h("p", { class: "about" }, "A question with what would answer it, written down before anything was scored."),
-      list() ?? h("p", null, "There are none beside these results."));
+      list("h2") ?? h("p", null, "There are none beside these results."));
   }
 
   return Object.assign(show, { list });
