@@ -208,7 +208,7 @@ def test_a_study_has_its_verdicts_on_the_front_page_and_on_its_own(site: Path, l
     verdicts = card.locator("li").all_inner_texts()
     assert len(verdicts) == 3
     for text in verdicts:
-        assert re.match(r"(better|worse|undecided|equivalent within 5 pt) \w+ beside \w+ alpha, beta [+−]\d", text), text
+        assert re.match(r"(better|worse|undecided|equivalent within 5 pt) \w+ beside \w+ over alpha, beta [+−]\d", text), text
     assert "Not frozen: broken" in page.locator("main").inner_text()
     card.get_by_role("link", name="words").focus()
     page.keyboard.press("Enter")

@@ -22,7 +22,7 @@ dhrd.pages.studies = (() => {
     const there = boards.some((board) => board.suite === suite && board.backbone === backbone && board.budget === budget);
     const way = there && each.finding ? address("compare", { suite, backbone, budget, a: method, b: baseline }) : null;
     return h("li", null, badge(each.finding, each.verdict), " ", way ? h("a", { href: way }, name(about(each))) : name(about(each)), " ",
-      h("span", { class: "dim" }, name(each.over)), " ", difference(each));
+      h("span", { class: "dim" }, "over ", name(each.over)), " ", difference(each));
   }
   function contrasts(study, most = study.contrasts.length) {
     const more = study.contrasts.length - most;
@@ -52,7 +52,7 @@ dhrd.pages.studies = (() => {
       const marks = rows.map((each, at) => {
         const y = box.top + step * at, [value, low, high] = each.difference, label = `${about(each)}, ${each.over}`;
         return target([about(each), each.over, `Difference ${difference(each)}`, each.verdict].join("\n"), null,
-          text(box.left, y + 14, label.slice(0, Math.floor(width / 6.8)), "label"),
+          text(box.left, y + 14, label.slice(0, Math.floor(width / 6.8)), "label halo"),
           each.difference.length > 1 ? line(x.clamp(low ?? -1e9), y + 27, x.clamp(high ?? 1e9), y + 27, `bar wide ${each.finding}`) : null, mark(`method ${each.finding}`, x(value), y + 27));
       });
       const band = s("rect", { class: "margin", x: x.clamp(-study.margin), y: box.top, width: x.clamp(study.margin) - x.clamp(-study.margin), height: box.bottom - box.top });
@@ -69,14 +69,14 @@ dhrd.pages.studies = (() => {
   function one(main, study) {
     const lines = (head, every) => (every.length ? [h("h2", null, head), h("ul", { class: "notes" }, every.map((each) => h("li", null, name(each))))] : null);
     dhrd.put(main, h("p", { class: "way" }, h("a", { href: address("studies", {}) }, "All studies")),
-      h("h1", null, "Study ", name(study.name), tag(study)),
+      h("h1", null, "Study ", name(study.name), " ", tag(study)),
       h("p", { class: "lead" }, name(study.hypothesis)),
       h("p", { class: "about" }, [study.frozen, study.state, study.margin === null ? "" : `${margin(study)}.`].filter(Boolean).join(" ")),
       study.status === "draft" ? h("p", null, "A draft: what it plans is not frozen, so nothing is judged yet.") : null,
       study.contrasts.length ? [h("h2", null, "Verdicts"), contrasts(study)] : null,
       lines("Deviations from the plan", study.deviations),
       h("div", { class: "charts" }, chart(study)),
-      study.tables.map((each) => [h("h2", null, each.title), dhrd.table.plain(each)]),
+      study.tables.length ? [h("h2", null, "Tables of the report"), study.tables.map((each) => dhrd.table.plain(each))] : null,
       lines("To be read with it", study.notes),
       study.command ? h("p", null, "By ", h("code", null, name(study.command)), ".") : null);
   }
