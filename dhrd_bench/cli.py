@@ -480,7 +480,9 @@ def serve(
 
     from dhrd_bench.commands.serve import ServeRequest, serve_command
 
-    request = ServeRequest(results=results, port=port, data_dir=data_dir, against=against, margin=margin, studies=studies)
+    request = ServeRequest(
+        results=results, port=port, data_dir=data_dir, against=against, margin=margin, studies=studies
+    )
     raise typer.Exit(serve_command(request, Console()))
 
 

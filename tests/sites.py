@@ -44,7 +44,9 @@ def unpacked(text: str) -> Any:
     return json.loads(re.sub(r"\\(x3c|.)", lambda part: "<" if part[1] == "x3c" else part[1], found[1]))
 
 
-def study(path: Path, made: Sequence[CellRecord], pairs: Sequence[tuple[str, str]], hypothesis: str, **more: Any) -> Path:
+def study(
+    path: Path, made: Sequence[CellRecord], pairs: Sequence[tuple[str, str]], hypothesis: str, **more: Any
+) -> Path:
     """A study of the records `made`, with a primary contrast a pair of method and baseline, frozen a day before."""
     cells = [record.cell for record in made]
     primary = [{"method": method, "baseline": baseline} for method, baseline in pairs]

@@ -52,9 +52,7 @@ class ServeRequest:
                 f"No finished cell below {self.results} yet; this page looks again by itself.", revision
             )
         board = analyse(table, against=self.against, margin=self.margin)
-        return site_files(
-            board, source=InputSource(self.data_dir, private=True), revision=revision, studies=studies
-        )
+        return site_files(board, source=InputSource(self.data_dir, private=True), revision=revision, studies=studies)
 
 
 def server_of(request: ServeRequest) -> LiveServer:

@@ -14,9 +14,10 @@ import pandas as pd
 from dhrd_bench import __version__, registry
 from dhrd_bench.errors import UserError
 from dhrd_bench.report.board import Board
+from dhrd_bench.report.details import pooled_sections
 from dhrd_bench.report.leaderboard import EVERYTHING, Choice, Leaderboard
 from dhrd_bench.results.store import write_text_atomically
-from dhrd_bench.site.boards import board_data
+from dhrd_bench.site.boards import board_data, table_data
 from dhrd_bench.site.cells import TaskCells, index_of, tasks_of
 from dhrd_bench.site.shards import shard
 from dhrd_bench.site.studies import ShownStudy, studies_data
@@ -77,6 +78,7 @@ def site_files(
         "boards": boards,
         "cards": list(cards.values()),
         "studies": studies_data(studies),
+        "pooled": [table_data(table) for each in pooled_sections(leaderboard.boards) for table in each.tables],
         "command": leaderboard.command,
         "version": __version__,
         "notes": leaderboard.notes,
@@ -87,7 +89,7 @@ def site_files(
 
 def waiting_files(message: str, revision: str) -> dict[str, str]:
     """Return the files of a site that has nothing to show yet, and says so."""
-    index: dict[str, Any] = dict.fromkeys(("boards", "cards", "studies", "problems"), [])
+    index: dict[str, Any] = {name: [] for name in ("boards", "cards", "studies", "problems")}
     index |= {"command": "", "version": __version__, "notes": [message]}
     return {"data/index.js": shard("index", index)} | _shell(revision)
 

@@ -152,6 +152,9 @@ def test_every_chart_is_drawn_and_has_its_numbers(site: Path, look: Open) -> Non
         assert chart.locator("tbody tr").count() >= 2, head
         assert "NaN" not in chart.inner_html(), head
     assert page.locator("rect.margin").count() == 1
+    reliability = page.locator("figure", has_text="Reliability").first
+    assert reliability.locator("line.bar").count() == reliability.locator(".target").count()
+    assert re.search(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", reliability.locator("tbody tr").first.inner_text())
 
 
 def test_two_methods_are_compared_in_both_directions(site: Path, look: Open) -> None:
@@ -208,7 +211,9 @@ def test_a_study_has_its_verdicts_on_the_front_page_and_on_its_own(site: Path, l
     verdicts = card.locator("li").all_inner_texts()
     assert len(verdicts) == 3
     for text in verdicts:
-        assert re.match(r"(better|worse|undecided|equivalent within 5 pt) \w+ beside \w+ over alpha, beta [+−]\d", text), text
+        assert re.match(
+            r"(better|worse|undecided|equivalent within 5 pt) \w+ beside \w+ over alpha, beta [+−]\d", text
+        ), text
     assert "Not frozen: broken" in page.locator("main").inner_text()
     card.get_by_role("link", name="words").focus()
     page.keyboard.press("Enter")
