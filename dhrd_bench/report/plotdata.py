@@ -178,7 +178,7 @@ def calibration(boards: Sequence[Board]) -> list[Row]:
                     "high": high, "share": each.share,
                 }
             )  # fmt: skip
-        risks = np.mean([_risk(*(column.ravel() for column in task.answers(method))) for task in given], axis=0)
+        risks = np.mean([_risk(*task.answers(method)) for task in given], axis=0)
         rows += [
             {"axis": "coverage", "method": name, "x": float(at), "value": float(risk), "share": float(at)}
             for at, risk in zip(COVERAGES, risks, strict=True)
@@ -188,8 +188,8 @@ def calibration(boards: Sequence[Board]) -> list[Row]:
 
 def _risk(sure: Floats, right: Flags) -> Floats:
     """Return the error rate among the surest answers, for each share of them."""
-    wrong = ~right[np.argsort(-sure, kind="stable")]
-    kept = np.maximum(1, np.round(COVERAGES * len(sure)).astype(int))
+    wrong = ~right.ravel()[np.argsort(-sure.ravel(), kind="stable")]
+    kept = np.maximum(1, np.round(COVERAGES * sure.size).astype(int))
     return np.asarray(np.cumsum(wrong)[kept - 1] / kept)
 
 
