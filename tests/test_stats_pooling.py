@@ -117,4 +117,4 @@ def test_boards_that_differ_in_their_prompt_are_pooled_and_shown():
     assert document["pooled_over_prompts"][0]["pooled"]["figure"]["value"] == better.pooled.figure.value
     assert document["pooled_over_backbones"] == []
     index = unpacked(site_files(found)["data/index.js"])
-    assert [table["title"] for table in index["pooled"]] == ["Gains over prompts"]
+    assert [table["title"] for table in index["across"]] == ["Gains over prompts"]

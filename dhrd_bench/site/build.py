@@ -78,7 +78,7 @@ def site_files(
         "boards": boards,
         "cards": list(cards.values()),
         "studies": studies_data(studies),
-        "pooled": [table_data(table) for each in pooled_sections(leaderboard.boards) for table in each.tables],
+        "across": [table_data(table) for each in pooled_sections(leaderboard.boards) for table in each.tables],
         "command": leaderboard.command,
         "version": __version__,
         "notes": leaderboard.notes,

@@ -112,7 +112,7 @@ dhrd.pages.board = (() => {
       board.claims.length ? [h("h2", null, "Paper against measured"), dhrd.figures.paper(board)] : null,
       notesOf(board),
       h("h2", null, "Every table of the report"),
-      [...board.tables, ...dhrd.index().pooled].map((each) => h("details", { class: "more" }, h("summary", null, each.title), plain(each))));
+      [...board.tables, ...dhrd.index().across].map((each) => h("details", { class: "more" }, h("summary", null, each.title), plain(each))));
     drawPicks();
     draw(false);
   }
