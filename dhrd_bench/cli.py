@@ -98,7 +98,10 @@ DataDir = Annotated[
     ),
 ]
 
-
+Studies = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the studies that a site shows.", show_default="studies, where there is one"),
+]
 Stores = Annotated[
     list[str] | None,
     typer.Option("--store", help="A store that METHOD@NAME learns from: NAME=FOLDER. May be given several times."),
@@ -345,6 +348,7 @@ def report(
         typer.Option(help="File to write instead of the terminal. With html a folder for a site, or one page: x.html."),
     ] = None,
     data_dir: DataDir = None,
+    studies: Studies = None,
     include: Include = None,
     against: Annotated[str | None, typer.Option(help="'paper': the paper's claims beside these results.")] = None,
     margin: Annotated[float | None, typer.Option(help="Margin in % for tests of equivalence.")] = None,
@@ -398,6 +402,7 @@ def report(
         details=details,
         wide=wide,
         data_dir=data_dir,
+        studies=studies,
     )
     raise typer.Exit(report_command(request))
 
@@ -464,6 +469,7 @@ def serve(
     results: Results = Path("results"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="To listen on, on this machine; 0 takes any.")] = 8000,
     data_dir: DataDir = None,
+    studies: Studies = None,
     include: Include = None,
     against: Annotated[str | None, typer.Option(help="'paper': the paper's claims beside these results.")] = None,
     margin: Annotated[float | None, typer.Option(help="Margin in % for tests of equivalence.")] = None,
@@ -474,7 +480,9 @@ def serve(
 
     from dhrd_bench.commands.serve import ServeRequest, serve_command
 
-    request = ServeRequest(results=results, port=port, data_dir=data_dir, against=against, margin=margin)
+    request = ServeRequest(
+        results=results, port=port, data_dir=data_dir, against=against, margin=margin, studies=studies
+    )
     raise typer.Exit(serve_command(request, Console()))
 
 

@@ -173,6 +173,8 @@ def test_calibration_is_that_of_the_rows(boards):
         sure = own[own["axis"] == "probability"]
         assert sure["share"].sum() == pytest.approx(1)
         assert (sure["share"] * sure["value"]).sum() == pytest.approx(accuracy)
+        assert ((sure["low"] >= 0) & (sure["low"] <= sure["value"])).all()
+        assert ((sure["value"] <= sure["high"]) & (sure["low"] < sure["high"]) & (sure["high"] <= 1)).all()
         full = own[(own["axis"] == "coverage") & (own["x"] == 1)]
         assert full["value"].item() == pytest.approx(1 - accuracy)
 

@@ -27,7 +27,7 @@ from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.store import record_path
 from dhrd_bench.results.table import LongTable, long_table
 from dhrd_bench.site.build import INDEX, SCRIPTS, site_files, write_site
-from dhrd_bench.site.curves import curves, reliability, risk_coverage
+from dhrd_bench.site.curves import curves, risk_coverage
 from dhrd_bench.site.shards import plain, shard
 from dhrd_bench.stats.calibration import calibrations
 
@@ -156,7 +156,7 @@ def test_curves_have_the_calibration_error_and_the_area_that_the_statistics_have
     for wanted in calibrations(board.probabilities, methods, None, 100, 0):
         drawn = curves(board.probabilities, methods, wanted.method)
         assert drawn is not None
-        error = sum(size * abs(sure - right) for size, sure, right in drawn.bins) / 36
+        error = sum(each.share * abs(each.sure - each.right.value) for each in drawn.bins)
         assert error == pytest.approx(wanted.figures["ece"].value)
         starts = [0.0, *(coverage for coverage, _ in drawn.risk)]
         area = sum((coverage - start) * risk for start, (coverage, risk) in zip(starts, drawn.risk, strict=False))
@@ -165,18 +165,13 @@ def test_curves_have_the_calibration_error_and_the_area_that_the_statistics_have
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 100), st.booleans()), min_size=1, max_size=30))
-def test_curves_are_what_counting_gives(rows: list[tuple[int, bool]]) -> None:
+def test_risk_is_what_counting_gives(rows: list[tuple[int, bool]]) -> None:
     sure, right = np.array([share / 100 for share, _ in rows]), np.array([each for _, each in rows])
     for least, error in risk_coverage(sure, right):
         given_out = sorted(sure, reverse=True)[round(least * len(rows)) - 1]
         answered = [good for share, good in zip(sure, right, strict=True) if share >= given_out]
         assert least == pytest.approx(len(answered) / len(rows))  # who are as sure go together
         assert error == pytest.approx(1 - np.mean(answered))
-    bins = reliability(sure, right)
-    assert sum(size for size, _, _ in bins) == len(rows)
-    assert sum(size * share for size, _, share in bins) == pytest.approx(right.sum())
-    assert sum(size * mean for size, mean, _ in bins) == pytest.approx(sure.sum())
-    assert [mean for _, mean, _ in bins] == sorted(mean for _, mean, _ in bins)
 
 
 # ---------------------------------------------------------------- the page

@@ -1,4 +1,4 @@
-"""Gains pooled over backbones."""
+"""Gains pooled over backbones and prompts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import fakes
 import numpy as np
 import pytest
 from scipy import stats
+from sites import unpacked
 from statsmodels.stats.meta_analysis import combine_effects
 
 from dhrd_bench.report.leaderboard import analyse
 from dhrd_bench.results.table import long_table
+from dhrd_bench.site.build import site_files
 from dhrd_bench.stats.pooling import pool, pooled_gains
 from dhrd_bench.stats.validate_further import run
 
@@ -63,11 +65,11 @@ def on(backbone, shift, methods=fakes.THREE, seeds=(0, 1, 2), tasks=fakes.SMALL)
 
 def test_boards_that_differ_in_their_backbone_are_pooled():
     board = analyse(long_table([*on("a", 0), *on("b", 0.1), *on("c", 0.2)]), resamples=300, margin=5)
-    found = {one.method: one for one in pooled_gains([one.analysis for one in board.boards])}
+    found = {one.method: one for one in pooled_gains([one.analysis for one in board.boards], "backbones")}
     assert set(found) == {"better", "slow"}
-    assert list(found["better"].backbones) == ["a", "b", "c"]
+    assert list(found["better"].gains) == ["a", "b", "c"]
     gains = [next(line for line in b.analysis.lines if line.method == "better").versus.gain for b in board.boards]
-    assert list(found["better"].backbones.values()) == gains
+    assert list(found["better"].gains.values()) == gains
     # The fakes answer the same examples, and which are hard is the same for all backbones.
     assert found["better"].pooled.shared > 0
     document = json.loads(board.render("json"))
@@ -77,6 +79,42 @@ def test_boards_that_differ_in_their_backbone_are_pooled():
 
 def test_other_tasks_or_a_single_backbone_are_not_pooled():
     mixed = analyse(long_table([*on("a", 0), *on("b", 0, tasks=fakes.SMALL[:2])]), resamples=200)
-    assert pooled_gains([one.analysis for one in mixed.boards]) == []
+    assert pooled_gains([one.analysis for one in mixed.boards], "backbones") == []
     lacking = analyse(long_table([*on("a", 0), *on("b", 0, methods=fakes.THREE[:2])]), resamples=200)
-    assert [one.method for one in pooled_gains([one.analysis for one in lacking.boards])] == ["better"]
+    assert [one.method for one in pooled_gains([one.analysis for one in lacking.boards], "backbones")] == ["better"]
+
+
+def asked(prompt, shift, default="native"):
+    """The records of a prompt: in the name of the suite, unless it is the suite's default, and in their parts."""
+    made = []
+    for record in on("a", shift):
+        task = record.parts.task.model_copy(update={"prompt": prompt})
+        suite = "fake[unshared=true]" if prompt == default else f"fake[prompt={prompt},unshared=true]"
+        cell, parts = record.cell.model_copy(update={"suite": suite}), record.parts.model_copy(update={"task": task})
+        made.append(record.model_copy(update={"cell": cell, "parts": parts}))
+    return made
+
+
+def test_boards_that_differ_in_their_prompt_are_pooled_and_shown():
+    made = [*asked("native", 0), *asked("paper", 0.1), *asked("plain", 0.2), *on("b", 0)]
+    found = analyse(long_table(made), resamples=300)
+    better, _ = pooled_gains([one.analysis for one in found.boards], "prompts")
+    assert (better.suite, better.backbone, better.method) == ("fake[unshared=true]", "a", "better")
+    assert sorted(better.gains) == ["native", "paper", "plain"]
+    assert better.pooled.shared > 0
+    # The same answers pool to the same, whatever it is that boards differ in.
+    backbones = analyse(long_table([*on("x", 0), *on("y", 0.1), *on("z", 0.2)]), resamples=300)
+    like, _ = pooled_gains([one.analysis for one in backbones.boards], "backbones")
+    assert better.pooled.figure.value == pytest.approx(like.pooled.figure.value)
+    assert better.pooled.shared == pytest.approx(like.pooled.shared)
+    for form in ("terminal", "markdown", "html", "latex"):
+        text = found.render(form, details=True)
+        assert "Gains over prompts" in text
+        assert "Further prompt" in text
+        assert "Gains over backbones" not in text
+    document = json.loads(found.render("json"))
+    assert [one["method"] for one in document["pooled_over_prompts"]] == ["better", "slow"]
+    assert document["pooled_over_prompts"][0]["pooled"]["figure"]["value"] == better.pooled.figure.value
+    assert document["pooled_over_backbones"] == []
+    index = unpacked(site_files(found)["data/index.js"])
+    assert [table["title"] for table in index["across"]] == ["Gains over prompts"]

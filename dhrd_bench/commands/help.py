@@ -23,6 +23,7 @@ PANELS = {
     "Which cells": ("methods", "suite", "prompt", "tasks", "backbone", "budget", "seeds", "config", "tuned"),
     "Data and plug-ins": (
         "data_dir", "rationales", "store", "paired", "keep_rows", "allow_missing_rationales", "include",
+        "studies",
     ),
     "Way of running": (
         "dry_run", "throughput", "isolation", "cell_timeout", "force", "executor", "workers", "processes", "shard",

@@ -36,6 +36,8 @@ class ReportRequest:
         Whether lines may be longer than the terminal.
     data_dir
         Folder with the rows of suites that are not embedded, for the inputs in a site.
+    studies
+        Folder of the studies that a site shows; `shown_studies` says what None is.
     """
 
     results: Path = Path("results")
@@ -49,6 +51,7 @@ class ReportRequest:
     details: bool = False
     wide: bool = False
     data_dir: Path | None = None
+    studies: Path | None = None
 
     @property
     def makes_site(self) -> bool:
@@ -101,8 +104,11 @@ def report_command(request: ReportRequest, console: Console | None = None) -> in
     if request.output is not None and request.makes_site:
         from dhrd_bench.data.inputs import InputSource
         from dhrd_bench.site.build import INDEX, site_files, write_site
+        from dhrd_bench.studies.folder import shown_studies
 
-        write_site(site_files(leaderboard, request.choice, InputSource(request.data_dir)), request.output)
+        studies = shown_studies(request.studies, request.results)
+        made = site_files(leaderboard, request.choice, InputSource(request.data_dir), studies=studies)
+        write_site(made, request.output)
         screen.print(f"Wrote {request.output / INDEX}", highlight=False, markup=False, soft_wrap=True)
     elif request.output is not None:
         _write(request.output, leaderboard, request)

@@ -12,6 +12,7 @@ from dhrd_bench.report.leaderboard import analyse
 from dhrd_bench.results.loading import load_results
 from dhrd_bench.site.build import site_files, waiting_files
 from dhrd_bench.site.live import LiveServer, LiveSite
+from dhrd_bench.studies.folder import shown_studies
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,8 @@ class ServeRequest:
         Folder with the rows of suites that are not embedded.
     against, margin
         As `analyse` takes them.
+    studies
+        As `shown_studies` takes it.
     """
 
     results: Path = Path("results")
@@ -38,16 +41,18 @@ class ServeRequest:
     data_dir: Path | None = None
     against: str | None = None
     margin: float | None = None
+    studies: Path | None = None
 
     def files(self, revision: str) -> dict[str, str]:
         """Return the files of the site as the records are now."""
+        studies = shown_studies(self.studies, self.results)
         table = load_results(self.results)
         if table.cells.empty or not (table.cells["status"] == "ok").any():  # a grid that has just begun
             return waiting_files(
                 f"No finished cell below {self.results} yet; this page looks again by itself.", revision
             )
         board = analyse(table, against=self.against, margin=self.margin)
-        return site_files(board, source=InputSource(self.data_dir, private=True), revision=revision)
+        return site_files(board, source=InputSource(self.data_dir, private=True), revision=revision, studies=studies)
 
 
 def server_of(request: ServeRequest) -> LiveServer:

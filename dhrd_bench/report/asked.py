@@ -9,7 +9,7 @@ from dhrd_bench.report.board import Board
 from dhrd_bench.stats.agreement import agreements
 from dhrd_bench.stats.beliefs import hierarchical
 from dhrd_bench.stats.calibration import calibrations
-from dhrd_bench.stats.pooling import PooledGain, pooled_gains
+from dhrd_bench.stats.pooling import Over, PooledGain, pooled_gains
 from dhrd_bench.stats.slices import slices
 
 
@@ -30,6 +30,6 @@ def asked(board: Board) -> dict[str, Any]:
     }
 
 
-def pooled(boards: Sequence[Board]) -> list[PooledGain]:
-    """Return the gains of boards that differ in their backbone only, pooled."""
-    return pooled_gains([board.analysis for board in boards])
+def pooled(boards: Sequence[Board], over: Over) -> list[PooledGain]:
+    """Return the gains of boards that differ in `over` only, pooled."""
+    return pooled_gains([board.analysis for board in boards], over)

@@ -94,6 +94,7 @@ class ReportFigures:
     command: str
     leaderboards: list[BoardFigures]
     pooled_over_backbones: list[PooledGain]
+    pooled_over_prompts: list[PooledGain]
     notes: Sequence[str]
     problems: Sequence[str]
 
@@ -103,7 +104,8 @@ def as_json(boards: Sequence[Board], command: str, notes: Sequence[str], problem
     figures = ReportFigures(
         command=command,
         leaderboards=[_board(board) for board in boards],
-        pooled_over_backbones=pooled(boards),
+        pooled_over_backbones=pooled(boards, "backbones"),
+        pooled_over_prompts=pooled(boards, "prompts"),
         notes=notes,
         problems=problems,
     )

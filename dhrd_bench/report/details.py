@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from dhrd_bench.report.asked import asked, pooled
 from dhrd_bench.report.board import Board
@@ -13,7 +13,7 @@ from dhrd_bench.report.layout import Column, Filled, Section, Table, TableCell, 
 from dhrd_bench.stats.agreement import Agreement
 from dhrd_bench.stats.beliefs import Belief, Hierarchical
 from dhrd_bench.stats.calibration import BINS, Calibration
-from dhrd_bench.stats.pooling import PooledGain
+from dhrd_bench.stats.pooling import Over, PooledGain
 from dhrd_bench.stats.slices import Slice
 
 SLICES = 10
@@ -36,13 +36,12 @@ def tables_asked(board: Board) -> Iterator[Table]:
     )
 
 
-def over_backbones(boards: Sequence[Board]) -> tuple[Section, ...]:
-    """Return the section on gains pooled over backbones, if there are boards that differ in nothing else."""
-    found = pooled(boards)
-    if not found:
-        return ()
-    about = "gains on all backbones together; the backbones answer the same test examples, which is allowed for"
-    return (Section("Pooled over backbones", about, (), (_pooled_table(found),), ()),)
+def pooled_sections(boards: Sequence[Board]) -> Iterator[Section]:
+    """Yield the sections on gains pooled over backbones and over prompts, where boards differ in nothing else."""
+    for over in get_args(Over):
+        if found := pooled(boards, over):
+            about = f"gains on all {over} together; the same test examples are answered with all, which is allowed for"
+            yield Section(f"Pooled over {over}", about, (), (_pooled_table(found, over),), ())
 
 
 def beliefs_table(found: Sequence[Hierarchical], base: str | None, margin: float | None) -> Table:
@@ -121,19 +120,21 @@ def agreement_table(found: Sequence[Agreement]) -> Table:
     return laid_out("Agreement of seeds", columns, found, ["Means over tasks with several seeds."], detail=True)
 
 
-def _pooled_table(found: Sequence[PooledGain]) -> Table:
+def _pooled_table(found: Sequence[PooledGain], over: Over) -> Table:
+    backbone = (Column("Backbone", "left", spare=4), lambda each: TableCell(each.backbone or NONE))
     columns: list[Filled[PooledGain]] = [
         (Column("Suite", "left"), lambda each: TableCell(each.suite)),
+        *([backbone] if over == "prompts" else []),
         (Column("Budget", "left", spare=3), lambda each: TableCell(each.budget)),
         (_METHOD, lambda each: TableCell(each.method)),
-        (Column("Backbones"), lambda each: TableCell(str(len(each.backbones)))),
+        (Column(over.capitalize()), lambda each: TableCell(str(len(each.gains)))),
         (Column("Gain %", help="over the baseline, random-effects mean"),
          lambda each: estimate_cell(each.pooled.figure, sign=True)),
-        (Column("Between", help="standard deviation of true gains between backbones", spare=1),
+        (Column("Between", help=f"standard deviation of true gains between {over}", spare=1),
          lambda each: TableCell(number(each.pooled.tau))),
-        (Column("Further backbone", help="95 % prediction interval of its gain", spare=2), _prediction),
+        (Column(f"Further {over[:-1]}", help="95 % prediction interval of its gain", spare=2), _prediction),
     ]  # fmt: skip
-    return laid_out("Gains", columns, found, detail=True)
+    return laid_out(f"Gains over {over}", columns, found, detail=True)
 
 
 def _prediction(each: PooledGain) -> TableCell:

@@ -12,7 +12,7 @@ from dhrd_bench.errors import UserError, did_you_mean, shown
 from dhrd_bench.report import data, text
 from dhrd_bench.report.badges import badges
 from dhrd_bench.report.board import Board
-from dhrd_bench.report.details import over_backbones, tables_asked
+from dhrd_bench.report.details import pooled_sections, tables_asked
 from dhrd_bench.report.layout import Document
 from dhrd_bench.report.leakage import leakages
 from dhrd_bench.report.order import by_metric, in_order, sort_key
@@ -106,7 +106,7 @@ class Leaderboard:
             section = board.section()
             tables = (*section.tables, *tables_asked(board)) if details else section.brief
             sections.append(replace(section, tables=tables))
-        pooled = over_backbones(self.boards) if details else ()
+        pooled = pooled_sections(self.boards) if details else ()
         return Document(self.command, (*sections, *pooled), self.notes, self.problems)
 
     def rows(self) -> pd.DataFrame:

@@ -11,16 +11,15 @@ import pandas as pd
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.report.board import Board
-from dhrd_bench.stats.design import Floats
+from dhrd_bench.stats.design import Flags, Floats
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.stats.power import detectable, grown
-from dhrd_bench.stats.probabilities import Probabilities
+from dhrd_bench.stats.reliability import reliability
 from dhrd_bench.stats.significance import ALPHA
 
 SEEDS = 20
 """Seeds up to which power is told."""
 GROWTH = (0.5, 1, 2, 4, 8, 16)
-BINS = 10
 COVERAGES = np.arange(5, 101, 5) / 100
 
 Row = dict[str, Any]
@@ -171,19 +170,15 @@ def calibration(boards: Sequence[Board]) -> list[Row]:
     for method, name in enumerate(board.analysis.suite.methods):
         if not given or any(name in task.left_out for task in given):
             continue
-        tasks = [_answers(task, method) for task in given]
-        sure, right, weight = (np.concatenate(column) for column in zip(*tasks, strict=True))
-        bins = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
-        for place in sorted(set(bins.tolist())):
-            own = bins == place
-            total = weight[own].sum()
+        for each in reliability(given, method):
+            low, high = _ends(each.right)
             rows.append(
                 {
-                    "axis": "probability", "method": name, "x": float((weight * sure)[own].sum() / total),
-                    "value": float((weight * right)[own].sum() / total), "share": float(total / len(tasks)),
+                    "axis": "probability", "method": name, "x": each.sure, "value": each.right.value, "low": low,
+                    "high": high, "share": each.share,
                 }
             )  # fmt: skip
-        risks = np.mean([_risk(*task[:2]) for task in tasks], axis=0)
+        risks = np.mean([_risk(*task.answers(method)) for task in given], axis=0)
         rows += [
             {"axis": "coverage", "method": name, "x": float(at), "value": float(risk), "share": float(at)}
             for at, risk in zip(COVERAGES, risks, strict=True)
@@ -191,21 +186,10 @@ def calibration(boards: Sequence[Board]) -> list[Row]:
     return rows
 
 
-def _answers(given: Probabilities, method: int) -> tuple[Floats, Floats, Floats]:
-    """Return how sure each answer of all seeds was, whether it was right, and its weight, 1 over all of them."""
-    task = given.task
-    seeds = np.flatnonzero(task.present[method])
-    p, answers = given.values[method, seeds], task.predictions[method, seeds]
-    taken = np.take_along_axis(p, np.maximum(answers, 0)[..., None], axis=-1)[..., 0]
-    sure = np.where(answers >= 0, taken, p.max(axis=-1)).ravel()
-    right = (answers == task.labels).astype(float).ravel()
-    return sure, right, np.full(len(sure), 1 / len(sure))
-
-
-def _risk(sure: Floats, right: Floats) -> Floats:
+def _risk(sure: Floats, right: Flags) -> Floats:
     """Return the error rate among the surest answers, for each share of them."""
-    wrong = 1 - right[np.argsort(-sure, kind="stable")]
-    kept = np.maximum(1, np.round(COVERAGES * len(sure)).astype(int))
+    wrong = ~right.ravel()[np.argsort(-sure.ravel(), kind="stable")]
+    kept = np.maximum(1, np.round(COVERAGES * sure.size).astype(int))
     return np.asarray(np.cumsum(wrong)[kept - 1] / kept)
 
 

@@ -188,11 +188,12 @@ def power(figure: Figure, data: pd.DataFrame) -> None:
 
 
 def calibration(figure: Figure, data: pd.DataFrame) -> None:
-    """Draw a reliability diagram, and the error rate by the share of rows that are answered."""
+    """Draw a reliability diagram with an interval a bin, and the error rate by the share of rows that are answered."""
     left, right = figure.subplots(1, 2)
     for rows, look in _looks(data):
         sure, kept = rows[rows["axis"] == "probability"], rows[rows["axis"] == "coverage"]
-        left.plot(sure["x"], sure["value"], **look)
+        ends = _errors(sure["value"], sure["low"], sure["high"])
+        left.errorbar(sure["x"], sure["value"], yerr=ends, elinewidth=0.8, capsize=2, **look)
         right.plot(kept["x"], kept["value"], **look | {"marker": ""})
     left.plot([0, 1], [0, 1], color="#777777", linewidth=0.8, zorder=0)
     left.set(xlabel="probability of the answer", ylabel="share of right answers", xlim=(0, 1), ylim=(0, 1))

@@ -36,7 +36,7 @@ def board_data(board: Board) -> dict[str, Any]:
         "methods": _methods(board, verified),
         "claims": board.claims,
         "paper": board.published.paper.paper if board.published else None,
-        "tables": [_table(table) for table in section.tables[1:]],  # the first is the page's own
+        "tables": [table_data(table) for table in section.tables[1:]],  # the first is the page's own
         "caption": section.tables[0].caption,
         "notes": section.notes,
     }
@@ -118,7 +118,8 @@ def _front(analysis: Analysis, task: str) -> dict[str, bool]:
     return dict(zip(names, front(np.array(scores), np.array(paces)).tolist(), strict=True))
 
 
-def _table(table: Table) -> dict[str, Any]:
+def table_data(table: Table) -> dict[str, Any]:
+    """Return a table of a report as the pages take it."""
     return {
         "title": table.title,
         "columns": [{"head": column.head, "left": column.align == "left"} for column in table.columns],

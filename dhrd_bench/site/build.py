@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -14,18 +14,21 @@ import pandas as pd
 from dhrd_bench import __version__, registry
 from dhrd_bench.errors import UserError
 from dhrd_bench.report.board import Board
+from dhrd_bench.report.details import pooled_sections
 from dhrd_bench.report.leaderboard import EVERYTHING, Choice, Leaderboard
 from dhrd_bench.results.store import write_text_atomically
-from dhrd_bench.site.boards import board_data
+from dhrd_bench.site.boards import board_data, table_data
 from dhrd_bench.site.cells import TaskCells, index_of, tasks_of
 from dhrd_bench.site.shards import shard
+from dhrd_bench.site.studies import ShownStudy, studies_data
 
 if TYPE_CHECKING:  # what reads data may need libraries that a page does without
     from dhrd_bench.data.inputs import InputSource
 
 INDEX = "index.html"
 SCRIPTS = (
-    "core.js", "table.js", "charts.js", "figures.js", "board.js", "method.js", "cell.js", "compare.js", "main.js",
+    "core.js", "table.js", "charts.js", "figures.js", "board.js", "method.js", "cell.js", "compare.js", "studies.js",
+    "main.js",
 )  # fmt: skip
 STYLES = ("site.css",)
 _MARK = '<meta name="generator" content="dhrd-bench'
@@ -43,7 +46,11 @@ _POLICY = {
 
 
 def site_files(
-    leaderboard: Leaderboard, choice: Choice = EVERYTHING, source: InputSource | None = None, revision: str = ""
+    leaderboard: Leaderboard,
+    choice: Choice = EVERYTHING,
+    source: InputSource | None = None,
+    revision: str = "",
+    studies: Sequence[ShownStudy] = (),
 ) -> dict[str, str]:
     """Return the files of a site by their path in its folder.
 
@@ -55,6 +62,8 @@ def site_files(
         Where the inputs of test rows come from.
     revision
         Of a site that is served: the page asks for a newer one.
+    studies
+        To be shown beside the boards.
     """
     files: dict[str, str] = {}
     boards: list[dict[str, Any]] = []
@@ -68,6 +77,8 @@ def site_files(
     index = {
         "boards": boards,
         "cards": list(cards.values()),
+        "studies": studies_data(studies),
+        "across": [table_data(table) for each in pooled_sections(leaderboard.boards) for table in each.tables],
         "command": leaderboard.command,
         "version": __version__,
         "notes": leaderboard.notes,
@@ -78,7 +89,8 @@ def site_files(
 
 def waiting_files(message: str, revision: str) -> dict[str, str]:
     """Return the files of a site that has nothing to show yet, and says so."""
-    index = {"boards": [], "cards": [], "command": "", "version": __version__, "notes": [message], "problems": []}
+    index: dict[str, Any] = {name: [] for name in ("boards", "cards", "studies", "problems")}
+    index |= {"command": "", "version": __version__, "notes": [message]}
     return {"data/index.js": shard("index", index)} | _shell(revision)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dhrd_bench.stats.calibration import BINS
 from dhrd_bench.stats.design import Flags, Floats
 from dhrd_bench.stats.probabilities import Probabilities
+from dhrd_bench.stats.reliability import Bin, reliability
 
 _PLACES = 40
 """Places that a curve is drawn at."""
@@ -22,12 +22,12 @@ class Curves:
     Attributes
     ----------
     bins
-        Of every bin that is not empty: answers, mean probability of the answer, share of right ones.
+        Of the reliability diagram; tasks count alike.
     risk
-        Coverage and error rate, from the surest answers to all.
+        Coverage and error rate, from the surest answers to all of all tasks.
     """
 
-    bins: list[tuple[int, float, float]]
+    bins: list[Bin]
     risk: list[tuple[float, float]]
 
 
@@ -35,30 +35,10 @@ def curves(given: Sequence[Probabilities], methods: Sequence[str], name: str) ->
     """Return the curves of a method over all rows and seeds of `given`; None where it has no probabilities."""
     if name not in methods or not given or any(name in task.left_out for task in given):
         return None
-    pairs = [_of_task(task, methods.index(name)) for task in given]
-    sure, right = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    return Curves(reliability(sure, right), risk_coverage(sure, right)) if len(sure) else None
-
-
-def _of_task(given: Probabilities, method: int) -> tuple[Floats, Flags]:
-    task = given.task
-    seeds = np.flatnonzero(task.present[method])
-    answers, shares = task.predictions[method, seeds], given.values[method, seeds]
-    # An answer that could not be read is wrong, and as sure as its likeliest class.
-    own = np.take_along_axis(shares, np.maximum(answers, 0)[..., None], axis=2)[..., 0]
-    sure = np.where(answers >= 0, own, shares.max(axis=2))
-    return sure.ravel(), (answers == task.labels).ravel()
-
-
-def reliability(sure: Floats, right: Flags) -> list[tuple[int, float, float]]:
-    """Return the bins of a reliability diagram; bin b holds the answers in (b / BINS, (b + 1) / BINS]."""
-    places = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
-    found = []
-    for place in range(BINS):
-        inside = places == place
-        if inside.any():
-            found.append((int(inside.sum()), float(sure[inside].mean()), float(right[inside].mean())))
-    return found
+    method = methods.index(name)
+    answers = [task.answers(method) for task in given]
+    sure, right = (np.concatenate([each.ravel() for each in column]) for column in zip(*answers, strict=True))
+    return Curves(reliability(given, method), risk_coverage(sure, right)) if len(sure) else None
 
 
 def risk_coverage(sure: Floats, right: Flags) -> list[tuple[float, float]]:

@@ -1,10 +1,10 @@
-"""A gain pooled over backbones (or prompts): random-effects meta-analysis that knows they share test examples.
+"""A gain pooled over backbones or prompts: random-effects meta-analysis that knows they share test examples.
 
-Every backbone has its own gain; they scatter about a mean by tau. The estimator of tau is DerSimonian and
-Laird's (1986), the interval Hartung and Knapp's (2001), never shorter than the ordinary one (Roever, Knapp and
-Friede 2015). Both take estimates to be independent. Ours are not: all backbones answer the same test
-examples, and what is lucky for a method with one of them may be so with all. That part does not show in how
-they scatter; it is measured on the shared bootstrap draws and added to the variance of the mean.
+Every backbone, or prompt, has its own gain; they scatter about a mean by tau. The estimator of tau is DerSimonian
+and Laird's (1986), the interval Hartung and Knapp's (2001), never shorter than the ordinary one (Roever, Knapp and
+Friede 2015). Both take estimates to be independent. Ours are not: with all of them the same test examples are
+answered, and what is lucky for a method with one may be so with all. That part does not show in how they scatter;
+it is measured on the shared bootstrap draws and added to the variance of the mean.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from scipy.special import chdtrc
 
+from dhrd_bench.cards import Reference
 from dhrd_bench.stats.analysis import Analysis
-from dhrd_bench.stats.design import Floats
+from dhrd_bench.stats.design import Floats, Group
 from dhrd_bench.stats.intervals import Estimate, Variance, quantile, student
 from dhrd_bench.stats.suite import Scored
 
@@ -55,14 +57,23 @@ class Pooled:
 
 @dataclass(frozen=True)
 class PooledGain:
-    """Relative gain of one method over the baseline, in %, pooled over the backbones of a suite and budget."""
+    """Relative gain of one method over the baseline, in %, pooled over boards that differ in one thing only.
+
+    Attributes
+    ----------
+    suite, backbone, budget
+        Of the boards. Pooled over prompts the suite is without its prompt, pooled over backbones there is no backbone.
+    gains
+        By backbone or prompt.
+    """
 
     suite: str
+    backbone: str | None
     budget: str
     method: str
     baseline: str
     tasks: tuple[str, ...]
-    backbones: dict[str, Estimate]
+    gains: dict[str, Estimate]
     pooled: Pooled
 
 
@@ -96,30 +107,46 @@ def pool(values: Sequence[float], variances: Sequence[float], shared: float = 0.
     )
 
 
-def pooled_gains(boards: Sequence[Analysis]) -> list[PooledGain]:
-    """Pool every ranked method's gain over the boards of one suite, budget, baseline and set of tasks."""
-    alike: dict[tuple[str, str, str, tuple[str, ...]], list[Analysis]] = {}
+Over = Literal["backbones", "prompts"]
+"""What boards may differ in."""
+
+
+def pooled_gains(boards: Sequence[Analysis], over: Over) -> list[PooledGain]:
+    """Pool every ranked method's gain over the boards of one baseline and set of tasks that differ in `over` only."""
+    alike: dict[tuple[Group, str, tuple[str, ...]], dict[str, Analysis]] = {}
     for board in boards:
-        chosen = board.selection
-        if chosen.baseline is not None:
-            key = (chosen.group.suite, chosen.group.budget, chosen.baseline, tuple(board.suite.names))
-            alike.setdefault(key, []).append(board)
+        if board.selection.baseline is not None:
+            place, name = _apart(board, over)
+            alike.setdefault((place, board.selection.baseline, tuple(board.suite.names)), {})[name] = board
     found = []
-    for (suite, budget, baseline, tasks), there in alike.items():
-        for method in sorted({line.method for board in there for line in board.lines if line.ranked}):
-            gains = {board.selection.group.backbone: _gain(board, method) for board in there}
+    for (place, baseline, tasks), there in alike.items():
+        for method in sorted({line.method for board in there.values() for line in board.lines if line.ranked}):
+            gains = {name: _gain(board, method) for name, board in there.items()}
             known = {name: gain for name, gain in gains.items() if gain is not None and gain.se is not None}
             if len(known) < 2:
                 continue
-            pulls = [_pull(board, method, baseline) for board in there if board.selection.group.backbone in known]
+            pulls = [_pull(there[name], method, baseline) for name in known]
             joint = float(np.mean([_covariance(*pair) for pair in itertools.combinations(pulls, 2)]))
             pooled = pool(
                 [gain.value for gain in known.values()],
                 [(gain.se or 0.0) ** 2 for gain in known.values()],
                 max(joint, 0.0),
             )
-            found.append(PooledGain(suite, budget, method, baseline, tasks, known, pooled))
+            backbone = place.backbone or None
+            found.append(PooledGain(place.suite, backbone, place.budget, method, baseline, tasks, known, pooled))
     return found
+
+
+def _apart(board: Analysis, over: Over) -> tuple[Group, str]:
+    """Return a board's place without its backbone or its prompt, and what that is called."""
+    group = board.selection.group
+    if over == "backbones":
+        return replace(group, backbone=""), group.backbone
+    # A suite's default prompt is not in its name, but in what the records say.
+    prompts = {parts["task"]["prompt"] for parts in board.selection.cells["parts"]}
+    suite = Reference.parse(group.suite)
+    bare = replace(suite, options=tuple(each for each in suite.options if each[0] != "prompt"))
+    return replace(group, suite=str(bare)), ", ".join(sorted(prompts))
 
 
 def _gain(board: Analysis, method: str) -> Estimate | None:

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from dhrd_bench.results.table import LongTable
-from dhrd_bench.stats.design import Floats, Selection, TaskGrid
+from dhrd_bench.stats.design import Flags, Floats, Selection, TaskGrid
 from dhrd_bench.stats.pairing import Pairing
 
 LEAST = 1e-5
@@ -32,6 +32,16 @@ class Probabilities:
     task: TaskGrid
     values: Floats
     left_out: dict[str, str]
+
+    def answers(self, method: int) -> tuple[Floats, Flags]:
+        """Return ``(S, n)``, of the seeds that a method has: how sure it was of each answer, and whether it was right.
+
+        An answer that could not be read is wrong, and as sure as its likeliest class.
+        """
+        seeds = np.flatnonzero(self.task.present[method])
+        answers, shares = self.task.predictions[method, seeds], self.values[method, seeds]
+        own = np.take_along_axis(shares, np.maximum(answers, 0)[..., None], axis=2)[..., 0]
+        return np.where(answers >= 0, own, shares.max(axis=2)), np.asarray(answers == self.task.labels)
 
 
 def probabilities(table: LongTable, selection: Selection) -> list[Probabilities]:

@@ -56,7 +56,7 @@ class FrozenCell(Card):
     """
 
     cell: Cell
-    identity: str
+    identity: str = Field(pattern=r"^[\w-]+$")  # it is a part of a file's name
 
     @property
     def key(self) -> tuple[str, ...]:

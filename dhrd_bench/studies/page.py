@@ -13,6 +13,7 @@ from dhrd_bench.report.figures import NONE, estimate_cell, many, number, p_value
 from dhrd_bench.report.layout import Column, Document, Section, Table, TableCell
 from dhrd_bench.report.terminal import as_text
 from dhrd_bench.report.text import as_markdown
+from dhrd_bench.site.studies import ShownContrast, ShownStudy
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.studies.frozen import Comparison
 from dhrd_bench.studies.verdict import Judged, Verdict
@@ -28,14 +29,52 @@ _WORDS = {
 def document(judged: Judged) -> Document:
     """Lay a study's report out."""
     frozen = judged.frozen
+    section = Section(f"Study {frozen.study}", _about(judged), (), _tables(judged), tuple(_notes(judged)))
+    return Document(_command(judged), (section,), title="Study")
+
+
+def on_site(judged: Judged) -> ShownStudy:
+    """Return what the site shows of a study."""
+    return ShownStudy(
+        name=judged.frozen.study,
+        status=judged.status,
+        hypothesis=_hypothesis(judged),
+        frozen=_when(judged),
+        state=state(judged),
+        margin=judged.study.margin,
+        contrasts=tuple(_contrast(verdict, judged) for verdict in judged.primary),
+        tables=_tables(judged),
+        deviations=judged.exploratory,
+        notes=judged.notes,
+        command=_command(judged),
+    )
+
+
+def _contrast(verdict: Verdict, judged: Judged) -> ShownContrast:
+    ruling, comparison = verdict.ruling, verdict.comparison
+    return ShownContrast(
+        suite=comparison.suite,
+        backbone=comparison.backbone,
+        budget=comparison.budget,
+        method=comparison.method,
+        baseline=comparison.baseline,
+        over=_over(comparison, _varied(judged)),
+        verdict=_said(verdict, judged),
+        finding=ruling.finding if ruling else None,
+        difference=ruling.seen.difference if ruling else None,
+    )
+
+
+def _tables(judged: Judged) -> tuple[Table, ...]:
     tables = [_table("Primary contrasts", judged.primary, judged, tuple(_caption(judged)))]
     if judged.secondary:
         caption = (f"A family of their own, corrected for {many(len(judged.secondary), 'contrast')}.",)
         tables.append(_table("Secondary contrasts (exploratory)", judged.secondary, judged, caption))
-    tables += _curves(judged)
-    command = f"dhrd-bench study report {frozen.study}.yaml"
-    section = Section(f"Study {frozen.study}", _about(judged), (), tuple(tables), tuple(_notes(judged)))
-    return Document(command, (section,), title="Study")
+    return (*tables, *_curves(judged))
+
+
+def _command(judged: Judged) -> str:
+    return f"dhrd-bench study report {judged.frozen.study}.yaml"
 
 
 def render(judged: Judged, form: str) -> str:
@@ -61,7 +100,7 @@ def as_json(judged: Judged) -> str:
     frozen = judged.frozen
     told = {
         "study": frozen.study,
-        "status": "exploratory" if judged.exploratory else "confirmatory",
+        "status": judged.status,
         "exploratory_because": list(judged.exploratory),
         "frozen": frozen.time or None,
         "commit": frozen.commit.model_dump() if frozen.commit else None,
@@ -98,20 +137,24 @@ def _finite(estimate: Estimate) -> dict[str, float | None]:
 
 
 def _about(judged: Judged) -> str:
-    status = "Exploratory" if judged.exploratory else "Confirmatory"
-    hypothesis = " ".join(judged.study.hypothesis.split())
-    return f"{status}. Hypothesis: {hypothesis.rstrip('.')}"
+    return f"{judged.status.capitalize()}. Hypothesis: {_hypothesis(judged).rstrip('.')}"
+
+
+def _hypothesis(judged: Judged) -> str:
+    return " ".join(judged.study.hypothesis.split())
 
 
 def _notes(judged: Judged) -> Iterator[str]:
-    frozen = judged.frozen
     yield from (f"Exploratory: {why}" for why in judged.exploratory)
-    if frozen.time:
-        commit = f", at commit {frozen.commit.commit[:12]}" if frozen.commit else ""
-        dirty = " with changes" if frozen.commit and frozen.commit.dirty else ""
-        yield f"Frozen {frozen.time}{commit}{dirty}."
-    yield state(judged)
-    yield from judged.notes
+    yield from filter(None, (_when(judged), state(judged), *judged.notes))
+
+
+def _when(judged: Judged) -> str:
+    """Say when a study was frozen; nothing of one that was not."""
+    frozen = judged.frozen
+    commit = f", at commit {frozen.commit.commit[:12]}" if frozen.commit else ""
+    dirty = " with changes" if frozen.commit and frozen.commit.dirty else ""
+    return f"Frozen {frozen.time}{commit}{dirty}." if frozen.time else ""
 
 
 def state(judged: Judged) -> str:
@@ -127,32 +170,40 @@ def state(judged: Judged) -> str:
 
 
 def _table(title: str, verdicts: Sequence[Verdict], judged: Judged, caption: tuple[str, ...]) -> Table:
-    everywhere = [verdict.comparison for verdict in (*judged.primary, *judged.secondary)]
-    varied = [
-        name for name in ("suite", "backbone", "point" if judged.study.curve else "budget")
-        if len({getattr(each, name) for each in everywhere}) > 1
-    ]  # fmt: skip
     columns = (
         Column("Method", "left"), Column("Beside", "left"), Column("Over", "left"), Column("Verdict", "left"),
         Column("Difference"), Column("p"), Column("p equivalent"), Column("Seeds"), Column("Detectable"),
     )  # fmt: skip
-    rows = tuple(_row(verdict, judged, varied) for verdict in verdicts)
+    rows = tuple(_row(verdict, judged) for verdict in verdicts)
     return Table(title, columns, rows, caption)
 
 
-def _row(verdict: Verdict, judged: Judged, varied: Sequence[str]) -> tuple[TableCell, ...]:
+def _varied(judged: Judged) -> list[str]:
+    """Name what is not the same at the places of all contrasts."""
+    everywhere = [verdict.comparison for verdict in (*judged.primary, *judged.secondary)]
+    return [
+        name for name in ("suite", "backbone", "point" if judged.study.curve else "budget")
+        if len({getattr(each, name) for each in everywhere}) > 1
+    ]  # fmt: skip
+
+
+def _said(verdict: Verdict, judged: Judged) -> str:
+    """Return the verdict in words."""
+    return _WORDS[verdict.ruling.finding].format(margin=judged.study.margin) if verdict.ruling else "withheld"
+
+
+def _row(verdict: Verdict, judged: Judged) -> tuple[TableCell, ...]:
     comparison, ruling, evidence = verdict.comparison, verdict.ruling, verdict.evidence
     start = (
         TableCell(comparison.method),
         TableCell(comparison.baseline),
-        TableCell(_over(comparison, varied)),
+        TableCell(_over(comparison, _varied(judged))),
+        TableCell(_said(verdict, judged), strong=ruling is not None and ruling.finding != "undecided"),
     )
     if ruling is None or evidence is None:
-        return (*start, TableCell("withheld"), *(TableCell(NONE) for _ in range(5)))
-    said = _WORDS[ruling.finding].format(margin=judged.study.margin)
+        return (*start, *(TableCell(NONE) for _ in range(5)))
     return (
         *start,
-        TableCell(said, strong=ruling.finding != "undecided"),
         estimate_cell(ruling.seen.difference, sign=True),
         TableCell(NONE if ruling.p is None else p_value(ruling.p)),
         TableCell(NONE if ruling.equivalent is None else p_value(ruling.equivalent)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.schema import CellRecord
@@ -97,6 +98,11 @@ class Judged:
     secondary: tuple[Verdict, ...]
     exploratory: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def status(self) -> Literal["confirmatory", "exploratory"]:
+        """Whether it found what it had said that it would look for."""
+        return "exploratory" if self.exploratory else "confirmatory"
 
 
 def judge(study: Study, frozen: Frozen, results: Path) -> Judged:

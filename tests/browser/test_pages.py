@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import fakes
 import pytest
-from sites import grid, with_scores
+from sites import grid, study, with_scores
 
 from browser.conftest import Open
 from dhrd_bench.commands.serve import ServeRequest, server_of
@@ -19,6 +19,7 @@ from dhrd_bench.report.leaderboard import analyse
 from dhrd_bench.results.schema import CellRecord
 from dhrd_bench.results.table import long_table
 from dhrd_bench.site.build import site_files, write_site
+from dhrd_bench.studies.folder import shown_studies
 
 pytestmark = pytest.mark.browser
 
@@ -44,18 +45,31 @@ def smaller(record: CellRecord) -> CellRecord:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = [*grid(), fakes.failed(fakes.SMALL[1], fakes.THREE[1], 7, error=f"{HOSTILE} out of memory")]
     made += [smaller(record) for record in made if record.status == "ok"]
-    folder = tmp_path_factory.mktemp("site")
+    folder, beside = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("beside")
     board = analyse(long_table(made), resamples=200, margin=5.0)
-    write_site(site_files(board, source=InputSource()), folder)
+    fakes.write(beside / "results", grid())
+    pairs = [("better", "base"), ("slow", "base"), ("better", "slow")]
+    study(beside / "studies" / "words.yaml", grid(), pairs, "Better is better than the base. " * 5)
+    draft = study(beside / "studies" / "draft.yaml", grid(), pairs, "Slow is worse than the base.")
+    draft.with_name("draft.frozen.json").unlink()
+    (beside / "studies" / "broken.yaml").write_text("margn: 1", encoding="utf-8")
+    studies = shown_studies(beside / "studies", beside / "results")
+    write_site(site_files(board, source=InputSource(), studies=studies), folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = fakes.FakeTask(HOSTILE.replace("/", ""), 20)
-    made = [with_scores(record) for record in fakes.records((task, fakes.SMALL[1]), NASTY, (0, 1))]
-    folder = tmp_path_factory.mktemp("hostile")
-    write_site(site_files(analyse(long_table(made), resamples=200)), folder)
+    made = [
+        with_scores(record).model_copy(update={"identity": f"identity-{at}"})
+        for at, record in enumerate(fakes.records((task, fakes.SMALL[1]), NASTY, (0, 1)))
+    ]
+    folder, beside = tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("beside")
+    fakes.write(beside / "results", made)
+    study(beside / "__proto__.yaml", made, [(HOSTILE, "__proto__"), (NASTY[2].name, NASTY[3].name)], HOSTILE)
+    studies = shown_studies(beside, beside / "results")
+    write_site(site_files(analyse(long_table(made), resamples=200), studies=studies), folder)
     return folder
 
 
@@ -64,7 +78,10 @@ def way(page: str, **about: object) -> str:
 
 
 CELL = way("cell", task="alpha", method="better", seed=1)
-PAGES = ["#/", way("method", method="better"), CELL, way("compare", a="better", b="base"), "#/records", "#/about"]
+PAGES = [
+    "#/", way("method", method="better"), CELL, way("compare", a="better", b="base"), "#/records", "#/about",
+    "#/studies", "#/studies?name=words", "#/studies?name=draft",
+]  # fmt: skip
 
 
 def column(page: Any, caption: str, number: int) -> list[str]:
@@ -135,6 +152,9 @@ def test_every_chart_is_drawn_and_has_its_numbers(site: Path, look: Open) -> Non
         assert chart.locator("tbody tr").count() >= 2, head
         assert "NaN" not in chart.inner_html(), head
     assert page.locator("rect.margin").count() == 1
+    reliability = page.locator("figure", has_text="Reliability").first
+    assert reliability.locator("line.bar").count() == reliability.locator(".target").count()
+    assert re.search(r"\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]", reliability.locator("tbody tr").first.inner_text())
 
 
 def test_two_methods_are_compared_in_both_directions(site: Path, look: Open) -> None:
@@ -182,6 +202,35 @@ def test_answers_are_searched_filtered_and_paged(site: Path, look: Open) -> None
     assert column(page, answers, 0) == ["alpha-00007"]
     assert "Inputs are not shown: its suite is not known here" in page.locator("main").inner_text()
     assert page.locator("figure", has_text="Loss by epoch").count() == 1
+
+
+def test_a_study_has_its_verdicts_on_the_front_page_and_on_its_own(site: Path, look: Open) -> None:
+    page = look(site).page
+    card = page.locator("article", has_text="words")
+    assert "Complete: 12 of 12 cells have a record. Margin 5.0 points. 0 deviations from the plan." in card.inner_text()
+    verdicts = card.locator("li").all_inner_texts()
+    assert len(verdicts) == 3
+    for text in verdicts:
+        assert re.match(
+            r"(better|worse|undecided|equivalent within 5 pt) \w+ beside \w+ over alpha, beta [+−]\d", text
+        ), text
+    assert "Not frozen: broken" in page.locator("main").inner_text()
+    card.get_by_role("link", name="words").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1:has-text('Study words')")
+    assert page.locator(".contrasts li").all_inner_texts() == verdicts
+    chart = page.locator("figure")
+    assert chart.locator(".target").count() == 3
+    assert chart.locator("rect.margin").count() == 1
+    said = column(page, "Primary contrasts", 3)
+    chart.locator("summary").click()
+    table = chart.locator("tbody tr")
+    assert [row.locator("td").last.inner_text() for row in table.all()] == said
+    page.locator(".contrasts a").first.click()
+    page.wait_for_selector("text=Examples that flip")
+    page.get_by_role("link", name="Studies").click()
+    page.get_by_role("link", name="draft").click()
+    page.wait_for_selector("text=A draft: what it plans is not frozen")
 
 
 def test_a_failed_record_says_why(site: Path, look: Open) -> None:
@@ -249,6 +298,10 @@ def test_hostile_names_are_names(hostile: Path, look: Open) -> None:
         page.wait_for_selector("text=Answers to the test examples")
     page.goto(f"{page.url.split('#')[0]}{way('compare', a='__proto__', b=HOSTILE)}")
     page.wait_for_selector("text=Examples that flip")
+    page.goto(f"{page.url.split('#')[0]}#/studies?name=__proto__")
+    page.wait_for_selector("h1:has-text('Study __proto__')")
+    assert page.locator(".lead").inner_text() == HOSTILE
+    assert page.locator(".contrasts li").count() == 2
     assert page.locator("img").count() == 0
 
 

@@ -25,7 +25,7 @@ dhrd.pages.board = (() => {
     better: "better than the baseline, after correction", worse: "worse than the baseline, after correction",
     equivalent: "within the smallest difference of interest", undecided: "not shown to differ",
   };
-  const badge = (finding) => (finding ? h("span", { class: `badge ${finding}`, title: MEANS[finding] }, finding) : null);
+  const badge = (finding, text = finding) => (text ? h("span", { class: `badge ${finding ?? ""}`, title: MEANS[finding] }, text) : null);
 
   async function show(main, about) {
     const entry = dhrd.boardOf(about);
@@ -105,13 +105,14 @@ dhrd.pages.board = (() => {
         roles.length > 1 ? boxes("Role", roles.map((role) => [role, role]), state.roles, () => draw()) : null)),
       table, picks,
       h("details", { class: "numbers" }, h("summary", null, "How to read the columns"), board.caption.map((line) => h("p", { class: "note" }, line))),
+      dhrd.index().studies.length ? [h("h2", null, "Studies"), dhrd.pages.studies.list("h3")] : null,
       h("h2", null, "Charts"), charts,
       h("h2", null, "Training and confidence of the picked methods"), pickedCharts,
       byTask ? [h("h2", null, "By task"), byTask, h("p", { class: "note" }, "* shown to differ at 5 % after correction over methods and tasks.")] : null,
       board.claims.length ? [h("h2", null, "Paper against measured"), dhrd.figures.paper(board)] : null,
       notesOf(board),
       h("h2", null, "Every table of the report"),
-      board.tables.map((each) => h("details", { class: "more" }, h("summary", null, each.title), plain(each))));
+      [...board.tables, ...dhrd.index().across].map((each) => h("details", { class: "more" }, h("summary", null, each.title), plain(each))));
     drawPicks();
     draw(false);
   }

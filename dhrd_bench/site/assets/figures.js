@@ -158,7 +158,7 @@ dhrd.figures = (() => {
         const points = each.points.map(([px, py]) => [x(px), y(py)]);
         return [path(points, `line ${each.kind}`), each.points.map(([px, py, low, high]) => target(
           [each.name, `${xName}: ${number(px, xPlaces)}`, `${yName}: ${said(low === undefined ? [py] : [py, low, high], (value) => number(value, yEnds ? 2 : 1))}`].join("\n"), each.link,
-          low === undefined ? null : line(x(px), y.clamp(low), x(px), y.clamp(high), "bar"), dhrd.s("circle", { class: `dot ${each.kind}`, cx: x(px).toFixed(1), cy: y(py).toFixed(1), r: 4 })))];
+          low === undefined ? null : line(x(px), y.clamp(low), x(px), y.clamp(high), `bar ${each.kind}`), dhrd.s("circle", { class: `dot ${each.kind}`, cx: x(px).toFixed(1), cy: y(py).toFixed(1), r: 4 })))];
       });
       return { height, marks: [axes(x, y, box, { x: xName, y: yName }), diagonal ? line(x(0), y(0), x(1), y(1), "zero dashed") : null, marks] };
     };
@@ -167,7 +167,7 @@ dhrd.figures = (() => {
       legend: legend(found.map((each) => [`line ${each.kind}`, dhrd.name(each.name)])),
       numbers: {
         columns: ["Line", xName, yName],
-        rows: found.flatMap((each) => each.points.map(([px, py, low, high]) => [each.name, number(px, xPlaces), low === undefined ? number(py, yEnds ? 3 : 1) : said([py, low, high])])),
+        rows: found.flatMap((each) => each.points.map(([px, py, low, high]) => [each.name, number(px, xPlaces), low === undefined ? number(py, yEnds ? 3 : 1) : said([py, low, high], (value) => number(value, yEnds ? 3 : 1))])),
       },
     });
   }
@@ -185,8 +185,8 @@ dhrd.figures = (() => {
   }
 
   function reliability({ picked, of, where }) {
-    const drawn = picked.map((method, at) => ({ name: method.name, kind: `pick-${at}`, points: (of(method)?.curves?.bins ?? []).map(([, sure, right]) => [sure, right]) }));
-    const chart = lines({ title: `Reliability, ${where}`, note: "How often answers were right, by the probability that the method gave them (15 bins, seeds together). On the broken line it is as sure as it should be; below it, too sure.", drawn, xName: "probability of the answer", yName: "share right", xPlaces: 2, yEnds: [0, 1], diagonal: true });
+    const drawn = picked.map((method, at) => ({ name: method.name, kind: `pick-${at}`, points: (of(method)?.curves?.bins ?? []).map(({ sure, right }) => [sure, ...right]) }));
+    const chart = lines({ title: `Reliability, ${where}`, note: "How often answers were right, by the probability that the method gave them (15 bins; tasks and seeds count alike), with 95 % intervals. On the broken line it is as sure as it should be; below it, too sure.", drawn, xName: "probability of the answer", yName: "share right", xPlaces: 2, yEnds: [0, 1], diagonal: true });
     return chart;
   }
   function risk({ picked, of, where }) {
