@@ -60,10 +60,10 @@ def test_they_are_ranked_in_one_table(methods: list[str], tmp_path: Path) -> Non
 def test_a_refusal_says_by_which_options_it_is_run(method: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as refusal:
         plan(tmp_path, method)
-    assert "Add --rationales blind, a store of the suite's" in refusal.value.hint
+    assert "Give --rationales blind, a store of the suite's" in refusal.value.hint
     with pytest.raises(UserError) as refusal:
         plan(tmp_path, method, tasks=("BoolQ", "COPA", "RTE"))
-    found = re.search(r"Add --tasks (\S+) --rationales (\S+), ", refusal.value.hint)
+    found = re.search(r"Give --tasks (\S+) --rationales (\S+), ", refusal.value.hint)
     assert found
     assert len(plan(tmp_path, method, tasks=tuple(found[1].split(",")), rationales=found[2])) >= len(TASKS)
     with pytest.raises(UserError) as refusal:

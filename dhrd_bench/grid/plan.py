@@ -239,7 +239,7 @@ def _require_rationales(cells: Iterable[PlannedCell], suite: Suite, names: list[
     for kind, tasks in bare.items():
         where = "; ".join(f"{task} ({', '.join(methods)})" for task, methods in tasks.items())
         own = store_with(kind, suite, names)
-        cure = f"Add {own}, a store of the suite's that has some" if own else "Name a store with --rationales"
+        cure = f"Give {own}, a store of the suite's that has some" if own else "Name a store with --rationales"
         raise UserError(
             f"No train row has a {kind}, and methods learn from them: {where}. They would be other methods than "
             "their names say.",
@@ -256,7 +256,7 @@ def _require_soft_labels(cells: Iterable[PlannedCell], suite: Suite, names: list
             other = "Name a store that has 'probabilities', or 'answer' and 'confidence', with --rationales."
             raise UserError(
                 f"No train row of {planned.cell.task} has soft labels, which {planned.cell.method} learns from.",
-                f"Add {own}, a store of the suite's that has some." if own else other,
+                f"Give {own}, a store of the suite's that has some." if own else other,
             )
 
 
