@@ -189,10 +189,9 @@ def show(
         raise UserError("Name --rationales or --suite.")
     console = _console()
     chosen = _suite(suite, include) if suite else None
+    store = own_store(chosen) if chosen else None
     if rationales:
         store = chosen.store(rationales) if chosen else RationaleStore.open(rationales)
-    else:
-        store = own_store(chosen) if chosen else None
     if store:
         console.print(Markdown(shown_lines(to_markdown(make_card(store))), hyperlinks=False))
         names = _names(task) or store.tasks()
