@@ -164,7 +164,7 @@ def run(
     prompt: Prompt = None,
     data_dir: DataDir = None,
     rationales: Annotated[
-        str | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
+        str | None, typer.Option(help="Store to train on instead of the suite's own rationales: FOLDER or NAME.")
     ] = None,
     store: Stores = None,
     paired: Paired = None,
@@ -268,7 +268,7 @@ def tune(
     prompt: Prompt = None,
     data_dir: DataDir = None,
     rationales: Annotated[
-        str | None, typer.Option(help="Rationale store to train on instead of the suite's own.")
+        str | None, typer.Option(help="Store to train on instead of the suite's own rationales: FOLDER or NAME.")
     ] = None,
     include: Include = None,
     isolation: Annotated[

@@ -135,7 +135,7 @@ def test_show_a_suites_own() -> None:
         (("audit", "--suite", "mini7", "--task", "rtee"), "RTE"),
         (("audit", "--suite", "mini7", "--rationales", "/nowhere"), "No rationale store at /nowhere"),
         (("generate", "--suite", "mini7", "--teacher", "openai:m", "--base-url", "localhost:1"), "Write it as http://"),
-        (("show",), "either --rationales or --suite"),
+        (("show",), "Name --rationales or --suite"),
     ],
 )
 def test_mistakes_are_named(arguments: tuple[str, ...], message: str) -> None:

@@ -27,7 +27,7 @@ DataOption = Annotated[Path | None, typer.Option(help="Folder with the release's
 IncludeOption = Annotated[list[Path] | None, typer.Option(help="Folder with your own suites or backbones.")]
 StoreOption = Annotated[
     str | None,
-    typer.Option("--rationales", help="A store: FOLDER, or pinned FOLDER@FINGERPRINT. Else the suite's own."),
+    typer.Option("--rationales", help="A store: FOLDER or NAME, pinned FOLDER@FINGERPRINT. Else the suite's own."),
 ]
 
 
@@ -134,16 +134,16 @@ def audit(
     from rich.console import Console
     from rich.text import Text
 
-    from dhrd_bench.data.rationales import RationaleStore
     from dhrd_bench.rationales.audit import Thresholds, badge, tables
     from dhrd_bench.rationales.audit import audit as measure
     from dhrd_bench.results.store import write_text_atomically
 
+    chosen = _suite(suite, include)
     with Console(stderr=True).status("reading") as status:
         result = measure(
-            _suite(suite, include),
+            chosen,
             tasks=_names(task),
-            store=RationaleStore.open(rationales) if rationales else None,
+            store=chosen.store(rationales) if rationales else None,
             data_dir=data_dir,
             without_rows=without_rows,
             thresholds=Thresholds(contamination=max_contamination, duplicates=max_duplicates),
@@ -165,7 +165,9 @@ def audit(
 
 @app.command()
 def show(
-    suite: Annotated[str | None, typer.Option(help="Name of the suite, to show its own rationales.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Name of the suite, to show its own rationales or one of its stores.")
+    ] = None,
     rationales: StoreOption = None,
     task: TasksOption = None,
     limit: Annotated[int, typer.Option(min=0, help="Rationales per task.")] = 3,
@@ -183,11 +185,13 @@ def show(
     from dhrd_bench.rationales.card import make_card, to_markdown
     from dhrd_bench.rationales.rows import load_rows
 
-    if (suite is None) == (rationales is None):
-        raise UserError("Name either --rationales or --suite.")
+    if suite is None and rationales is None:
+        raise UserError("Name --rationales or --suite.")
     console = _console()
     chosen = _suite(suite, include) if suite else None
-    store = RationaleStore.open(rationales) if rationales else own_store(chosen) if chosen else None
+    store = own_store(chosen) if chosen else None
+    if rationales:
+        store = chosen.store(rationales) if chosen else RationaleStore.open(rationales)
     if store:
         console.print(Markdown(shown_lines(to_markdown(make_card(store))), hyperlinks=False))
         names = _names(task) or store.tasks()

@@ -270,7 +270,8 @@ class SuiteCard(Card):
     hub, generated, rationale, prompts
         What tasks share; each task's own entry is laid over it.
     stores
-        Folders of rationale stores by name, relative to ``suite.yaml``: what ``METHOD@NAME`` learns from.
+        Folders of rationale stores by name, relative to ``suite.yaml``: what ``METHOD@NAME``
+        and ``--rationales NAME`` read.
     """
 
     kind: Literal["suite"] = "suite"

@@ -238,6 +238,24 @@ class Suite:
         shared = set.intersection(*(set(task.prompts) for task in self.card.tasks.values()))
         return sorted(shared, key=lambda name: (name != self.card.prompt, name))
 
+    def store(self, reference: str | Path) -> RationaleStore:
+        """Open a store: one that the suite names, or a folder; either may be pinned, as in ``NAME@FINGERPRINT``.
+
+        Raises
+        ------
+        UserError
+            If there is no such store, or its fingerprint is not the pinned one.
+        """
+        name, at, pin = str(reference).partition("@")
+        if name in self.card.stores:
+            return RationaleStore.open(f"{self.path.parent / self.card.stores[name]}{at}{pin}")
+        try:
+            return RationaleStore.open(reference)
+        except UserError as error:
+            if not self.card.stores or Path(name).exists():
+                raise
+            raise UserError(error.message, f"{did_you_mean(name, self.card.stores)} {error.hint}") from None
+
     def load(
         self,
         task: str,
@@ -260,8 +278,7 @@ class Suite:
             Folder that holds the task's files, see `dhrd_bench.data.sources.find`; it is read or refused. None
             takes the environment's ``DHRD_DATA_DIR`` if that is set.
         rationales
-            A store to take the rationales from (``FOLDER``, or pinned ``FOLDER@FINGERPRINT``); None takes
-            the suite's own.
+            A store to take the rationales from, see `store`; None takes the suite's own.
         alone
             Whether no other task is read from `data_dir`, so that the files may lie in it without a folder.
         unshared
@@ -294,7 +311,7 @@ class Suite:
         if rationales is None:
             lines = self._own_rationales(name, definition)
         else:
-            lines = _lines_of(RationaleStore.open(rationales), name)
+            lines = _lines_of(self.store(rationales), name)
             splits["train"] = [replace(row, rationale=None) for row in splits["train"]]
         joined = join_rationales(splits["train"], definition, lines)
         notes = []

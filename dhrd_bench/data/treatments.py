@@ -106,7 +106,8 @@ class Stores:
     suite
         Whose rationales they are.
     plain
-        The store that is read where none is named; None is the suite's own rationales.
+        The store that is read where none is named after a method, see `Suite.store`; None is the suite's own
+        rationales.
     folders
         Stores by name: ``FOLDER``, or pinned ``FOLDER@FINGERPRINT``.
     """
@@ -143,7 +144,7 @@ class Stores:
         )
 
     def _said(self, name: str) -> str | None:
-        anyway = RationaleStore.open(self.plain) if self.plain else own_store(self.suite)
+        anyway = self.suite.store(self.plain) if self.plain else own_store(self.suite)
         named = RationaleStore.open(self.folders[name])
         return None if anyway and anyway.folder.resolve() == named.folder.resolve() else name
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dhrd_bench.contracts import Budget, Example, MethodCard, TaskData
-from dhrd_bench.data.suite import TestSplit
+from dhrd_bench.data.rationales import Rationale, RationaleStore
+from dhrd_bench.data.suite import Suite, TestSplit
 from dhrd_bench.errors import UserError
 
 TOO_LONG = 4
 """An input that cannot be cut is kept whole up to this many times the budget's length; beyond, it would take hours."""
+
+KINDS: dict[str, Callable[[Rationale], bool]] = {
+    "rationale": lambda line: line.factual,
+    "counterfactual rationale": lambda line: line.usable and line.counterfactual,
+    "soft label": lambda line: line.opinion,
+}
+"""What methods learn from, and which lines of a store have it."""
 
 
 def teacher_notes(method: str, card: MethodCard, data: TaskData) -> list[str]:
@@ -29,6 +37,17 @@ def missing_rationales(card: MethodCard, data: TaskData) -> str:
         return "rationale"
     if card.uses_counterfactuals and not any(row.counterfactuals for row in data.train):
         return "counterfactual rationale"
+    return ""
+
+
+def store_with(kind: str, suite: Suite, tasks: list[str]) -> str:
+    """Return by which options a run on `tasks` reads a store of its suite that has this kind; empty if none has."""
+    for name, folder in suite.card.stores.items():
+        store = RationaleStore(suite.path.parent / folder)
+        having = [task for task in tasks if any(map(KINDS[kind], store.rows(task)))]
+        if having:
+            fewer = f"--tasks {','.join(having)} " if len(having) < len(tasks) else ""
+            return f"{fewer}--rationales {name}"
     return ""
 
 

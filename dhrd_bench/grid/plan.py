@@ -22,7 +22,7 @@ from dhrd_bench.data.suite import LoadedTask, Suite, TestSplit
 from dhrd_bench.data.treatments import Stores
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.identity import digest, identity_parts
-from dhrd_bench.grid.notes import length_notes, missing_rationales, teacher_notes
+from dhrd_bench.grid.notes import length_notes, missing_rationales, store_with, teacher_notes
 from dhrd_bench.grid.texts import CellTexts
 from dhrd_bench.methods import PLAIN, MethodSpec, method_spec
 from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_suite
@@ -160,8 +160,8 @@ def make_plan(request: RunRequest) -> Plan:
                 own, notes = spec.under(budget), given.notes(spec, lent)
                 cells.append(PlannedCell(cell, key, parts, spec, own, given.loaded, lent, given.test, record, notes))
     if not request.allow_missing_rationales:
-        _require_rationales(cells)
-    _require_soft_labels(cells)
+        _require_rationales(cells, suite, tasks)
+    _require_soft_labels(cells, suite, tasks)
     return Plan(results, complete, suite, backbone, budget, tuple(_part(cells, request.shard)))
 
 
@@ -230,7 +230,7 @@ def _part(cells: list[PlannedCell], shard: str | None) -> list[PlannedCell]:
     return [planned for planned in cells if int(planned.identity, 16) % parts == part - 1]
 
 
-def _require_rationales(cells: Iterable[PlannedCell]) -> None:
+def _require_rationales(cells: Iterable[PlannedCell], suite: Suite, names: list[str]) -> None:
     """Refuse cells that are still to be run and whose method would silently be another one."""
     bare: dict[str, dict[str, dict[str, None]]] = {}
     for planned in cells:
@@ -238,21 +238,25 @@ def _require_rationales(cells: Iterable[PlannedCell]) -> None:
             bare.setdefault(kind, {}).setdefault(planned.cell.task, {})[planned.cell.method] = None
     for kind, tasks in bare.items():
         where = "; ".join(f"{task} ({', '.join(methods)})" for task, methods in tasks.items())
+        own = store_with(kind, suite, names)
+        cure = f"Give {own}, a store of the suite's that has some" if own else "Name a store with --rationales"
         raise UserError(
             f"No train row has a {kind}, and methods learn from them: {where}. They would be other methods than "
             "their names say.",
-            "Name a store with --rationales, leave them out, or run them so with --allow-missing-rationales.",
+            f"{cure}, leave them out, or run them so with --allow-missing-rationales.",
         )
 
 
-def _require_soft_labels(cells: Iterable[PlannedCell]) -> None:
+def _require_soft_labels(cells: Iterable[PlannedCell], suite: Suite, names: list[str]) -> None:
     """Refuse cells that are still to be run and whose method would have nothing to learn from but the labels."""
     for planned in cells:
         card = planned.method.card
         if planned.record is None and card.uses_soft_labels and not any(row.soft for row in planned.data.train):
+            own = store_with("soft label", suite, names)
+            other = "Name a store that has 'probabilities', or 'answer' and 'confidence', with --rationales."
             raise UserError(
                 f"No train row of {planned.cell.task} has soft labels, which {planned.cell.method} learns from.",
-                "Name a store that has 'probabilities', or 'answer' and 'confidence', with --rationales.",
+                f"Give {own}, a store of the suite's that has some." if own else other,
             )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dhrd_bench.data.rationales import Rationale, RationaleStore
 from dhrd_bench.errors import UserError
 from dhrd_bench.rationales.audit.report import Audit, TaskAudit, Thresholds, badge, tables
-from dhrd_bench.rationales.card import make_card, read_store_card
+from dhrd_bench.rationales.card import read_store_card, recipe_of
 
 if TYPE_CHECKING:
     from dhrd_bench.data.suite import LoadedTask, Suite
@@ -77,7 +77,8 @@ def audit(
         missing = "coverage, misfits, copying from inputs and from evaluation inputs, for want of the rows"
         result.not_checked.append(f"{missing} ({unreachable})")
     if held:
-        recipes = make_card(held).recipes
+        card, all_lines = read_store_card(held), (line for name in held.tasks() for line in held.rows(name))
+        recipes = [recipe_of(line, card) for line in all_lines if not line.counterfactual]  # those are not looked at
         seen = {recipe.label_seen for recipe in recipes}
         result.teachers = sorted({recipe.teacher for recipe in recipes})
         result.label_seen = seen.pop() if len(seen) == 1 else None
