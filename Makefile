@@ -12,8 +12,10 @@ CONSTRAINTS ?= constraints.txt
 demo: $(READY)
 	$(BIN)/dhrd-bench demo --results $(RESULTS)/demo
 
+# Fails, too, if less of the code is run than [tool.coverage.report] in pyproject.toml asks for.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --cov --cov-report= --cov-fail-under=0
+	@$(BIN)/coverage report || { $(BIN)/coverage html --quiet; echo "Lines that no test runs: build/coverage/index.html"; exit 1; }
 
 # Slow tests too; those marked hub, gpu or superglue need what their name says.
 test-all: $(READY)
