@@ -13,6 +13,7 @@ from dhrd_bench.backbones.agreement import check_agreement
 from dhrd_bench.backbones.backbone import DTYPES, Backbone
 from dhrd_bench.backbones.device import fast_bfloat16
 from dhrd_bench.backbones.encoder import EncoderBackbone
+from dhrd_bench.backbones.fourbit import loading_options
 from dhrd_bench.backbones.gguf import converted
 from dhrd_bench.backbones.location import Location, how_to_get, locate
 from dhrd_bench.backbones.random_weights import byte_tokenizer, random_model
@@ -72,7 +73,11 @@ def _from_its_place(card: BackboneCard) -> Backbone:
     location = locate(card)
     if card.random:
         model, tokenizer = random_model(card.random)
-        model.to(card.device, DTYPES[card.dtype])
+        model.to(DTYPES[card.dtype])
+        if card.quantize:
+            given = {"config": model.config, "state_dict": model.state_dict(), "dtype": DTYPES[card.dtype]}
+            model = type(model).from_pretrained(None, **given, **loading_options(DTYPES[card.dtype], card.device))
+        model.to(card.device)
     else:
         model, tokenizer = _from_folder(card, location)
     kind = EncoderBackbone if is_encoder(card, location) else Backbone
@@ -130,6 +135,8 @@ def _from_folder(card: BackboneCard, location: Location) -> tuple[Any, Any]:
 
     place, options = _arguments(card, location)
     weights = options | {"dtype": DTYPES[card.dtype], "use_safetensors": True}
+    if card.quantize:
+        weights |= loading_options(DTYPES[card.dtype], card.device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
         if is_encoder(card, location):  # its attention is the library's best, a decoder's is this project's own
