@@ -140,8 +140,11 @@ def test_an_encoder_is_held_so_too(tiny: Backbone) -> None:
 
 
 @pytest.mark.parametrize(("name", "targets"), [("gpt2", "c_attn"), ("qwen2", "q_proj"), ("gpt-neox", "dense")])
-def test_other_architectures_and_adapters_beside_them(name: str, targets: str, tiny: Backbone, tmp_path: Path) -> None:
+def test_other_architectures_and_adapters_beside_them(
+    name: str, targets: str, tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From a folder; with biases, and with a weight that lies transposed. Written out they are the same function."""
+    monkeypatch.setenv("DHRD_CACHE", str(tmp_path / "cache"))
     make_model(CONFIGS[name]).save_pretrained(tmp_path / "model")
     tiny.tokenizer.save_pretrained(tmp_path / "model")
     backbone = fresh(f"{tmp_path / 'model'}[quantize=nf4,dtype=float32,device=cpu]")
@@ -371,6 +374,22 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(
     assert "\n" not in str(refusal.value)
     if backbone != "tiny[quantize=nf5]" and budget != "smoke[optimizer=adam]":
         assert plan(tmp_path, methods="majority", tasks="rte", backbone=backbone, budget=budget).cells, "trains nothing"
+
+
+@pytest.mark.parametrize(("settings", "cure"), [("", r"full\[quantize=nf4\]"), (",quantize=nf4", "a smaller one")])
+def test_a_backbone_that_does_not_fit_is_refused(
+    settings: str, cure: str, tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.model.save_pretrained(tmp_path / "full")
+    tiny.tokenizer.save_pretrained(tmp_path / "full")
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB.")
+
+    monkeypatch.setattr(LlamaForCausalLM, "from_pretrained", full)
+    with pytest.raises(UserError, match=rf"'full' does not fit into the free memory of cpu\..*{cure}") as refusal:
+        fresh(f"{tmp_path / 'full'}[device=cpu{settings}]")
+    assert "\n" not in str(refusal.value)
 
 
 def test_the_command_line_refuses_in_one_line(tmp_path: Path) -> None:

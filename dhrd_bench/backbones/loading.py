@@ -60,9 +60,22 @@ def settle(card: BackboneCard) -> BackboneCard:
 
 
 def load_fresh(card: BackboneCard) -> Backbone:
-    """Load the backbone of a settled `card` into an object that no one else has, and see that it is run right."""
-    backbone = _from_its_place(card)
-    check_agreement(backbone)
+    """Load the backbone of a settled `card` into an object that no one else has, and see that it is run right.
+
+    Raises
+    ------
+    UserError
+        If it cannot be had, does not fit, or is not run right here.
+    """
+    try:
+        backbone = _from_its_place(card)
+        check_agreement(backbone)
+    except torch.OutOfMemoryError as error:
+        less = "Take a smaller one" if card.quantize else f"Hold it in four bits, {card.name}[quantize=nf4]"
+        raise UserError(
+            f"Backbone {card.name!r} does not fit into the free memory of {card.device}.",
+            f"{less}, or free the device: over several cards it is not run.",
+        ) from error
     return backbone
 
 
