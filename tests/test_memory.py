@@ -14,7 +14,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from architectures import CONFIGS, make_model
-from command_line import dhrd, refused
 from grids import plan, registry_as_it_was, run
 from torch import Tensor
 from trainers import flat, gradients, trainer
@@ -261,8 +260,7 @@ def test_moments_in_eight_bits_go_nearly_the_same_way(toy: TaskData, context: Co
         _, made = trainer("dhrd", toy, context)
         start = torch.cat([p.detach().flatten().clone() for p in made.tuning.parameters])
         for _ in range(4):
-            made.set_dropout(False)
-            made.backward(flat(made))
+            made.backward(flat(made)[:5])
             made._update()
             made._schedule.step()
         ends.append(torch.cat([p.detach().flatten() for p in made.tuning.parameters]) - start)
@@ -296,7 +294,7 @@ def test_full_tuning_in_bfloat16_keeps_float32_weights(toy: TaskData, budget: Bu
     seen: set[torch.dtype] = set()
     layer = backbone.blocks[0].mlp.up_proj  # type: ignore[union-attr]
     hook = layer.register_forward_hook(lambda _, inputs, output: seen.add(output.dtype))
-    made.step(flat(made))
+    made.step(flat(made)[:5])
     hook.remove()
     assert seen == {torch.bfloat16}
     rounded = before["model.layers.0.mlp.up_proj.weight"]
@@ -390,11 +388,6 @@ def test_a_backbone_that_does_not_fit_is_refused(
     with pytest.raises(UserError, match=rf"'full' does not fit into the free memory of cpu\..*{cure}") as refusal:
         fresh(f"{tmp_path / 'full'}[device=cpu{settings}]")
     assert "\n" not in str(refusal.value)
-
-
-def test_the_command_line_refuses_in_one_line(tmp_path: Path) -> None:
-    asked = ("--suite", "mini7", "--methods", "pooled", "--tasks", "rte", "--backbone", TINY4, "--budget", "smoke")
-    refused(dhrd("run", *asked, "--results", str(tmp_path), cwd=tmp_path), "held in four bits", "tuning=lora")
 
 
 @pytest.mark.parametrize(
