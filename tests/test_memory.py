@@ -129,13 +129,18 @@ def test_the_weights_are_the_nearest_values_of_four_bits(exact: Backbone, tiny: 
     assert model_flops(exact, 10, 5) == model_flops(tiny, 10, 5)
 
 
-def test_an_encoder_is_held_so_too(tiny: Backbone) -> None:
-    """Loading has compared it with the library's forward pass; reading it changes nothing of how it is held."""
-    backbone = fresh("tiny-encoder[quantize=nf4,device=cpu]")
+@pytest.mark.parametrize("name", ["tiny", "tiny-encoder"])
+def test_gradients_pass_through_weights_that_were_read_without_any(name: str) -> None:
+    """By loading, among others, which has compared states with those of the library; exactly, in float32."""
+    backbone = fresh(f"{name}[quantize=nf4,dtype=float32,device=cpu]")
     assert backbone.quantized
-    before = {name: p.clone() for name, p in backbone.model.named_parameters()}
-    backbone.hidden(torch.arange(3, 12), [9])
-    assert all(torch.equal(p, before[name]) for name, p in backbone.model.named_parameters())
+    layer: Any = next(module for module in backbone.model.modules() if hasattr(module, "quant_state"))
+    inputs, direction = torch.eye(layer.in_features), torch.randn(layer.out_features)
+    with torch.no_grad():
+        weights = layer(inputs)
+    (layer(inputs.requires_grad_()) @ direction).sum().backward()
+    assert inputs.grad is not None
+    torch.testing.assert_close(inputs.grad[0], weights @ direction, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "targets"), [("gpt2", "c_attn"), ("qwen2", "q_proj"), ("gpt-neox", "dense")])

@@ -162,8 +162,7 @@ def make_plan(request: RunRequest) -> Plan:
                 record = None if request.force else find(results, cell, key)
                 own, notes = spec.under(budget), given.notes(spec, lent)
                 cells.append(PlannedCell(cell, key, parts, spec, own, given.loaded, lent, given.test, record, notes))
-    if not request.allow_missing_rationales:
-        _require_rationales(cells)
+    _require_rationales([] if request.allow_missing_rationales else cells)
     _require_soft_labels(cells)
     _require_trainable(cells, backbone)
     return Plan(results, complete, suite, backbone, budget, tuple(_part(cells, request.shard)))
