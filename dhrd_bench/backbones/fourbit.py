@@ -16,6 +16,9 @@ from transformers.pytorch_utils import Conv1D
 
 from dhrd_bench.errors import UserError
 
+# It warns whoever imports it, as peft does, of a kernel for CPUs that is not used here: see `keep_as_loaded`.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
 
 def require_bitsandbytes(wanted: str) -> Any:
     """Return the library.
@@ -25,8 +28,6 @@ def require_bitsandbytes(wanted: str) -> Any:
     UserError
         If it cannot be imported; it says that it is `wanted` for, and what to install.
     """
-    # It warns of a kernel for CPUs that is not used here, see `keep_as_loaded`.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         import bitsandbytes
     except ImportError as error:
@@ -94,12 +95,13 @@ def plain_state(trunk: nn.Module) -> dict[str, Tensor]:
     state: dict[str, Tensor] = dict(trunk.state_dict())
     for name, layer in trunk.named_modules():
         base: Any = getattr(layer, "base_layer", layer)
-        if name.endswith(".base_layer") or getattr(getattr(base, "weight", None), "quant_state", None) is None:
+        packed = hasattr(getattr(base, "weight", None), "quant_state")
+        if name.endswith(".base_layer") or (base is layer and not packed):
             continue
-        weight = _written_out(base)
+        weight = _written_out(base) if packed else base.weight
         if base is not layer:
             weight = (weight.float() + layer.get_delta_weight("default").float()).to(weight.dtype)
-        if issubclass(base.source_cls, Conv1D):  # GPT-2's linear layer: its weight is transposed
+        if packed and issubclass(base.source_cls, Conv1D):  # GPT-2's linear layer: its weight is transposed
             weight = weight.T
         state = {key: each for key, each in state.items() if not key.startswith(f"{name}.")}
         state |= {f"{name}.weight": weight} | ({} if base.bias is None else {f"{name}.bias": base.bias})
