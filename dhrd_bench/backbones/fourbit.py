@@ -53,6 +53,7 @@ def keep_as_loaded(model: nn.Module) -> None:
     On CPUs with bfloat16 instructions the library would lay weights out anew the first time that they are read without
     gradients; from then on it computes in bfloat16 whatever the dtype is, and lets no gradient through (0.50).
     """
+    module: Any
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
