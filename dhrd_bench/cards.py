@@ -70,7 +70,8 @@ class Reference:
             misfit = first_misfit(error)
             hint = ""
             if misfit.kind == "literal_error" and len(misfit.keys) == 1:
-                choices = get_args(known[str(misfit.keys[0])].annotation)
+                kinds = get_args(known[str(misfit.keys[0])].annotation)
+                choices = [each for kind in kinds for each in get_args(kind) or (kind,) if each is not type(None)]
                 hint = did_you_mean(str(misfit.value), [str(choice) for choice in choices])
             raise UserError(f"{what} {self}: {misfit.message}.", hint) from error
 

@@ -223,6 +223,9 @@ class Budget(Card):
         Share of the rows' rationales that are kept; the other rows are trained on with their labels alone.
     epochs, batch_size, learning_rate, weight_decay, warmup_steps, max_grad_norm
         AdamW with a cosine schedule; `batch_size` counts examples per optimiser step.
+    optimizer
+        ``adamw``, or with its two moments in 8 bits (Dettmers et al. 2022, arXiv 2110.02861; extra ``quant``):
+        ``adamw_8bit``, and ``paged_adamw_8bit``, which lets them out to the host where a card is full.
     micro_tokens
         Real tokens per forward pass; only speed and memory depend on it. A card with room for more takes more.
     gradient_checkpointing
@@ -252,6 +255,7 @@ class Budget(Card):
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(5, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     micro_tokens: int = Field(1024, gt=0)
     gradient_checkpointing: bool = False
     max_length: int = Field(512, gt=8)
@@ -342,6 +346,9 @@ class BackboneCard(Card):
         ``auto`` is bfloat16 where the device multiplies it in hardware, else float32.
     device
         ``auto`` is CUDA if there is one, else the CPU.
+    quantize
+        ``nf4`` holds the weights of the blocks' linear layers in four bits (extra ``quant``). They are frozen then:
+        what can be trained is adapters and heads.
     engine
         What runs inference; training always runs on the transformers model.
     trust_remote_code
@@ -359,6 +366,7 @@ class BackboneCard(Card):
     parameters: str = ""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
+    quantize: Literal["nf4"] | None = None
     engine: Literal["transformers", "vllm"] = "transformers"
     trust_remote_code: bool = False
 

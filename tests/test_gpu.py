@@ -31,9 +31,9 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2}
 """Of ||found - expected|| / ||expected||. A bfloat16 has 8 bits, and both sides round at other places."""
 
 
-def backbone_in(dtype: str) -> Backbone:
+def backbone_in(dtype: str, more: str = "") -> Backbone:
     """The tiny model on the card, in an object of its own."""
-    return load_fresh(settle(resolve(f"tiny[dtype={dtype},device=cuda]")))
+    return load_fresh(settle(resolve(f"tiny[dtype={dtype},device=cuda{more}]")))
 
 
 def sequences() -> list[list[int]]:
@@ -138,6 +138,40 @@ def test_recorded_steps_equal_plain_ones(tuning: str, monkeypatch: pytest.Monkey
         found.append((losses, torch.cat([p.detach().flatten() for p in trainer.parameters])))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=2e-2)
     assert off(found[0][1], found[1][1]) < 2e-2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_in_four_bits(dtype: str) -> None:
+    """Packed states by the library's eager path, then adapters that learn; the fitted answers as it was trained."""
+    backbone, texts = backbone_in(dtype, ",quantize=nf4"), sequences()
+    with torch.no_grad():
+        found = backbone.hidden(torch.tensor([t for ids in texts for t in ids]), LENGTHS).split(LENGTHS)
+        for ids, states in zip(texts, found, strict=True):
+            assert off(states, eager(backbone, ids)) < TOLERANCE[dtype]
+    task = toy(40)
+    context = Context(backbone, settings(tuning="lora", decoding=Decoding(max_new_tokens=16)), "toy", 0)
+    for name in ("dhrd", "cot"):
+        cls = registry.methods.get(name)
+        made: Any = cls(cls.Params())
+        made.fit(task, context)
+        losses = [epoch["loss"] for epoch in context.train_log["epochs"]]
+        assert losses[-1] < losses[0]
+        assert len(made.predict([row.example for row in task.train], context).labels) == 40
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_8bit", "paged_adamw_8bit"])
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_moments_in_eight_bits(tuning: str, optimizer: str) -> None:
+    """Beside recorded passes; after some steps the weights have gone nearly the way of AdamW."""
+    ends = []
+    for each in ("adamw", optimizer):
+        trainer = trainer_of(backbone_in("bfloat16"), settings(tuning=tuning, optimizer=each), toy(32), "linear")
+        start = torch.cat([p.detach().flatten().clone() for p in trainer.parameters])
+        for first in [*range(0, 32, 8)] * 2:
+            trainer.step([row for rows in trainer.train[first : first + 8] for row in rows])
+        assert trainer._graphs._recorded
+        ends.append(torch.cat([p.detach().flatten() for p in trainer.parameters]) - start)
+    assert float(F.cosine_similarity(ends[0], ends[1], dim=0)) > 0.95
 
 
 @pytest.mark.parametrize("name", ["dhrd", "cot"])

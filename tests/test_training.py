@@ -337,8 +337,9 @@ def test_computing_activations_anew_changes_no_gradient(
 
 
 def test_a_step_that_does_not_fit_is_done_in_smaller_packs(
-    toy: TaskData, context: Context, monkeypatch: pytest.MonkeyPatch
+    toy: TaskData, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """What is computed is the same, and the user is told of it when it happens."""
     context.budget = context.budget.model_copy(update={"micro_tokens": 400})
     right, tokens = Trainer._pass, []
 
@@ -358,6 +359,9 @@ def test_a_step_that_does_not_fit_is_done_in_smaller_packs(
     made.set_dropout(False)
     assert float(made.backward(rows)) == pytest.approx(expected[0], rel=1e-5)
     assert (made.pack_tokens, made.out_of_memory) == (100, 2)
+    assert caplog.messages == [
+        f"Out of memory: training goes on in packs of {tokens} tokens, half as many." for tokens in (200, 100)
+    ]
     for a, b in zip(expected[1], [p.grad for p in made.parameters if p.grad is not None], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
     monkeypatch.setattr(Trainer, "_pass", lambda self, pack: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))

@@ -225,6 +225,7 @@ def _facts(backbone: Backbone) -> dict[str, str]:
         "architecture": type(backbone.model).__name__,
         "revision": backbone.revision,
         "dtype": backbone.card.dtype,
+        "quantized": str(backbone.quantized),
         "device": backbone.device.type,
         "torch": torch.__version__,
         "transformers": transformers.__version__,

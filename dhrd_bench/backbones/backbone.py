@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from dhrd_bench.backbones.blocks import find_blocks, logits_of
 from dhrd_bench.backbones.device import synchronise
+from dhrd_bench.backbones.fourbit import keep_as_loaded, with_adapters
+from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.layout import Layout, has_varlen
 from dhrd_bench.backbones.norms import fuse_norms
 from dhrd_bench.backbones.packed import PACKED, packed_forward, step_forward
@@ -50,7 +52,8 @@ class Backbone:
     revision
         Hub commit, or a fingerprint of the local weights.
     adapted
-        What peft has put around the model while adapters are trained; `reset` takes it off.
+        What peft has put around the model for adapters that are trained, or stand beside weights in four bits; `reset`
+        takes it off.
     engine
         The engine that inference runs on, made when it is first needed (`dhrd_bench.inference.engine`).
 
@@ -77,6 +80,8 @@ class Backbone:
         self.adapted: Any = None
         model.requires_grad_(False)
         model.eval()
+        if self.quantized:
+            keep_as_loaded(model)
         try:
             self.trunk = self._prepare()
         except (LookupError, ValueError) as error:
@@ -94,6 +99,11 @@ class Backbone:
         if self.device.type == "cuda":
             fuse_norms(self.model)
         return trunk
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights are held in four bits; these are never changed, see `load_weights`."""
+        return bool(getattr(self.model, "is_loaded_in_4bit", False))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -129,6 +139,10 @@ class Backbone:
         config = self.model.config
         others = any(getattr(config, name, None) for name in ("attn_logit_softcapping", *ATTENTION_DROPOUT))
         return has_varlen(self.device) and self.dtype != torch.float32 and not others
+
+    def graphs(self) -> Graphs[Tensor]:
+        """Return what records computations on this backbone; those on weights in four bits run plainly."""
+        return Graphs(self.device, on=not self.quantized)
 
     def whole_place(self, length: int) -> int:
         """Return the place of the token that has read the whole of a text of `length` tokens: causally, the last."""
@@ -215,19 +229,25 @@ class Backbone:
     def load_weights(self, weights: Mapping[str, Tensor], owner: object) -> None:
         """Put `weights` of `owner` in place of the original ones, and all others back to the original.
 
-        Nothing is copied if `owner` is in place already.
+        Nothing is copied if `owner` is in place already. On a `quantized` backbone they are the `factors` of adapters.
         """
         if self.loaded_weights is owner:
             return
         synchronise(str(self.device))  # what was asked of the weights before is work
         with standing_still(), torch.no_grad():
             self.reset()
-            parameters = dict(self.model.named_parameters())
-            for name, tensor in weights.items():
-                self._keep(name, parameters[name])
-                parameters[name].copy_(tensor)
+            if self.quantized and weights:
+                self.adapted = with_adapters(self.model, weights)
+            else:
+                self._replace(weights)
             synchronise(str(self.device))
         self.loaded_weights = owner
+
+    def _replace(self, weights: Mapping[str, Tensor]) -> None:
+        parameters = dict(self.model.named_parameters())
+        for name, tensor in weights.items():
+            self._keep(name, parameters[name])
+            parameters[name].copy_(tensor)
 
     def keep_original(self, names: Iterator[str] | list[str]) -> None:
         """Remember the present values of the named parameters, so that `reset` can restore them."""

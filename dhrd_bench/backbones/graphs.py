@@ -26,13 +26,15 @@ class Graphs(Generic[Out]):
         Where they run.
     limit
         Recordings kept; further shapes run plainly.
+    on
+        False runs everything plainly.
     """
 
-    def __init__(self, device: torch.device, limit: int = 24) -> None:
+    def __init__(self, device: torch.device, limit: int = 24, *, on: bool = True) -> None:
         self.device, self.limit = device, limit
         self._seen: set[Hashable] = set()
         self._recorded: dict[Hashable, tuple[torch.cuda.CUDAGraph, Out]] = {}
-        self._on = device.type == "cuda"
+        self._on = on and device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._on else None  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle() if self._on else None
 

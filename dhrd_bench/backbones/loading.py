@@ -13,6 +13,7 @@ from dhrd_bench.backbones.agreement import check_agreement
 from dhrd_bench.backbones.backbone import DTYPES, Backbone
 from dhrd_bench.backbones.device import fast_bfloat16
 from dhrd_bench.backbones.encoder import EncoderBackbone
+from dhrd_bench.backbones.fourbit import loading_options
 from dhrd_bench.backbones.gguf import converted
 from dhrd_bench.backbones.location import Location, how_to_get, locate
 from dhrd_bench.backbones.random_weights import byte_tokenizer, random_model
@@ -59,9 +60,22 @@ def settle(card: BackboneCard) -> BackboneCard:
 
 
 def load_fresh(card: BackboneCard) -> Backbone:
-    """Load the backbone of a settled `card` into an object that no one else has, and see that it is run right."""
-    backbone = _from_its_place(card)
-    check_agreement(backbone)
+    """Load the backbone of a settled `card` into an object that no one else has, and see that it is run right.
+
+    Raises
+    ------
+    UserError
+        If it cannot be had, does not fit, or is not run right here.
+    """
+    try:
+        backbone = _from_its_place(card)
+        check_agreement(backbone)
+    except torch.OutOfMemoryError as error:
+        less = "Take a smaller one" if card.quantize else f"Hold it in four bits, {card.name}[quantize=nf4]"
+        raise UserError(
+            f"Backbone {card.name!r} does not fit into the free memory of {card.device}.",
+            f"{less}, or free the device: over several cards it is not run.",
+        ) from error
     return backbone
 
 
@@ -72,7 +86,11 @@ def _from_its_place(card: BackboneCard) -> Backbone:
     location = locate(card)
     if card.random:
         model, tokenizer = random_model(card.random)
-        model.to(card.device, DTYPES[card.dtype])
+        model.to(DTYPES[card.dtype])
+        if card.quantize:
+            given = {"config": model.config, "state_dict": model.state_dict(), "dtype": DTYPES[card.dtype]}
+            model = type(model).from_pretrained(None, **given, **loading_options(DTYPES[card.dtype], card.device))
+        model.to(card.device)
     else:
         model, tokenizer = _from_folder(card, location)
     kind = EncoderBackbone if is_encoder(card, location) else Backbone
@@ -130,6 +148,8 @@ def _from_folder(card: BackboneCard, location: Location) -> tuple[Any, Any]:
 
     place, options = _arguments(card, location)
     weights = options | {"dtype": DTYPES[card.dtype], "use_safetensors": True}
+    if card.quantize:
+        weights |= loading_options(DTYPES[card.dtype], card.device)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
         if is_encoder(card, location):  # its attention is the library's best, a decoder's is this project's own

@@ -21,12 +21,17 @@ def write_adapter(folder: Path, fitted: Fitted, backbone: Backbone, about: Descr
     Raises
     ------
     UserError
-        If no adapters were trained.
+        If no adapters were trained, or they belong to weights in four bits.
     """
     from peft import LoraConfig, get_peft_model
 
     if not fitted.adapters:
         raise UserError("No adapters were trained, so there are none to keep apart.", "Export it without --adapter.")
+    if backbone.quantized:
+        raise UserError(
+            "The adapters were trained on weights in four bits, and whoever loads them would put them onto others.",
+            "Export it without --adapter: all weights are written out, the adapters merged.",
+        )
     tokenizer = write_tokenizer(folder, backbone, about)
     backbone.reset()
     model = whole_model(fitted, backbone, about)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dhrd_bench.backbones import Backbone
+from dhrd_bench.backbones.fourbit import plain_state
 from dhrd_bench.contracts import Example, Method, Prompt
 from dhrd_bench.errors import UserError
 from dhrd_bench.exporting.classifier import Classifier, load
@@ -104,7 +105,7 @@ def whole_model(fitted: Fitted, backbone: Backbone, about: Description) -> Any:
     config, kind = _configuration(fitted, backbone, about)
     with torch.device("meta"):
         model = kind(config)
-    trunk = {name: tensor.detach() for name, tensor in backbone.trunk.state_dict().items()}
+    trunk = {name: tensor.detach() for name, tensor in plain_state(backbone.trunk).items()}
     model.base_model.load_state_dict(trunk, assign=True)
     if isinstance(model, PooledClassifier):
         model.head.load_state_dict(fitted.head.state_dict(), assign=True)
@@ -127,6 +128,8 @@ def _configuration(fitted: Fitted, backbone: Backbone, about: Description) -> tu
     }
     config = copy.deepcopy(backbone.trunk.config)
     config._attn_implementation = None  # the harness's own, which no one else has
+    if backbone.quantized:  # and what is written is plain
+        del config.quantization_config
     config.dtype = backbone.dtype
     stock = _stock_class(config) if fitted.head_kind == "unbiased" and fitted.pooling == "last" else None
     if stock is not None and not backbone.is_encoder:

@@ -21,6 +21,7 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
     "vllm",
+    "bitsandbytes",
 )
 
 

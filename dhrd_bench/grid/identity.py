@@ -142,6 +142,8 @@ def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:
     values = budget.model_dump(mode="json", exclude={"name", "version", "description", "seeds", "rationales"})
     if not budget.gradient_checkpointing:  # with it, adapters on a CPU draw other dropout
         del values["gradient_checkpointing"]
+    if budget.optimizer == "adamw":
+        del values["optimizer"]
     del values["decoding"]["batch_size"]
     if not generates:
         del values["decoding"]

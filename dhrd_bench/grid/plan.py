@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dhrd_bench import plugins, registry
 from dhrd_bench.backbones.backbone import Backbone
+from dhrd_bench.backbones.fourbit import require_bitsandbytes
 from dhrd_bench.backbones.loading import is_encoder, load_tokens, settle
 from dhrd_bench.backbones.location import locate
 from dhrd_bench.backbones.lookup import resolve
@@ -29,6 +30,8 @@ from dhrd_bench.request import RunRequest, SuiteSettings, parse_shard, split_sui
 from dhrd_bench.results.schema import BackboneIdentity, Cell, CellRecord, IdentityParts, SuiteIdentity
 from dhrd_bench.results.store import check_names, find
 from dhrd_bench.results.tuned import read_tuned
+from dhrd_bench.training.optimizer import require_optimizer
+from dhrd_bench.training.tuning import require_frozen
 
 Step = Callable[[str, int, int, dict[str, float]], None]
 """Told of a phase, steps done, steps in all and figures to show."""
@@ -159,9 +162,9 @@ def make_plan(request: RunRequest) -> Plan:
                 record = None if request.force else find(results, cell, key)
                 own, notes = spec.under(budget), given.notes(spec, lent)
                 cells.append(PlannedCell(cell, key, parts, spec, own, given.loaded, lent, given.test, record, notes))
-    if not request.allow_missing_rationales:
-        _require_rationales(cells, suite, tasks)
+    _require_rationales([] if request.allow_missing_rationales else cells, suite, tasks)
     _require_soft_labels(cells, suite, tasks)
+    _require_trainable(cells, backbone)
     return Plan(results, complete, suite, backbone, budget, tuple(_part(cells, request.shard)))
 
 
@@ -206,6 +209,7 @@ def _made_of(card: BackboneCard) -> tuple[Tokens | None, BackboneIdentity]:
     return tokens, BackboneIdentity(
         revision=location.revision,
         dtype=card.dtype,
+        quantize=card.quantize,
         engine=None if card.engine == "transformers" else card.engine,
         start=tokens and tokens.start_name,
     )
@@ -258,6 +262,18 @@ def _require_soft_labels(cells: Iterable[PlannedCell], suite: Suite, names: list
                 f"No train row of {planned.cell.task} has soft labels, which {planned.cell.method} learns from.",
                 f"Give {own}, a store of the suite's that has some." if own else other,
             )
+
+
+def _require_trainable(cells: Iterable[PlannedCell], card: BackboneCard) -> None:
+    """Refuse what cells that are still to be run would ask of the backbone and this machine in vain."""
+    missing = [planned for planned in cells if planned.record is None]
+    if card.quantize and missing:
+        require_bitsandbytes(f"quantize={card.quantize}")
+    for planned in missing:
+        if planned.method.card.trains and planned.method.card.kinds:
+            require_optimizer(planned.budget, card.device)
+            if card.quantize:
+                require_frozen(card.name, planned.budget.tuning)
 
 
 def asked_for(request: RunRequest, stores: Stores, budget: Budget) -> list[MethodSpec]:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.sizes import sizes_of
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Decoding
@@ -67,7 +66,7 @@ class _Decoder:
         self.sizes = sizes_of(backbone)
         self.width = max(samples, min(self.sizes.slots(decoding.batch_size, capacity), samples * len(prompts)))
         self.slots = Slots(self.width, capacity, backbone.depth, backbone.device)
-        self.graphs: Graphs[Tensor] = Graphs(backbone.device)
+        self.graphs = backbone.graphs()
         self.tokens = torch.zeros(self.width, dtype=torch.long, device=backbone.device)
         self.rows: list[int] = []  # result number of each active slot
         self.streams: dict[int, np.random.Generator] = {}

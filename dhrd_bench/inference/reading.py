@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
-from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.layout import Layout, fillings
 
 FEW = 3
@@ -28,7 +27,7 @@ class Reader:
 
     def __init__(self, backbone: Backbone, lengths: Sequence[Sequence[int]]) -> None:
         self.backbone = backbone
-        self.graphs: Graphs[Tensor] = Graphs(backbone.device)
+        self.graphs = backbone.graphs()
         self.tokens = max((sum(each) for each in lengths), default=0)
         self.longest = max((max(each) for each in lengths), default=0)
         filled = [each for each in lengths if self._fills(each)]

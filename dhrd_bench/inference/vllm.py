@@ -39,6 +39,11 @@ class Vllm(Engine):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
+        if backbone.quantized:
+            raise UserError(
+                "The engine vllm takes merged weights, and weights in four bits take nothing up.",
+                "Leave engine=vllm or quantize=nf4 out.",
+            )
         self._vllm = _import()
         self._llm: Any = None
         self._runner: Runner | None = None

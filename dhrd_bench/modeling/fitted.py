@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.fingerprint import sha256_of
+from dhrd_bench.backbones.fourbit import factors
 from dhrd_bench.contracts import Budget, TaskCard
 from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.encode import Encoder
@@ -36,7 +37,8 @@ class Fitted:
     card
         The task it was fitted on.
     weights
-        Backbone parameters that differ from the original, by name, in the compute dtype.
+        Backbone parameters that differ from the original, by name, in the compute dtype; where they are held in four
+        bits, the `factors` of the adapters beside them.
     adapters
         The LoRA factors behind them, if that is what was trained.
     head_kind, head
@@ -145,7 +147,12 @@ def _read(folder: Path, device: str) -> tuple[dict[str, Any], dict[str, Tensor]]
 
 
 def merge_lora(backbone: Backbone, adapters: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Return the merged weights for saved `adapters`; the inverse of what training takes off the backbone."""
+    """Return the merged weights for saved `adapters`; the inverse of what training takes off the backbone.
+
+    Weights in four bits take nothing up: there they are the adapters' factors.
+    """
+    if backbone.quantized:
+        return factors(adapters, scale, backbone.dtype)
     backbone.reset()
     parameters = dict(backbone.model.named_parameters())
     merged = {}

@@ -167,10 +167,14 @@ class MethodIdentity(_Part):
 
 
 class BackboneIdentity(_Part):
-    """Which weights, in which dtype; the engine if it is not the reference; what the tokenizer puts before a text."""
+    """Which weights, in which dtype; how they are quantised here, if they are.
+
+    Then the engine if it is not the reference, and what the tokenizer puts before a text.
+    """
 
     revision: str
     dtype: str
+    quantize: str | None = None
     engine: str | None = None
     start: str | None = None
 
@@ -230,7 +234,7 @@ class IdentityParts(_Part):
         parts = self.model_dump(mode="json", exclude={"version", "data_version", "method_version"})
         # What goes without saying, as the reference engine, is left out.
         silent = ("kept", "soft", "spare", "answers", "tokens", "processes", "log")
-        for holder, names in ((parts["backbone"], ("engine", "start")), (parts, silent)):
+        for holder, names in ((parts["backbone"], ("quantize", "engine", "start")), (parts, silent)):
             for name in names:
                 if holder[name] is None:
                     del holder[name]

@@ -9,6 +9,7 @@ import torch
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.device import synchronise
+from dhrd_bench.backbones.fourbit import numbers
 
 ROWS = {"cpu": 1024, "cuda": 16384}
 """Tokens of the matrix product that stands for the machine's best."""
@@ -42,6 +43,6 @@ def model_flops(backbone: Backbone, tokens_in: int, tokens_out: int) -> float:
     Two a weight and token over the blocks, and over the LM head for each generated token; attention
     scores, which are small at these lengths, are left out.
     """
-    blocks = sum(parameter.numel() for parameter in backbone.blocks.parameters())
+    blocks = sum(map(numbers, backbone.blocks.parameters()))
     head = backbone.head_weight.numel() if tokens_out else 0  # an encoder has none
     return float(2 * (blocks * (tokens_in + tokens_out) + head * tokens_out))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,8 @@ from transformers import get_cosine_schedule_with_warmup
 
 from dhrd_bench.backbones import backbone_of
 from dhrd_bench.backbones.device import deterministic
-from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.sizes import sizes_of
-from dhrd_bench.contracts import Budget, Context, TaskData
+from dhrd_bench.contracts import Context, TaskData
 from dhrd_bench.errors import UserError
 from dhrd_bench.modeling.batches import packs
 from dhrd_bench.modeling.encode import Encoder, Row
@@ -26,11 +26,14 @@ from dhrd_bench.modeling.pooling import Pool, Pooling, make_pool, places_read, p
 from dhrd_bench.training import parallel
 from dhrd_bench.training.frozen import input_states
 from dhrd_bench.training.losses import lm_loss_sum
+from dhrd_bench.training.optimizer import make_optimizer
 from dhrd_bench.training.pack import Pack, Size
 from dhrd_bench.training.passes import Loss, Pass
 from dhrd_bench.training.scores import DevScores
 from dhrd_bench.training.sequences import Build, Curriculum, Sequences
 from dhrd_bench.training.tuning import Tuning
+
+_log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -98,9 +101,9 @@ class Trainer:
         self.pack_tokens = sizes_of(self.backbone).pass_tokens(self.budget.micro_tokens)
         self.out_of_memory, self._dropout = 0, False
         self._start_recording()
-        self._optimiser = _adamw(self.parameters, self.budget, self.backbone.device)
+        self._optimizer = make_optimizer(self.parameters, self.budget, self.backbone.device)
         warmup = min(self.budget.warmup_steps, self.steps // 2)
-        self._schedule = get_cosine_schedule_with_warmup(self._optimiser, warmup, self.steps)
+        self._schedule = get_cosine_schedule_with_warmup(self._optimizer, warmup, self.steps)
         torch.manual_seed(context.stream("dropout") + parallel.rank())
 
     def _pool(self, pool: Pooling | nn.Module, context: Context) -> tuple[Pooling | Literal["custom"], Pool]:
@@ -135,21 +138,24 @@ class Trainer:
         """Take one optimiser step on `rows`, with dropout; return the loss before it, ``()``."""
         self.set_dropout(True)
         loss = parallel.summed(self.backward(rows), self.parameters)
-        self._graphs.run("update", self._update)
+        if self.budget.optimizer == "adamw":
+            self._graphs.run("update", self._update)
+        else:  # that of 8 bits counts its steps on the host, which no recording can
+            self._update()
         self._schedule.step()
         return loss
 
     def _update(self) -> Tensor:
         norm = nn.utils.clip_grad_norm_(self.parameters, self.budget.max_grad_norm)
-        self._optimiser.step()
+        self._optimizer.step()
         # Recorded computations add to the gradients where these lie.
-        self._optimiser.zero_grad(set_to_none=not self._graphs.on)
+        self._optimizer.zero_grad(set_to_none=not self._graphs.on)
         return norm
 
     def backward(self, rows: Sequence[Row]) -> Tensor:
         """Accumulate the gradient of one optimiser step over `rows`; return its loss, ``()``.
 
-        A step that does not fit into the device's memory is done again in packs of half the size.
+        A step that does not fit into the device's memory is done again in packs of half the size, and that is said.
         """
         while True:
             try:
@@ -158,6 +164,9 @@ class Trainer:
                 if self.pack_tokens <= max(len(row.ids) for row in rows):
                     raise
                 self.pack_tokens, self.out_of_memory = self.pack_tokens // 2, self.out_of_memory + 1
+            _log.warning(
+                "Out of memory: training goes on in packs of %s tokens, half as many.", f"{self.pack_tokens:,}"
+            )
             self._start_recording()
             torch.cuda.empty_cache()
 
@@ -207,7 +216,7 @@ class Trainer:
 
     def _start_recording(self) -> None:
         """Forget what was recorded, and any gradient."""
-        self._graphs: Graphs[Tensor] = Graphs(self.backbone.device)
+        self._graphs = self.backbone.graphs()
         self._buffers: dict[Size, Pack] = {}
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter) if self._graphs.on else None
@@ -325,17 +334,3 @@ def _completion(row: Row) -> Row:
     if row.lm_weights is None:
         return kept
     return replace(kept, lm_weights=row.lm_weights[len(row.targets) - len(kept.targets) :])
-
-
-def _adamw(parameters: list[nn.Parameter], budget: Budget, device: torch.device) -> torch.optim.AdamW:
-    """AdamW with no decay on norms and biases, as Hugging Face's trainer has it."""
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": budget.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    rate: Any = budget.learning_rate
-    options: dict[str, Any] = {}
-    if device.type == "cuda":
-        # A recorded step reads its rate from the device.
-        rate, options = torch.tensor(rate, device=device), {"fused": True, "capturable": True}
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=rate, **options)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dhrd_bench.backbones import Backbone
+from dhrd_bench.backbones.fourbit import factors
 from dhrd_bench.contracts import Budget, Lora
 from dhrd_bench.errors import UserError
 from dhrd_bench.training.dropout import Dropout
@@ -19,13 +20,21 @@ class Tuning:
     Trained parameters are float32 (an AdamW step is lost in bfloat16); frozen ones stay in the compute
     dtype. `frozen_blocks` is how many of the lower blocks no gradient reaches: their output for a
     sequence never changes while training.
+
+    Raises
+    ------
+    UserError
+        If what is to be trained is held in four bits, or LoRA is to adapt layers that the backbone has not.
     """
 
     def __init__(self, backbone: Backbone, budget: Budget, seed: int) -> None:
+        if backbone.quantized:
+            require_frozen(backbone.card.name, budget.tuning)
         backbone.reset()
         self.backbone = backbone
         self.mode = budget.tuning
         self.frozen_blocks = 0
+        self._scale = budget.lora.alpha / budget.lora.r
         self._on: bool | None = None
         self._peft: Any = None
         if self.mode == "lora":
@@ -65,7 +74,7 @@ class Tuning:
         """Return the backbone weights that changed, in the compute dtype, and the adapters behind them.
 
         LoRA is merged (W + scale * B A, formed in float32), so that inference runs at the speed of
-        the plain backbone.
+        the plain backbone. Beside weights in four bits it stays: to merge would be to round once more.
         """
         dtype = self.backbone.dtype
         if self._peft is None:
@@ -76,17 +85,33 @@ class Tuning:
         for name, module in self._peft.base_model.model.named_modules():
             if not hasattr(module, "lora_A"):
                 continue
-            weight, delta = module.base_layer.weight, module.get_delta_weight("default")
-            merged[f"{name}.weight"] = (weight.float() + delta.float()).to(dtype)
             adapters[f"{name}.lora_A"] = module.lora_A["default"].weight.detach().clone()
             adapters[f"{name}.lora_B"] = module.lora_B["default"].weight.detach().clone()
-        return merged, adapters
+            if not self.backbone.quantized:
+                weight, delta = module.base_layer.weight, module.get_delta_weight("default")
+                merged[f"{name}.weight"] = (weight.float() + delta.float()).to(dtype)
+        return factors(adapters, self._scale, dtype) if self.backbone.quantized else merged, adapters
 
     def close(self) -> None:
         """Put the backbone back as it was."""
         if self._checkpointed:
             _checkpointing(self.backbone.model, "disable")()
         self.backbone.reset()
+
+
+def require_frozen(backbone: str, tuning: str) -> None:
+    """Refuse a `tuning` that changes the weights of a backbone of this name, which are held in four bits.
+
+    Raises
+    ------
+    UserError
+        If it does.
+    """
+    if tuning not in ("lora", "head"):
+        raise UserError(
+            f"Backbone {backbone!r} is held in four bits, which are not trained, and the budget's tuning is {tuning}.",
+            "Take tuning=lora or tuning=head, or leave quantize=nf4 out.",
+        )
 
 
 def _checkpointing(model: Any, what: str) -> Any:

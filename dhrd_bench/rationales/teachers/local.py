@@ -37,6 +37,8 @@ class LocalTeacher:
         }
         if settings.temperature:
             self.parameters["top_p"] = settings.top_p
+        if self._card.quantize:
+            self.parameters["quantize"] = self._card.quantize
         if self._card.engine != "transformers":
             self.parameters["engine"] = self._card.engine
         self.stopped: str | None = None
