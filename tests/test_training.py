@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dhrd_bench import FineTuned, LabeledExample, Row, registry
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.contracts import Budget, Context, TaskData
+from dhrd_bench.errors import UserError
 from dhrd_bench.inference.classification import classify
 from dhrd_bench.modeling.batches import epoch_batches, packs
 from dhrd_bench.modeling.encode import Encoder
@@ -368,3 +369,9 @@ def test_a_step_that_does_not_fit_is_done_in_smaller_packs(
     with pytest.raises(torch.OutOfMemoryError):
         made.backward(rows)
     made.close()
+
+
+def test_a_method_without_a_head_has_nothing_to_train_but_the_backbone(toy: TaskData, context: Context) -> None:
+    context.budget = context.budget.model_copy(update={"tuning": "head"})
+    with pytest.raises(UserError, match="tuning=head leaves nothing to train"):
+        method("label-lm").fit(toy, context)

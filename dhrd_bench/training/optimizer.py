@@ -35,7 +35,17 @@ def make_optimizer(parameters: list[nn.Parameter], budget: Budget, device: torch
     """Return AdamW with no decay on norms and biases, as Hugging Face's trainer has it.
 
     Its moments are float32, or blocks of 8 bits for parameters of at least 4096 numbers.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to train, or this machine has no such optimiser.
     """
+    if not parameters:
+        raise UserError(
+            f"tuning={budget.tuning} leaves nothing to train: the method learns through the backbone, without a head.",
+            "Take another tuning for it, such as tuning=lora.",
+        )
     require_optimizer(budget, str(device))
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": budget.weight_decay},
