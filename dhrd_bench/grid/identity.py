@@ -130,7 +130,7 @@ def with_versions(parts: IdentityParts, budget: dict[str, Any], rationales: str)
 def method_version(parts: IdentityParts) -> str:
     """Return the digest that all cells of one method in a table share."""
     how = [parts.method.model_dump(mode="json"), parts.budget.get("decoding")]
-    return digest([*how, *(part for part in (parts.answers,) if part is not None)])
+    return digest(how if parts.answers is None else [*how, parts.answers])
 
 
 def relevant_budget(budget: Budget, *, generates: bool) -> dict[str, Any]:
