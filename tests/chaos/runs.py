@@ -6,6 +6,7 @@ import gc
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -38,9 +39,11 @@ def environment(cache: Path, **more: str) -> dict[str, str]:
 
 
 def start(words: list[str], cache: Path, **more: str) -> subprocess.Popen[str]:
+    """Start a command that hears Ctrl-C, as none does that inherits from a shell's background job."""
     return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(cache, **more)
-    )
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(cache, **more),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -164,8 +164,9 @@ def test_an_interrupt_keeps_what_is_finished(
     assert all_end(workers)
     if times == 1:
         assert "goes on with the missing ones" in " ".join(said.split())
-    finished = sum(bool(FINISHED.match(line)) for line in [*lines, *said.splitlines()])
+    # An interrupt while a line is being written has it written again with the next one.
+    finished = len({found[0] for line in [*lines, *said.splitlines()] if (found := FINISHED.match(line))})
     kept = len(outcomes(tmp_path / "out"))
     injected(f"Ctrl-C, {times} of it, {' '.join(more) or 'one process'}", times, max(0, finished - kept))
-    assert 3 <= finished <= kept < 84
+    assert 3 <= finished <= kept < 84, "".join(lines) + said
     assert not list((tmp_path / "out").rglob("*.tmp"))
