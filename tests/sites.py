@@ -12,6 +12,7 @@ import fakes
 import numpy as np
 import yaml
 
+from dhrd_bench.data.suite import Suite
 from dhrd_bench.results.schema import CellRecord, TrainingCost
 from dhrd_bench.studies.frozen import Comparison, Frozen, FrozenCell, frozen_path, write_frozen
 from dhrd_bench.studies.study import read_study
@@ -35,6 +36,17 @@ def grid(tasks: tuple[fakes.FakeTask, ...] = (ALPHA, BETA), seeds: int = 2) -> l
         {"loss": 0.5, "dev_loss": 0.7, "dev_accuracy": 60.0},
     ]
     return [record.model_copy(update={"train": TrainingCost(epochs=epochs, best_epoch=2)}) for record in made]
+
+
+def of_suite(suite: str, task: str, rows: int = 20) -> CellRecord:
+    """A record of the first test rows of a task that is there."""
+    record = grid((fakes.FakeTask("beta", rows),), 1)[0]
+    loaded = Suite.named(suite).load(task)
+    found = {"fingerprint": loaded.fingerprint, "prompt": loaded.card.prompt}
+    parts = record.parts.model_copy(update={"task": record.parts.task.model_copy(update=found)})
+    cell = record.cell.model_copy(update={"suite": suite, "task": task})
+    named = fakes.with_rows(record, id=list(loaded.test.ids[:rows]))
+    return named.model_copy(update={"cell": cell, "parts": parts})
 
 
 def unpacked(text: str) -> Any:

@@ -16,9 +16,10 @@ from hostile import ATTACKS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from sites import BETA, grid, unpacked
+from sites import BETA, grid, of_suite, unpacked
 
 from dhrd_bench.commands.report import ReportRequest, report_command
+from dhrd_bench.data.generated import generate
 from dhrd_bench.data.inputs import NOT_AT_HAND, InputSource
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
@@ -241,21 +242,33 @@ def test_inputs_are_not_shown_else_and_the_hub_is_left_alone(monkeypatch: pytest
     assert "No data folder" in InputSource(tmp_path / "gone").of("superglue7", "BoolQ", "native", "").reason
 
 
+def test_rationales_of_the_data_stand_beside_the_answers(tmp_path: Path) -> None:
+    """What a generated suite derives a label by; rows of a file have none in their test split."""
+    for suite, task, wanted in (("derivations-short", "rules", True), ("mini7", "RTE", False)):
+        record = of_suite(suite, task)
+        made = site_files(analyse(long_table([record]), resamples=200), source=InputSource())
+        found = data(made, "board-0-task-0")
+        rows = found["shared"][found["cells"][0]["rows"]]
+        assert len(rows["text"]) == len(rows["id"]) == 20
+        assert (rows["why"] is not None) == wanted
+        if wanted:
+            card = Suite.named(suite).card.tasks[task].generated
+            assert card is not None
+            known = {f"{row['world']}-{row['row']}": row["rationale"] for _, row in generate(card)["test"]}
+            assert rows["why"] == [known[name] for name in rows["id"]]
+
+
 def test_what_was_written_is_shown_as_the_inputs_are(tmp_path: Path) -> None:
-    record = grid((BETA,), 1)[0]
-    cell = record.cell.model_copy(update={"suite": "mini7", "task": "RTE"})
-    parts = record.parts.model_copy(
-        update={"task": record.parts.task.model_copy(update={"fingerprint": fingerprint("RTE")})}
-    )
+    record = of_suite("mini7", "RTE")
     for suite, wanted in (("mini7", True), ("fake", False)):
-        one = record.model_copy(update={"cell": cell.model_copy(update={"suite": suite}), "parts": parts})
+        one = record.model_copy(update={"cell": record.cell.model_copy(update={"suite": suite})})
         fakes.write(tmp_path / suite, [one])
         assert one.rows is not None
         path = record_path(tmp_path / suite, one.cell).with_suffix(".generations.jsonl")
         path.write_text(json.dumps({"id": one.rows.id[3], "text": "so yes"}) + "\n", encoding="utf-8")
         made = site_files(analyse(load_results(tmp_path / suite), resamples=200), source=InputSource())
         found = data(made, "board-0-task-0")["cells"][0].get("wrote")
-        assert found == ([None, None, None, "so yes", *[None] * 96] if wanted else None)
+        assert found == ([None, None, None, "so yes", *[None] * 16] if wanted else None)
 
 
 # ---------------------------------------------------------------- writing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,12 +31,15 @@ class Inputs:
         That of the data, empty where it is not known.
     open
         Whether what methods wrote may be shown as well: it quotes what they read.
+    rationales
+        By the row's name, where the data have one.
     """
 
     texts: dict[str, str]
     reason: str = ""
     licence: str = ""
     open: bool = False
+    rationales: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,10 @@ class InputSource:
         allowed = self.private or _OPEN.match(licence) is not None
         if not allowed:
             return Inputs({}, "the licence of the data does not say that it may be handed on", licence)
-        named = self.data_dir or (Path(given) if (given := os.environ.get("DHRD_DATA_DIR")) else None)
+        place = self.data_dir or (Path(given) if (given := os.environ.get("DHRD_DATA_DIR")) else None)
         # Rows that a suite brings along come before those of a folder; the hub is never asked.
         on_hub = definition.hub is not None and definition.hub.path is not None
-        folders = [*([] if on_hub else [None]), *([named] if named else [])]
+        folders = [*([] if on_hub else [None]), *([place] if place else [])]
         reason = NOT_AT_HAND
         for folder in folders:
             try:
@@ -82,7 +86,8 @@ class InputSource:
                 continue
             if loaded.fingerprint == fingerprint:
                 texts = ("\n\n".join(text) for text in loaded.test.texts())
-                return Inputs(dict(zip(loaded.test.ids, texts, strict=True)), "", licence, allowed)
+                named = dict(zip(loaded.test.ids, texts, strict=True))
+                return Inputs(named, "", licence, allowed, loaded.test.rationales)
             reason = "the data at hand are other rows than those of the records"
         return Inputs({}, reason, licence, allowed)
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -77,6 +77,8 @@ class TestSplit:
         ``(n,)`` or None where every row is its own.
     candidates
         Examples per row: 1, or the number of classes.
+    rationales
+        By row id, where the row itself has one. They are for readers; they argue for the label.
     """
 
     __test__: ClassVar[bool] = False  # not a test class of pytest's
@@ -88,6 +90,7 @@ class TestSplit:
     clusters: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
     candidates: int = 1
+    rationales: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -493,6 +496,7 @@ def _build(
             clusters=tuple(row.cluster for row in test) if len({row.cluster for row in test}) < len(test) else None,
             groups=tuple(row.group for row in test) if definition.group else None,
             candidates=len(card.candidates) or 1,
+            rationales={row.id: row.rationale for row in test if row.rationale},
         ),
         source=source,
         fingerprint=fingerprint({"train": train, "test": test}, classes),

@@ -106,7 +106,10 @@ class TaskCells:
         if rows is None:
             return found
         ids = rows["example"].tolist()
-        given = self._once({"id": ids, "label": rows["label"].tolist(), "text": _texts(ids, inputs)})
+        given = self._once({
+            "id": ids, "label": rows["label"].tolist(), "text": _texts(ids, inputs.texts if inputs else {}),
+            "why": _texts(ids, inputs.rationales if inputs else {}),
+        })  # fmt: skip
         found |= {"rows": given, "answer": rows["prediction"].tolist()}
         found["sure"] = _sure(cell["scores"], rows["prediction"].to_numpy(), len(self.classes))
         if inputs and inputs.open and (wrote := self._wrote(place)):
@@ -129,8 +132,8 @@ class TaskCells:
         return self._places[key]
 
 
-def _texts(ids: Sequence[str], inputs: Inputs | None) -> list[str | None] | None:
-    return [_cut(inputs.texts.get(name)) for name in ids] if inputs and inputs.texts else None
+def _texts(ids: Sequence[str], texts: Mapping[str, str]) -> list[str | None] | None:
+    return [_cut(texts.get(name)) for name in ids] if texts else None
 
 
 def _written(wrote: dict[str, str], name: str, classes: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from pathlib import Path
@@ -10,13 +11,15 @@ from urllib.parse import urlencode
 
 import fakes
 import pytest
-from sites import grid, study, with_scores
+from sites import grid, of_suite, study, with_scores
 
 from browser.conftest import Open
 from dhrd_bench.commands.serve import ServeRequest, server_of
 from dhrd_bench.data.inputs import InputSource
 from dhrd_bench.report.leaderboard import analyse
+from dhrd_bench.results.loading import load_results
 from dhrd_bench.results.schema import CellRecord
+from dhrd_bench.results.store import record_path
 from dhrd_bench.results.table import long_table
 from dhrd_bench.site.build import site_files, write_site
 from dhrd_bench.studies.folder import shown_studies
@@ -202,6 +205,24 @@ def test_answers_are_searched_filtered_and_paged(site: Path, look: Open) -> None
     assert column(page, answers, 0) == ["alpha-00007"]
     assert "Inputs are not shown: its suite is not known here" in page.locator("main").inner_text()
     assert page.locator("figure", has_text="Loss by epoch").count() == 1
+
+
+def test_a_rationale_of_the_data_stands_beside_what_was_written(look: Open, tmp_path: Path) -> None:
+    record = of_suite("derivations-short", "rules")
+    assert record.rows is not None
+    fakes.write(tmp_path / "results", [record])
+    written = record_path(tmp_path / "results", record.cell).with_suffix(".generations.jsonl")
+    line = {"id": record.rows.id[0], "text": "Ned may be a vint."}
+    written.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    board = analyse(load_results(tmp_path / "results"), resamples=200)
+    write_site(site_files(board, source=InputSource()), tmp_path / "site")
+    about = {"suite": "derivations-short", "task": "rules", "method": record.cell.method, "seed": 0}
+    page = look(tmp_path / "site", way("cell", **about)).page
+    answers = "Answers to the test examples"
+    assert column(page, answers, 5)[:2] == ["Ned may be a vint.", "–"]
+    assert column(page, answers, 6)[0].startswith("Ned is a wimp. Every wimp is a tarn")
+    page.get_by_label("Search examples").fill("Every hulk is a korb")
+    assert column(page, answers, 0)[0] == record.rows.id[0]
 
 
 def test_a_study_has_its_verdicts_on_the_front_page_and_on_its_own(site: Path, look: Open) -> None:

@@ -68,7 +68,7 @@ dhrd.pages.cell = (() => {
   function answers(cell, given, shard) {
     const label = (place) => (place < 0 ? "unread" : shard.classes[place]);
     const rows = given.id.map((id, at) => ({
-      id, input: given.text?.[at] ?? null, truth: given.label[at], answer: cell.answer[at], sure: cell.sure?.[at] ?? null, wrote: cell.wrote?.[at] ?? null,
+      id, input: given.text?.[at] ?? null, truth: given.label[at], answer: cell.answer[at], sure: cell.sure?.[at] ?? null, wrote: cell.wrote?.[at] ?? null, why: given.why?.[at] ?? null,
     }));
     const right = (row) => row.truth === row.answer;
     const columns = [
@@ -78,13 +78,14 @@ dhrd.pages.cell = (() => {
       { head: "Answer", left: true, cell: (row) => [h("span", { class: right(row) ? "right" : "wrong" }, right(row) ? "✓ " : "✗ "), name(label(row.answer)), h("span", { class: "unseen" }, right(row) ? " (right)" : " (wrong)")], value: (row) => row.answer },
       cell.sure ? { head: "Probability", title: "That the method gave its answer", down: true, cell: (row) => number(row.sure, 2), value: (row) => row.sure } : null,
       cell.wrote ? { head: "What it wrote", left: true, kind: () => "prose", cell: (row) => (row.wrote === null ? NONE : long(row.wrote)) } : null,
+      given.why ? { head: "Rationale", title: "Of the data, for the truth; no method was shown it", left: true, kind: () => "prose", cell: (row) => (row.why === null ? NONE : long(row.why)) } : null,
     ].filter(Boolean);
     const table = sorted({ caption: "Answers to the test examples", columns, rows, page: 25, empty: "No example fits." });
     const state = { query: "", which: "" };
     const kinds = { "": () => true, wrong: (row) => !right(row), right, unread: (row) => row.answer < 0 };
     const draw = () => {
       const query = state.query.toLowerCase();
-      const found = rows.filter((row) => kinds[state.which](row) && [row.id, row.input, row.wrote, label(row.truth), label(row.answer)].some((each) => each?.toLowerCase().includes(query)));
+      const found = rows.filter((row) => kinds[state.which](row) && [row.id, row.input, row.wrote, row.why, label(row.truth), label(row.answer)].some((each) => each?.toLowerCase().includes(query)));
       table.show(found);
       dhrd.tell(dhrd.many(found.length, "example"));
     };
