@@ -263,7 +263,9 @@ def tune(
         Path | None,
         typer.Option(help="YAML file of what to draw from.", show_default="learning rate, epochs, a method's own"),
     ] = None,
-    sampler: Annotated[str, typer.Option(help="random, or tpe: Optuna's, where earlier trials were good.")] = "random",
+    sampler: Annotated[
+        str, typer.Option(help="random, grid (lists only), or tpe: Optuna's, where earlier trials were good.")
+    ] = "random",
     random_seed: Annotated[int, typer.Option(help="What draws settings.")] = 0,
     prompt: Prompt = None,
     data_dir: DataDir = None,

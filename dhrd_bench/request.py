@@ -26,8 +26,8 @@ Tracker = Literal["mlflow", "trackio", "wandb"]
 TRACKERS: tuple[Tracker, ...] = ("mlflow", "trackio", "wandb")
 EnergySource = Literal["counters", "codecarbon"]
 ENERGY_SOURCES: tuple[EnergySource, ...] = ("counters", "codecarbon")
-Sampler = Literal["random", "tpe"]
-SAMPLERS: tuple[Sampler, ...] = ("random", "tpe")
+Sampler = Literal["random", "grid", "tpe"]
+SAMPLERS: tuple[Sampler, ...] = ("random", "grid", "tpe")
 
 
 MOST_SEEDS = 10_000

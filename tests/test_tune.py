@@ -27,7 +27,7 @@ from dhrd_bench.registry import budgets
 from dhrd_bench.request import RunRequest
 from dhrd_bench.results.store import read_records
 from dhrd_bench.results.tuned import Search, TunedMethod, read_tuned, write_tuned
-from dhrd_bench.search.space import drawn, read_space, space_of
+from dhrd_bench.search.space import combined, drawn, read_space, space_of
 from dhrd_bench.search.tune import SearchSettings, Tuner
 from dhrd_bench.stats.best_of import best_so_far, chance, expected_best
 
@@ -245,11 +245,12 @@ class _Interrupts(Display):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "grid", "tpe"])
 def test_a_search_that_was_interrupted_goes_on_as_if_it_had_not_been(sampler: Any, dials: Path, tmp_path: Path) -> None:
     if sampler == "tpe":
         pytest.importorskip("optuna")
-    space = Space(methods={"dial": {"answer": Range(low=0, high=1)}})
+    answers = (0, 1) if sampler == "grid" else Range(low=0, high=1)
+    space = Space(methods={"dial": {"answer": answers}})
     settings = SearchSettings(trials=5, sampler=sampler, space=space)
     (tmp_path / "a").mkdir()
     whole = tuner(tmp_path / "a", settings).run(quiet())
@@ -260,6 +261,17 @@ def test_a_search_that_was_interrupted_goes_on_as_if_it_had_not_been(sampler: An
     assert again.missing < cut.missing + 1
     assert again.run(quiet()) == whole
     assert tuner(tmp_path / "b", settings).missing == 0 or sampler == "tpe"
+
+
+def test_a_grid_goes_through_all_combinations_and_then_from_the_start() -> None:
+    space = {"rate": (1, 2, 3), "width": ("a", "b")}
+    found = [combined(space, trial) for trial in range(1, 8)]
+    assert found[:3] == [{"rate": 1, "width": "a"}, {"rate": 1, "width": "b"}, {"rate": 2, "width": "a"}]
+    assert len({tuple(each.values()) for each in found}) == 6
+    assert found[6] == found[0]
+    assert combined({}, 3) == {}
+    with pytest.raises(UserError, match="cannot go through the range of 'rate'"):
+        combined({"rate": Range(low=0, high=1)}, 1)
 
 
 def test_a_search_grows_and_is_not_mixed_with_another(dials: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dhrd_bench.report.figures import NONE, many, number
 from dhrd_bench.report.layout import Column, Table, TableCell
+from dhrd_bench.request import Sampler
 from dhrd_bench.results.tuned import Search
 from dhrd_bench.stats.best_of import best_so_far, chance, expected_best
 
@@ -40,14 +41,14 @@ def trials_table(search: Search) -> Table:
         Column("Chosen", "left"),
     )  # fmt: skip
     rows_said = ", ".join(f"{rows} of {task}" for task, rows in search.dev_rows.items())
-    how = (
-        "Expected dev score of the best of so many trials, the method's own settings being the first and the others "
-        "drawn at random (Dodge et al. 2019; mean over all subsets)."
-        if search.sampler == "random"
-        else "Best dev score of so many trials, drawn one after the other where earlier ones were good (TPE)."
-    )
+    hows: dict[Sampler, str] = {
+        "random": "Expected dev score of the best of so many trials, the method's own settings being the first and the "
+        "others drawn at random (Dodge et al. 2019; mean over all subsets).",
+        "grid": "Best dev score of so many trials, the method's own settings and then the combinations of a grid.",
+        "tpe": "Best dev score of so many trials, drawn one after the other where earlier ones were good (TPE).",
+    }
     caption = (
-        f"{how} It is that of the rows it was chosen by, so too high for the settings chosen.",
+        f"{hows[search.sampler]} It is that of the rows it was chosen by, so too high for the settings chosen.",
         f"dev rows: {rows_said}, at {many(len(search.seeds), 'seed')}. Within chance: trials less than a standard "
         "error of the best score below it, by the number of rows; which of these was chosen is mostly luck.",
     )

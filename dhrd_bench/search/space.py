@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import islice, product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -97,6 +98,24 @@ def drawn(space: Mapping[str, Setting], random_seed: int, trial: int) -> Setting
     """
     streams = {name: Random(derive_seed("search", str(random_seed), str(trial), name)) for name in space}
     return {name: _value(setting, streams[name]) for name, setting in space.items()}
+
+
+def combined(space: Mapping[str, Setting], trial: int) -> Settings:
+    """Return the settings of a trial from 1 on: the combinations of all values in their order, then from the start.
+
+    Raises
+    ------
+    UserError
+        If a setting has a range, which has no values to go through.
+    """
+    lists: list[tuple[Any, ...]] = []
+    for name, setting in space.items():
+        if isinstance(setting, Range):
+            message = f"A grid cannot go through the range of {name!r}."
+            raise UserError(message, "List its values in the file of --space, or take --sampler random.")
+        lists.append(setting)
+    place = (trial - 1) % math.prod(map(len, lists))
+    return dict(zip(space, next(islice(product(*lists), place, None)), strict=True))
 
 
 def _value(setting: Setting, stream: Random) -> Any:

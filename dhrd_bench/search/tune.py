@@ -20,7 +20,7 @@ from dhrd_bench.methods import MethodSpec, method_spec
 from dhrd_bench.progress import Display
 from dhrd_bench.request import Sampler
 from dhrd_bench.results.tuned import Search, TunedMethod, read_tuned, write_tuned
-from dhrd_bench.search.space import Settings, drawn, space_of
+from dhrd_bench.search.space import Settings, combined, drawn, space_of
 from dhrd_bench.search.tpe import proposed
 
 
@@ -33,7 +33,7 @@ class SearchSettings:
     trials
         Of every method, its settings as they are included.
     sampler, random_seed
-        How settings are drawn: at random, or where trials before were good (TPE).
+        How settings are found: drawn at random, all combinations, or drawn where trials before were good (TPE).
     space
         What to draw from, where the user named it.
     """
@@ -93,7 +93,7 @@ class Tuner:
     @property
     def missing(self) -> int:
         """How many cells are to be run, as far as is known."""
-        if self.settings.sampler == "random":
+        if self.settings.sampler != "tpe":
             return len(list(self.cells(range(self.settings.trials))))
         return len(self.plan.cells) * self.settings.trials - sum(
             len(by_seed) for found in self.search.methods.values() for by_task in found.scores.values()
@@ -103,7 +103,7 @@ class Tuner:
     def _rounds(self) -> Iterator[Sequence[int]]:
         """Yield the numbers of trials that can be drawn now."""
         trials = range(self.settings.trials)
-        yield from [trials] if self.settings.sampler == "random" else ([number] for number in trials)
+        yield from [trials] if self.settings.sampler != "tpe" else ([number] for number in trials)
 
     def cells(self, numbers: Sequence[int]) -> Iterator[PlannedCell]:
         """Yield the cells of these trials that have not come through, each once."""
@@ -135,6 +135,8 @@ class Tuner:
 
     def _drawn(self, name: str, number: int) -> Settings:
         space, seed = self.spaces[name], self.settings.random_seed
+        if self.settings.sampler == "grid":
+            return combined(space, number)
         if self.settings.sampler == "random" or not space:
             return drawn(space, seed, number)
         found = self.search.methods[name]
