@@ -31,9 +31,9 @@ browser: $(READY)
 	$(BIN)/pip install -q -c $(CONSTRAINTS) -e ".[browser]"
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m browser tests/browser
 
-# Kills, fills and breaks things, then says what was lost; one after the other, as each starts processes of its own.
+# Kills, fills and breaks things, then says what was lost.
 chaos: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m chaos tests/chaos
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m chaos tests/chaos
 
 # Pages as a site in build/site, and every command of theirs is run.
 docs: $(READY)

@@ -11,31 +11,33 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-LINES: list[dict[str, Any]] = []
 
 Injected = Callable[..., None]
 
 
 @pytest.fixture
-def injected() -> Injected:
+def injected(record_property: Callable[[str, Any], None]) -> Injected:
     """Note a fault, how often it was injected, what was lost by it, and what else is to be said."""
 
     def note(fault: str, times: int, lost: int, said: str = "") -> None:
-        LINES.append({"fault": fault, "times": times, "lost": lost, "said": said})
+        record_property("injected", {"fault": fault, "times": times, "lost": lost, "said": said})
 
     return note
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if not LINES:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    called = [report for report in reports if getattr(report, "when", "") == "call"]
+    lines = [line for report in called for name, line in report.user_properties if name == "injected"]
+    if not lines:
         return
     terminalreporter.section("what was injected, and what was lost")
-    for line in LINES:
+    for line in lines:
         lost = line["lost"] or "nothing"
         terminalreporter.line(f"{line['fault']:<62} {line['times']:>5} times   lost: {lost}   {line['said']}".rstrip())
     place = ROOT / "build" / "chaos.json"
     place.parent.mkdir(exist_ok=True)
-    place.write_text(json.dumps(LINES, indent=1) + "\n", encoding="utf-8")
+    place.write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
 
 
 @pytest.fixture
