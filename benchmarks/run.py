@@ -18,6 +18,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dhrd_bench import hugepages
+
 ROWS = {
     "pooled-lora": "row_training:pooled_lora",
     "dhrd-step": "row_training:dhrd_step",
@@ -65,7 +67,7 @@ def measure_apart(name: str, quick: bool, folder: Path) -> bool:
     part = folder / f"{name}.tmp"
     command = [sys.executable, str(Path(__file__).resolve()), "--only", name, "--child", str(part)]
     # As the command line has it; it holds for both sides.
-    surroundings = os.environ | {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+    surroundings = os.environ | hugepages.asking() | {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
     done = subprocess.run(command + ["--quick"] * quick, env=surroundings, check=False)
     if done.returncode == 0:
         rows = read(folder)

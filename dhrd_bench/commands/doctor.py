@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dhrd_bench import plugins, registry
+from dhrd_bench import hugepages, plugins, registry
 from dhrd_bench.data.suite import Suite
 from dhrd_bench.errors import UserError
 from dhrd_bench.grid.environment import PACKAGES, cpu_name, package_version
@@ -38,6 +38,7 @@ def examine(data_dir: Path | None, *, as_json: bool) -> int:
             "cpu": cpu_name(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "huge_pages": hugepages.given(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "matmul_gflops": _speeds(),
@@ -104,9 +105,9 @@ def _backbones() -> list[dict[str, str]]:
 def _print(report: dict[str, Any], ready: bool) -> None:
     console = Console()
     device = report["device"]
-    console.print(
-        f"[b]device[/]    {device['gpu'] or device['cpu']}, {device['cores']} cores, {device['threads']} threads"
-    )
+    pages = "huge pages" if device["huge_pages"] else "no huge pages"
+    what = f"{device['gpu'] or device['cpu']}, {device['cores']} cores, {device['threads']} threads, {pages}"
+    console.print(f"[b]device[/]    {what}")
     speeds = ", ".join(f"{dtype} {speed:,.0f}" for dtype, speed in report["matmul_gflops"].items())
     console.print(f"[b]matmul[/]    {speeds} GFLOP/s")
     packages = ", ".join(f"{name} {version or 'missing'}" for name, version in report["packages"].items())

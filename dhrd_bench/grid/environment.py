@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from dhrd_bench import hugepages
 from dhrd_bench.results.schema import Revision, Surroundings
 
 PACKAGES = (
@@ -35,6 +36,7 @@ def surroundings_of(device: str, dtype: str, engine: str) -> Surroundings:
         packages={name: installed for name in PACKAGES if (installed := package_version(name))},
         cpu=cpu_name(),
         threads=torch.get_num_threads(),
+        huge_pages=hugepages.given(),
         gpu=torch.cuda.get_device_name() if device.startswith("cuda") else None,
         device=device,
         dtype=dtype,

@@ -319,6 +319,8 @@ class Surroundings(_Shown):
         and processes that trained it together, if more than one.
     executor
         Who ran it, if not the machine that asked for it.
+    huge_pages
+        Whether memory came in huge pages where it could; None in records of before this was noted.
     """
 
     python: str = ""
@@ -329,6 +331,7 @@ class Surroundings(_Shown):
     workers: Whole | None = None
     processes: Whole | None = None
     executor: Literal["ray"] | None = None
+    huge_pages: bool | None = None
     gpu: str | None = None
     device: str = ""
     dtype: str = ""
