@@ -7,6 +7,9 @@ RESULTS ?= results
 # What versions are pinned to; another file is for a fresh .venv.
 CONSTRAINTS ?= constraints.txt
 
+# Memory in huge pages where Linux gives them on request (docs/throughput.md): tests do not go through the program.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+
 .PHONY: demo test coverage test-all docs browser chaos fuzz lint bench bench-gpu validate-stats leaderboard clean
 
 demo: $(READY)
