@@ -90,7 +90,7 @@ class TestSplit:
     clusters: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
     candidates: int = 1
-    rationales: Mapping[str, str] = field(default_factory=dict)
+    rationales: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
