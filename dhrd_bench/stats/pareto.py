@@ -23,6 +23,9 @@ from dhrd_bench.stats.pairwise import compare
 from dhrd_bench.stats.speed import Speed
 from dhrd_bench.stats.suite import SuiteScores
 
+_FAR = 600.0
+"""Logarithm of a factor that no two paces differ by."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -77,7 +80,8 @@ def points(suite: SuiteScores, speed: Speed, seed: int) -> tuple[Point, ...]:
         if deviations is not None:
             df = min(estimate.df or math.inf for estimate in qps if estimate is not None)
             covariance = speed.covariance([suite.methods[m] for m in at], suite.names)
-            factors = np.exp(_normal(covariance, deviations.shape[1], rng) * _heavy(df, deviations.shape[1], rng))
+            off = _normal(covariance, deviations.shape[1], rng) * _heavy(df, deviations.shape[1], rng)
+            factors = np.exp(np.clip(off, -_FAR, _FAR))  # of two seeds some draws are beyond what a number holds
             share = front(score + deviations, pace * factors).mean(axis=1)
             probability = dict(zip(at, share.tolist(), strict=True))
     return tuple(
