@@ -27,7 +27,8 @@ def asking() -> dict[str, str]:
 
 def given() -> bool:
     """Whether memory of this process comes in huge pages where it can."""
-    return "[always]" in _policy() or ("[madvise]" in _policy() and _ASKING in os.environ.get(VARIABLE, ""))
+    asked = _is_glibc() and _ASKING in os.environ.get(VARIABLE, "")
+    return "[always]" in _policy() or (asked and "[madvise]" in _policy())
 
 
 def _is_glibc() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dhrd_bench import hugepages
+from dhrd_bench.__main__ import program
 
 ON_REQUEST = "always [madvise] never\n"
 GIVEN = """
@@ -26,7 +27,8 @@ def policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A system of which a test says how it gives huge pages, for a process that has not asked."""
     monkeypatch.setattr(hugepages, "_POLICY", tmp_path / "enabled")
     monkeypatch.setattr(hugepages, "_is_glibc", lambda: True)
-    monkeypatch.delenv(hugepages.VARIABLE, raising=False)
+    for name in (hugepages.VARIABLE, "DHRD_STARTED_AGAIN"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path / "enabled"
 
 
@@ -53,6 +55,8 @@ def test_a_system_without_them_and_a_user_who_decided_are_left_alone(
     assert not hugepages.given()
     monkeypatch.setenv(hugepages.VARIABLE, "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1")
     assert hugepages.given()
+    monkeypatch.setattr(hugepages, "_is_glibc", lambda: False)
+    assert not hugepages.given()  # another library does not know the variable
 
 
 @pytest.mark.skipif(not (hugepages.asking() or hugepages.given()), reason="this system gives no huge pages")
@@ -63,9 +67,47 @@ def test_a_process_that_asks_has_them() -> None:
     assert int(done.stdout) >= 32 << 10
 
 
+@pytest.fixture
+def starts(policy: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """The surroundings of each start of another program, of which none takes place."""
+    policy.write_text(ON_REQUEST)
+    seen: list[dict[str, str]] = []
+
+    def refuse(_: str, __: list[str], environment: dict[str, str]) -> None:
+        seen.append(environment)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "execve", refuse)
+    monkeypatch.setattr("dhrd_bench.cli.main", lambda: None)
+    return seen
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["run", "-h"], ["--version"]])
+def test_what_ends_at_once_is_not_started_again(
+    words: list[str], starts: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dhrd-bench", *words])
+    program()
+    assert not starts
+
+
+def test_a_start_that_fails_or_is_of_no_effect_is_not_tried_again(
+    starts: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Python with privileges starts without the variable, whatever it was given."""
+    monkeypatch.setattr(sys, "argv", ["dhrd-bench", "list"])
+    program()
+    (environment,) = starts
+    for name in set(environment) - {hugepages.VARIABLE}:
+        monkeypatch.setenv(name, environment[name])
+    program()
+    assert len(starts) == 1
+
+
 @pytest.mark.parametrize("decided", [False, True])
 def test_the_program_starts_once_more_to_have_them(decided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(hugepages.VARIABLE, raising=False)
+    for name in (hugepages.VARIABLE, "DHRD_STARTED_AGAIN"):
+        monkeypatch.delenv(name, raising=False)
     expected = bool(hugepages.asking() and not decided) or "[always]" in hugepages._policy()
     if decided:
         monkeypatch.setenv(hugepages.VARIABLE, "")

@@ -110,6 +110,7 @@ class TestSplit:
             clusters=self.clusters and tuple(self.clusters[row] for row in rows),
             groups=self.groups and tuple(self.groups[row] for row in rows),
             candidates=self.candidates,
+            rationales=self.rationales,
         )
 
 

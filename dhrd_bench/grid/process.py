@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-from dhrd_bench import hugepages, plugins
+from dhrd_bench import plugins
 from dhrd_bench.contracts import BackboneCard
 from dhrd_bench.grid.perform import time_over
 from dhrd_bench.grid.seal import Seal
@@ -166,16 +166,11 @@ class _Member:
 
     @classmethod
     def start(cls, folder: str) -> _Member:
-        kept = {name: value for name, value in os.environ.items() if name not in KEPT_FROM}
-        environment = (
-            kept
-            | hugepages.asking()
-            | {
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                "HF_HUB_OFFLINE": "1",  # what is needed is here by now; without a network asking would take long
-                "TMPDIR": folder,
-            }
-        )
+        environment = {name: value for name, value in os.environ.items() if name not in KEPT_FROM} | {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "HF_HUB_OFFLINE": "1",  # what is needed is here by now; without a network asking would take long
+            "TMPDIR": folder,
+        }
         connection, other = Pipe()
         with other:
             process = subprocess.Popen(  # noqa: S603
