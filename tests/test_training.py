@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from slow import beside, slow_hidden
 from torch import Tensor, nn
 
 from dhrd_bench import FineTuned, LabeledExample, Row, registry
-from dhrd_bench.backbones import Backbone
+from dhrd_bench.backbones import Backbone, load, resolve
 from dhrd_bench.contracts import Budget, Context, TaskData
 from dhrd_bench.errors import UserError
 from dhrd_bench.inference.classification import classify
@@ -135,10 +136,26 @@ def test_frozen_states_are_the_computed_ones(toy: TaskData, context: Context) ->
     rows = [row for rows in trainer("dhrd", toy, context).train for row in rows]
     backbone = context.backbone
     direct = backbone.hidden(torch.tensor([t for row in rows for t in row.ids]), [len(row.ids) for row in rows], 0, 2)
-    first = input_states(backbone, rows, 2, 64)
+    first = input_states(backbone, rows, 2)
     assert len(backbone.frozen_states) == len({tuple(row.ids) for row in rows})
     torch.testing.assert_close(first, direct, rtol=1e-5, atol=1e-6)
-    assert torch.equal(input_states(backbone, rows, 2, 64), first)
+    assert torch.equal(input_states(backbone, rows, 2), first)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_frozen_states_are_the_same_to_the_last_bit_whatever_they_were_first_needed_with(dtype: str) -> None:
+    """Cells run in another order after a kill and with workers, and find other sequences computed already."""
+    backbone = load(resolve(f"tiny[dtype={dtype}]"))
+    numbers = random.Random(0)
+    ids = [[numbers.randrange(200) for _ in range(numbers.randrange(5, 120))] for _ in range(200)]
+    rows = [EncodedRow(each, len(each)) for each in ids]
+    for start in range(0, len(rows), 8):
+        some = rows[start : start + 8]
+        backbone.frozen_states.clear()
+        together = input_states(backbone, some, backbone.depth - 1).split([len(row.ids) for row in some])
+        for row, states in zip(some, together, strict=True):
+            backbone.frozen_states.clear()
+            assert torch.equal(input_states(backbone, [row], backbone.depth - 1), states)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])

@@ -244,9 +244,7 @@ def _train_rates(
     trainer = Trainer(context, task, lambda example, _: [rows[int(example.example.id)]], weights, "mlp")
     try:
         blocks = trainer.tuning.frozen_blocks
-        frozen = (
-            _seconds(lambda: input_states(backbone, rows, blocks, budget.micro_tokens), backbone) if blocks else 0.0
-        )
+        frozen = _seconds(lambda: input_states(backbone, rows, blocks), backbone) if blocks else 0.0
         trainer.step(rows)  # the first one makes the optimiser's state
         # The least of them: `lm` is a difference, in which what others took from the machine would show most.
         train = min(_seconds(lambda: trainer.step(rows), backbone) for _ in range(STEPS))

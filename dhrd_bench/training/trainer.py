@@ -227,7 +227,7 @@ class Trainer:
     def _pack(self, rows: Sequence[Row], scales: Mapping[str, float]) -> Pack:
         frozen = self.tuning.frozen_blocks
         with self.backbone.autocast():
-            states = input_states(self.backbone, rows, frozen, self.pack_tokens) if frozen else None
+            states = input_states(self.backbone, rows, frozen) if frozen else None
         return Pack.of(rows, self.backbone, scales, states, self.pool)
 
     def _run(self, pack: Pack) -> Tensor:
