@@ -141,6 +141,10 @@ def test_a_study_is_frozen_run_in_pieces_and_judged(calls: Path, tmp_path: Path)
     texts.append(command("report", path, "--results", elsewhere, "--format", "markdown"))
     assert texts[0] == texts[1] == texts[2]
     assert "**better**" in texts[0]
+    scores = [f"{primary[side]['value']:.1f}" for side in ("score", "baseline_score")]
+    assert f"{primary['method']} scores higher than {primary['baseline']}" in texts[0]
+    assert f": {scores[0]} and {scores[1]}, a difference of +" in texts[0]
+    assert f"| {scores[0]} | {scores[1]} |" in texts[0]
     assert str(tmp_path) not in texts[0]
     command("report", path, "--format", "markdown", "--output", tmp_path / "report.md")
     assert (tmp_path / "report.md").read_text() == texts[0]

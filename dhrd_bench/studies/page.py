@@ -29,7 +29,8 @@ _WORDS = {
 def document(judged: Judged) -> Document:
     """Lay a study's report out."""
     frozen = judged.frozen
-    section = Section(f"Study {frozen.study}", _about(judged), (), _tables(judged), tuple(_notes(judged)))
+    verdict = () if judged.study.curve else tuple(_sentences(judged))  # of a curve, the table says it better
+    section = Section(f"Study {frozen.study}", _about(judged), verdict, _tables(judged), tuple(_notes(judged)))
     return Document(_command(judged), (section,), title="Study")
 
 
@@ -74,7 +75,7 @@ def _tables(judged: Judged) -> tuple[Table, ...]:
 
 
 def _command(judged: Judged) -> str:
-    return f"dhrd-bench study report {judged.frozen.study}.yaml"
+    return f"dhrd-bench study report studies/{judged.frozen.study}.yaml"
 
 
 def render(judged: Judged, form: str) -> str:
@@ -172,7 +173,8 @@ def state(judged: Judged) -> str:
 def _table(title: str, verdicts: Sequence[Verdict], judged: Judged, caption: tuple[str, ...]) -> Table:
     columns = (
         Column("Method", "left"), Column("Beside", "left"), Column("Over", "left"), Column("Verdict", "left"),
-        Column("Difference"), Column("p"), Column("p equivalent"), Column("Seeds"), Column("Detectable"),
+        Column("Score"), Column("Score beside"), Column("Difference"), Column("p"), Column("p equivalent"),
+        Column("Seeds"), Column("Detectable"),
     )  # fmt: skip
     rows = tuple(_row(verdict, judged) for verdict in verdicts)
     return Table(title, columns, rows, caption)
@@ -192,6 +194,29 @@ def _said(verdict: Verdict, judged: Judged) -> str:
     return _WORDS[verdict.ruling.finding].format(margin=judged.study.margin) if verdict.ruling else "withheld"
 
 
+def _sentences(judged: Judged) -> Iterator[str]:
+    """Say of each primary contrast what was found, with both scores."""
+    margin = judged.study.margin
+    for verdict in judged.primary:
+        comparison, ruling, evidence = verdict.comparison, verdict.ruling, verdict.evidence
+        if ruling is None or evidence is None:
+            continue
+        one, other = comparison.method, comparison.baseline
+        said = {
+            "better": f"{one} scores higher than {other}",
+            "worse": f"{one} scores lower than {other}",
+            "equivalent": f"{one} and {other} are equivalent within {margin:g} points",
+            "undecided": f"Whether {one} and {other} differ is undecided",
+        }[ruling.finding]
+        scores = f"{number(evidence.score.value)} and {number(evidence.baseline.value)}"
+        place = f" on {_over(comparison, _varied(judged))}"
+        end = ""
+        if ruling.finding == "undecided" and verdict.detectable is not None:
+            end = f"; {number(verdict.detectable)} points would have been found in four of five studies"
+        difference = estimate_cell(ruling.seen.difference, sign=True).line
+        yield f"{said}{place}: {scores}, a difference of {difference} points{end}."
+
+
 def _row(verdict: Verdict, judged: Judged) -> tuple[TableCell, ...]:
     comparison, ruling, evidence = verdict.comparison, verdict.ruling, verdict.evidence
     start = (
@@ -201,9 +226,11 @@ def _row(verdict: Verdict, judged: Judged) -> tuple[TableCell, ...]:
         TableCell(_said(verdict, judged), strong=ruling is not None and ruling.finding != "undecided"),
     )
     if ruling is None or evidence is None:
-        return (*start, *(TableCell(NONE) for _ in range(5)))
+        return (*start, *(TableCell(NONE) for _ in range(7)))
     return (
         *start,
+        TableCell(number(evidence.score.value)),
+        TableCell(number(evidence.baseline.value)),
         estimate_cell(ruling.seen.difference, sign=True),
         TableCell(NONE if ruling.p is None else p_value(ruling.p)),
         TableCell(NONE if ruling.equivalent is None else p_value(ruling.equivalent)),
