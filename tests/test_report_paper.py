@@ -134,6 +134,29 @@ def test_every_claim_gets_a_verdict():
     assert "dhrd-shuffle-reasoning" in found["shuffle-reasoning"].reason
 
 
+def test_the_only_variant_of_a_method_stands_for_it_and_speeds_beside_others_show_nothing():
+    """As after a search, which runs `dhrd[learning_rate=...]`, with workers."""
+    methods = [
+        fakes.FakeMethod("pooled", 0.8, role="baseline"),
+        fakes.FakeMethod("dhrd[alpha=0.5]", 0.83),
+        fakes.FakeMethod("cot[alpha=1]", 0.7, role="reference", qps=1.0),
+        fakes.FakeMethod("cot[alpha=2]", 0.7, role="reference", qps=1.0),
+    ]
+    records = fakes.records([fakes.FakeTask(name, 200) for name in TASKS], methods)
+
+    def found(records):
+        analysis = analyse_selection(select(long_table(records), Group("fake", "tiny", "smoke")), resamples=200)
+        return {one.id: one for one in compare(analysis, REFERENCE)}
+
+    assert found(records)["gain"].verdict == "reproduced"
+    assert found(records)["speed-kept"].ours.value == pytest.approx(1, abs=0.05)
+    assert found(records)["speed-cot"].reason == "needs cot"
+    beside = records[0].environment.model_copy(update={"workers": 2})
+    shared = found([records[0].model_copy(update={"environment": beside}), *records[1:]])
+    assert shared["gain"].verdict == "reproduced"
+    assert (shared["speed-kept"].verdict, shared["speed-kept"].ours) == ("not run", None)
+
+
 def test_a_mistake_in_claims_is_named(tmp_path):
     for name in ("table_accuracy.csv", "table_qps.csv"):
         (tmp_path / name).write_text((find_published() / name).read_text())

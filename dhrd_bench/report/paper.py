@@ -21,6 +21,7 @@ from dhrd_bench.errors import UserError
 from dhrd_bench.report.figures import NONE, estimate_cell, number, positive_cell, three_digits
 from dhrd_bench.report.layout import Column, Table, TableCell
 from dhrd_bench.stats.analysis import Analysis
+from dhrd_bench.stats.claims import shared_machine
 from dhrd_bench.stats.intervals import Estimate
 from dhrd_bench.untrusted import read_yaml
 
@@ -182,17 +183,21 @@ def _places(comparison: Comparison) -> int:
 
 def _compare(analysis: Analysis, publication: PublishedFigures, claim: Claim) -> Comparison:
     suite = analysis.suite
-    missing = [name for name in (claim.method, claim.over) if name not in suite.methods]
+    sides = {name: _stands_for(name, suite.methods) for name in (claim.method, claim.over)}
+    missing = [name for name, found in sides.items() if found is None]
     published = publication.published(claim, suite.names, analysis.selection.group.backbone)
     common = (claim.id, claim.text, claim.figure, claim.method, claim.over, published)
     if missing:
         return Comparison(*common, None, "not run", f"needs {' and '.join(missing)}")
-    method, over = (suite.methods.index(name) for name in (claim.method, claim.over))
+    first, second = (found or "" for found in sides.values())
+    method, over = suite.methods.index(first), suite.methods.index(second)
     ours: Estimate | None
     if claim.figure == "gain":
         ours = suite.gain(method, over)
     elif claim.figure == "qps-ratio":
-        ours = analysis.speed.ratio(claim.method, claim.over, suite.names)
+        if shared_machine(analysis):
+            return Comparison(*common, None, "not run", "needs cells that ran alone")
+        ours = analysis.speed.ratio(first, second, suite.names)
     else:
         named = {name.lower() for name in claim.within}
         inside = [t for t, name in enumerate(suite.names) if name.lower() in named]
@@ -203,6 +208,12 @@ def _compare(analysis: Analysis, publication: PublishedFigures, claim: Claim) ->
     if published is None:
         return Comparison(*common, ours, "not run", "the paper has no such tasks")
     return Comparison(*common, ours, *_verdict(claim, published, ours))
+
+
+def _stands_for(name: str, methods: Sequence[str]) -> str | None:
+    """Return the method of a name, or its only variant, as of a search; None if there is neither or several."""
+    variants = [method for method in methods if method.partition("[")[0] == name]
+    return name if name in methods else variants[0] if len(variants) == 1 else None
 
 
 def _verdict(
