@@ -11,7 +11,7 @@ from architectures import make_backbone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import GPT2Config
+from transformers import AutoModel, GPT2Config
 
 from dhrd_bench import registry
 from dhrd_bench.backbones import Backbone, attention, layout
@@ -179,6 +179,16 @@ def test_a_reader_fills_packs_up_to_one_size(tiny: Backbone) -> None:
         found = reader.read(ids, each)
         assert len(found) == (40 if sum(each) > 20 else sum(each))
         torch.testing.assert_close(found[: len(ids)], tiny.hidden(ids, each), rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_model_that_is_built_from_its_configuration_changes_nothing(tiny: Backbone) -> None:
+    """The library notes in the configuration how the new model attends, and goes by it."""
+    ids, lengths = torch.arange(2, 202, device=tiny.device), [100, 63, 37]
+    before = tiny.hidden(ids, lengths)
+    AutoModel.from_config(tiny.trunk.config, attn_implementation="eager")
+    assert torch.equal(tiny.hidden(ids, lengths), before)
+    assert tiny.trunk.config._attn_implementation == "dhrd_packed"
 
 
 def test_fused_norms_compute_the_same(tiny: Backbone) -> None:

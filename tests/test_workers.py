@@ -102,6 +102,14 @@ def test_two_workers_leave_the_records_of_one(tmp_path: Path, monkeypatch: pytes
         assert ("ran beside others" in page) == said
 
 
+def test_a_cell_does_not_depend_on_those_before_it_in_its_process(tmp_path: Path) -> None:
+    """After a kill, and with workers, others come first, or none."""
+    after = by_identity(run(plan(tmp_path / "after", seeds="2")))
+    alone = run(plan(tmp_path / "alone", seeds="1,"))
+    assert {record.cell.seed for record in alone} == {1}
+    assert all(outcome(record) == outcome(after[record.identity]) for record in alone)
+
+
 def test_shards_are_the_grid(tmp_path: Path) -> None:
     whole = [planned.identity for planned in plan(tmp_path, seeds="6").cells]
     shards = [[planned.identity for planned in plan(tmp_path, seeds="6", shard=f"{i}/3").cells] for i in (1, 2, 3)]

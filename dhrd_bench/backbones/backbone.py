@@ -191,11 +191,21 @@ class Backbone:
         self, states: Tensor, layout: Layout, start: int = 0, stop: int | None = None, slots: Slots | None = None
     ) -> Tensor:
         """Run blocks `start` to `stop` over sequences that lie as `layout` says; see `packed_forward`."""
+        self._attend_packed()
         return packed_forward(self.trunk, states, layout, start, stop, slots)
 
     def step(self, tokens: Tensor, slots: Slots, width: int) -> Tensor:
         """Continue the first sequences in `slots` by one token each; see `step_forward`."""
+        self._attend_packed()
         return step_forward(self.trunk, tokens, slots, width)
+
+    def _attend_packed(self) -> None:
+        """Take up our attention again, should somebody have built another model from this one's configuration.
+
+        The library notes in that configuration what the other one attends by, and goes by it here, too.
+        """
+        if self.trunk.config._attn_implementation != PACKED:
+            self.model.set_attn_implementation(PACKED)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the next-token logits ``(..., V)`` of states ``(..., d)`` after the final norm.
