@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModel, GPT2Config
 
 from dhrd_bench import registry
-from dhrd_bench.backbones import Backbone, attention, layout
+from dhrd_bench.backbones import Backbone, attention, layout, load, resolve
 from dhrd_bench.backbones.attention import Scoring, attend
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.layout import Layout, fillings, positions_of
@@ -181,14 +181,17 @@ def test_a_reader_fills_packs_up_to_one_size(tiny: Backbone) -> None:
         torch.testing.assert_close(found[: len(ids)], tiny.hidden(ids, each), rtol=1e-4, atol=1e-5)
 
 
-@torch.inference_mode()
-def test_a_model_that_is_built_from_its_configuration_changes_nothing(tiny: Backbone) -> None:
+@pytest.mark.parametrize("name", ["tiny", "tiny-encoder"])
+def test_a_model_that_is_built_from_its_configuration_changes_nothing(name: str) -> None:
     """The library notes in the configuration how the new model attends, and goes by it."""
-    ids, lengths = torch.arange(2, 202, device=tiny.device), [100, 63, 37]
-    before = tiny.hidden(ids, lengths)
-    AutoModel.from_config(tiny.trunk.config, attn_implementation="eager")
-    assert torch.equal(tiny.hidden(ids, lengths), before)
-    assert tiny.trunk.config._attn_implementation == "dhrd_packed"
+    backbone = load(resolve(name))
+    ids, lengths = torch.arange(2, 202, device=backbone.device), [100, 63, 37]
+    with torch.inference_mode():
+        before, attends = backbone.hidden(ids, lengths), backbone.trunk.config._attn_implementation
+    AutoModel.from_config(backbone.trunk.config, attn_implementation="eager")
+    with torch.inference_mode():
+        assert torch.equal(backbone.hidden(ids, lengths), before)
+    assert backbone.trunk.config._attn_implementation == attends
 
 
 def test_fused_norms_compute_the_same(tiny: Backbone) -> None:

@@ -86,6 +86,7 @@ class Backbone:
             self.trunk = self._prepare()
         except (LookupError, ValueError) as error:
             raise unfit(card, model, str(error)) from error
+        self._attention: str = self.trunk.config._attn_implementation
 
     def _prepare(self) -> Any:
         """Get the model ready for `run`, and return what of it makes hidden states."""
@@ -191,21 +192,21 @@ class Backbone:
         self, states: Tensor, layout: Layout, start: int = 0, stop: int | None = None, slots: Slots | None = None
     ) -> Tensor:
         """Run blocks `start` to `stop` over sequences that lie as `layout` says; see `packed_forward`."""
-        self._attend_packed()
+        self._keep_attention()
         return packed_forward(self.trunk, states, layout, start, stop, slots)
 
     def step(self, tokens: Tensor, slots: Slots, width: int) -> Tensor:
         """Continue the first sequences in `slots` by one token each; see `step_forward`."""
-        self._attend_packed()
+        self._keep_attention()
         return step_forward(self.trunk, tokens, slots, width)
 
-    def _attend_packed(self) -> None:
-        """Take up our attention again, should somebody have built another model from this one's configuration.
+    def _keep_attention(self) -> None:
+        """Attend as ever, should somebody have built another model from this one's configuration.
 
         The library notes in that configuration what the other one attends by, and goes by it here, too.
         """
-        if self.trunk.config._attn_implementation != PACKED:
-            self.model.set_attn_implementation(PACKED)
+        if self.trunk.config._attn_implementation != self._attention:
+            self.model.set_attn_implementation(self._attention)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the next-token logits ``(..., V)`` of states ``(..., d)`` after the final norm.

@@ -61,6 +61,7 @@ class EncoderBackbone(Backbone):
         """
         if slots is not None or layout.runs.branches:
             self._no_lm()
+        self._keep_attention()
         lengths = [length for count, length in layout.runs.segments for _ in range(count)]
         if self._longest is not None and max(lengths, default=0) > self._longest:
             raise UserError(
