@@ -149,7 +149,9 @@ def claims_table(comparisons: Sequence[Comparison], analysis: Analysis, publicat
     rows = []
     for comparison in comparisons:
         decided = comparison.verdict in ("reproduced", "contradicted")
-        verdict = TableCell(comparison.verdict, comparison.reason, decided)
+        variants = [name for name in (comparison.method, comparison.over) if "[" in name]  # the claim names neither
+        reasons = filter(None, (comparison.reason, f"of {' and '.join(variants)}" if variants else ""))
+        verdict = TableCell(comparison.verdict, ", ".join(reasons), decided)
         rows.append((TableCell(comparison.text), _published_cell(comparison), _our_cell(comparison), verdict))
     caption = [
         f"{publication.paper.paper}. Published: lowest to highest over its backbones, or that of this backbone; "
@@ -183,13 +185,12 @@ def _places(comparison: Comparison) -> int:
 
 def _compare(analysis: Analysis, publication: PublishedFigures, claim: Claim) -> Comparison:
     suite = analysis.suite
-    sides = {name: _stands_for(name, suite.methods) for name in (claim.method, claim.over)}
-    missing = [name for name, found in sides.items() if found is None]
+    first, second = (_stands_for(name, suite.methods) for name in (claim.method, claim.over))
+    missing = [name for name, found in ((claim.method, first), (claim.over, second)) if found is None]
     published = publication.published(claim, suite.names, analysis.selection.group.backbone)
-    common = (claim.id, claim.text, claim.figure, claim.method, claim.over, published)
-    if missing:
+    common = (claim.id, claim.text, claim.figure, first or claim.method, second or claim.over, published)
+    if first is None or second is None:
         return Comparison(*common, None, "not run", f"needs {' and '.join(missing)}")
-    first, second = (found or "" for found in sides.values())
     method, over = suite.methods.index(first), suite.methods.index(second)
     ours: Estimate | None
     if claim.figure == "gain":
