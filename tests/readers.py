@@ -212,7 +212,7 @@ def _frozen(folder: Path) -> None:
     except UserError as error:
         raise UserError(f"study.frozen.json: {error}") from error
     for form in ("terminal", "markdown", "json"):
-        render(judged, form)
+        render(judged, form, folder / "study.yaml")
 
 
 def _store(folder: Path) -> None:

@@ -141,12 +141,12 @@ def report(
     frozen = read_frozen(path) if path.exists() else _planned(study, file, places).frozen
     judged = judge(study, frozen, results or study.requests[0].results)
     if output is not None:
-        write_text_atomically(output, render(judged, format_))
+        write_text_atomically(output, render(judged, format_, file))
         console.print(f"Wrote {output}", highlight=False, markup=False, soft_wrap=True)
     elif format_ == "terminal":
-        print_document(document(judged), console)
+        print_document(document(judged, file), console)
     else:
-        console.file.write(render(judged, format_))
+        console.file.write(render(judged, format_, file))
 
 
 def _planned(study: Study, file: Path, places: dict[str, Any]) -> Planned:

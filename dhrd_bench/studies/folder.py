@@ -41,7 +41,7 @@ def _shown(path: Path, results: Path) -> ShownStudy:
     try:
         study, frozen = read_study(path), frozen_path(path)
         if frozen.exists():
-            return on_site(judge(study, read_frozen(frozen), results))
+            return on_site(judge(study, read_frozen(frozen), results), path)
     except UserError as error:
         return ShownStudy(name=path.stem, status="unreadable", notes=(str(error),))
     return ShownStudy(

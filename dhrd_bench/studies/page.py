@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from dhrd_bench.errors import UserError, did_you_mean
@@ -26,16 +28,16 @@ _WORDS = {
 }
 
 
-def document(judged: Judged) -> Document:
-    """Lay a study's report out."""
+def document(judged: Judged, file: Path) -> Document:
+    """Lay out the report of the study in `file`."""
     frozen = judged.frozen
     verdict = () if judged.study.curve else tuple(_sentences(judged))  # of a curve, the table says it better
     section = Section(f"Study {frozen.study}", _about(judged), verdict, _tables(judged), tuple(_notes(judged)))
-    return Document(_command(judged), (section,), title="Study")
+    return Document(_command(file), (section,), title="Study")
 
 
-def on_site(judged: Judged) -> ShownStudy:
-    """Return what the site shows of a study."""
+def on_site(judged: Judged, file: Path) -> ShownStudy:
+    """Return what the site shows of the study in `file`."""
     return ShownStudy(
         name=judged.frozen.study,
         status=judged.status,
@@ -47,7 +49,7 @@ def on_site(judged: Judged) -> ShownStudy:
         tables=_tables(judged),
         deviations=judged.exploratory,
         notes=judged.notes,
-        command=_command(judged),
+        command=_command(file),
     )
 
 
@@ -74,12 +76,15 @@ def _tables(judged: Judged) -> tuple[Table, ...]:
     return (*tables, *_curves(judged))
 
 
-def _command(judged: Judged) -> str:
-    return f"dhrd-bench study report studies/{judged.frozen.study}.yaml"
+def _command(file: Path) -> str:
+    """Name the file as from the working folder; one elsewhere by its name, as no report holds a path of its machine."""
+    place, here = file.resolve(), Path.cwd()
+    shown = place.relative_to(here) if place.is_relative_to(here) else Path(place.name)
+    return shlex.join(["dhrd-bench", "study", "report", shown.as_posix()])
 
 
-def render(judged: Judged, form: str) -> str:
-    """Return a study's report as text of a form.
+def render(judged: Judged, form: str, file: Path) -> str:
+    """Return the report of the study in `file` as text of a form.
 
     Raises
     ------
@@ -88,9 +93,9 @@ def render(judged: Judged, form: str) -> str:
     """
     match form:
         case "terminal":
-            return as_text(document(judged))
+            return as_text(document(judged, file))
         case "markdown":
-            return as_markdown(document(judged))
+            return as_markdown(document(judged, file))
         case "json":
             return as_json(judged)
     raise UserError(f"A study has no format {form!r}.", did_you_mean(form, ("terminal", "markdown", "json")))
