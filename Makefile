@@ -10,7 +10,7 @@ CONSTRAINTS ?= constraints.txt
 # Memory in huge pages where Linux gives them on request (docs/throughput.md): tests do not go through the program.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo test coverage test-all docs browser chaos fuzz lint bench bench-gpu validate-stats leaderboard clean
+.PHONY: demo test coverage test-all docs browser chaos fuzz lint bench bench-gpu validate-stats leaderboard findings clean
 
 demo: $(READY)
 	$(BIN)/dhrd-bench demo --results $(RESULTS)/demo
@@ -74,8 +74,13 @@ validate-stats: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m dhrd_bench.stats.validate --state build/validation.jsonl --write docs/statistics.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m dhrd_bench.stats.validate_further --write docs/statistics.md
 
+# What the committed records show; tests/test_findings.py holds the files to it.
+findings: $(READY) leaderboard
+	$(BIN)/dhrd-bench study report studies/derivations.yaml --format markdown --output docs/findings/derivations.md
+	$(BIN)/dhrd-bench plot gains --suite derivations-short --output docs/findings/gains.svg
+
 leaderboard: $(READY)
-	$(BIN)/dhrd-bench report --suite superglue7 --format markdown --output $(RESULTS)/LEADERBOARD.md
+	$(BIN)/dhrd-bench report --suite derivations-short --against paper --format markdown --output $(RESULTS)/LEADERBOARD.md
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -55,7 +55,7 @@ def test_every_name_that_is_offered_is_there() -> None:
 NOTEBOOKS = {
     "from_run_to_figure": ("18 cells, 18 to run", "Gain over pooled by task"),
     "own_task_and_method": ("15 checks on tiny, none failed", str(["ok"] * 9), "| surface |"),
-    "reading_a_report": ("dhrd answers 0.985×", "undecided"),
+    "reading_a_report": ("are equivalent to pooled within 3 %", "not shown to differ from majority"),
 }
 """Each of examples/, with some of what it shows."""
 

@@ -79,7 +79,15 @@ def test_every_option_of_run_is_in_a_panel() -> None:
         ("dhrd-bench run --methods majority,poo", {"majority,pooled"}),
         (
             "dhrd-bench run --suite ",
-            {"derivations", "derivations-deep", "derivations-noise", "derivations-short", "mini7", "superglue7"},
+            {
+                "derivations",
+                "derivations-deep",
+                "derivations-noise",
+                "derivations-short",
+                "mini7",
+                "superglue7",
+                "votes",
+            },
         ),
         ("dhrd-bench run --backbone smol", {"smollm2-135m"}),
         ("dhrd-bench run --budget la", {"laptop"}),

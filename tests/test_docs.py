@@ -88,7 +88,7 @@ def page(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.docs
 def test_the_commands_of_a_page_do_what_it_says(page: str, tmp_path: Path) -> None:
-    for folder in ("examples", "results"):
+    for folder in ("examples", "results", "studies"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copytree(ROOT / "suites/mini7", tmp_path / "path/to/SuperGLUE")
     shutil.copy(ROOT / "examples/triage/messages.csv", tmp_path / "tickets.csv")

@@ -56,6 +56,18 @@ def test_a_verdict_is_said_in_a_sentence_with_both_scores(
     assert line.endswith(told) == (finding == "undecided")
 
 
+@pytest.mark.parametrize(("p", "told"), [(0.0021, "points, which is not zero (p = 0.002)."), (0.2, "] points.")])
+def test_a_difference_within_the_margin_may_still_be_one(p: float, told: str, here: Path) -> None:
+    file = here / "studies" / "words.yaml"
+    judged = judged_at(file)
+    (verdict,) = judged.primary
+    assert verdict.ruling
+    verdict = replace(verdict, ruling=replace(verdict.ruling, finding="equivalent", p=p))
+    lines = render(replace(judged, primary=(verdict,)), "markdown", file).splitlines()
+    (line,) = (line for line in lines if line.startswith(SAID["equivalent"]))
+    assert line.endswith(told)
+
+
 def test_a_report_names_its_file_as_from_the_working_folder(here: Path) -> None:
     file = here / "my studies" / "words.yaml"
     judged = judged_at(file)

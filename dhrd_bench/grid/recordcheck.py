@@ -188,9 +188,9 @@ def _load(suite: str, task: str, prompt: str, data_dir: Path | None) -> LoadedTa
     request = split_suite(RunRequest(suite=suite))
     read = Suite.named(request.suite)
     (name,) = read.resolve_tasks([task])
-    files = read.card.tasks[name].files
-    embedded = files is not None and any((read.path.parent / path).exists() for _, path in files if path)
-    if not embedded and data_dir is None and not os.environ.get("DHRD_DATA_DIR"):
+    card = read.card.tasks[name]
+    embedded = card.files is not None and any((read.path.parent / path).exists() for _, path in card.files if path)
+    if not embedded and card.generated is None and data_dir is None and not os.environ.get("DHRD_DATA_DIR"):
         return f"{read.name} is not embedded; name its files with --data-dir"
     return read.load(name, prompt=prompt, data_dir=None if embedded else data_dir, unshared=request.unshared)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dhrd_bench.errors import UserError, did_you_mean
-from dhrd_bench.report.figures import NONE, estimate_cell, many, number, p_value
+from dhrd_bench.report.figures import NONE, estimate_cell, many, number, p_said, p_value
 from dhrd_bench.report.layout import Column, Document, Section, Table, TableCell
 from dhrd_bench.report.terminal import as_text
 from dhrd_bench.report.text import as_markdown
@@ -200,7 +200,7 @@ def _said(verdict: Verdict, judged: Judged) -> str:
 
 
 def _sentences(judged: Judged) -> Iterator[str]:
-    """Say of each primary contrast what was found, with both scores."""
+    """Say of each primary contrast what was found, with both scores; what is within the margin may differ from zero."""
     margin = judged.study.margin
     for verdict in judged.primary:
         comparison, ruling, evidence = verdict.comparison, verdict.ruling, verdict.evidence
@@ -218,6 +218,8 @@ def _sentences(judged: Judged) -> Iterator[str]:
         end = ""
         if ruling.finding == "undecided" and verdict.detectable is not None:
             end = f"; {number(verdict.detectable)} points would have been found in four of five studies"
+        if ruling.finding == "equivalent" and ruling.p is not None and ruling.p <= judged.study.alpha:
+            end = f", which is not zero ({p_said(ruling.p)})"
         difference = estimate_cell(ruling.seen.difference, sign=True).line
         yield f"{said}{place}: {scores}, a difference of {difference} points{end}."
 
