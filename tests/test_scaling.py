@@ -99,7 +99,7 @@ def test_costs_stand_there_when_a_price_is_stated(scaling: ModuleType, assumed: 
 
 def test_a_fit_finds_the_rates_that_made_the_times(scaling: ModuleType) -> None:
     made: list[CellRecord] = []
-    for record in scaling.laptop_records():
+    for record in scaling.study_records():
         tokens = record.train.tokens
         timing = record.timing
         train = record.train.model_copy(update={"seconds": tokens * (0.002 + 0.003 * record.method.uses_rationales)})
