@@ -316,8 +316,8 @@ def checked() -> Iterator[str]:
     yield "\n### The model against cells that were run\n"
     yield (
         f"{len(records)} cells of `derivations-short`, smollm2-135m, budget `overnight`, two at a time on two CPU "
-        f"cores: {found / 3600:.2f} hours were measured, {foretold / 3600:.2f} foretold, each task from rates fitted to "
-        "the other.\n"
+        f"cores: {found / 3600:.2f} hours were measured, {foretold / 3600:.2f} foretold, each task from rates "
+        "fitted to the other.\n"
     )
     yield "| of a cell | off by a factor of (median) | in nine of ten cells at most |"
     yield "|---|---|---|"
