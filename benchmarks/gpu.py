@@ -2,7 +2,8 @@
 
 ``python benchmarks/gpu.py`` measures all rows and writes ``RESULTS-GPU.md`` and ``results-gpu.json``; ``--only`` some.
 Weights are random, as speed does not depend on their values, so nothing has to be fetched; tokens are random, and
-lengths are drawn to be about BoolQ's and RTE's.
+lengths are drawn to be about BoolQ's and RTE's. The row ``study`` alone takes the real model, and SuperGLUE's files
+in the folder that ``DHRD_DATA_DIR`` names.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import copy
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -50,7 +52,7 @@ SMALL = Shape(
         "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
         "num_attention_heads": 9, "num_key_value_heads": 3,
     },
-    examples=4096, steps=40, rounds=2,
+    examples=4096, steps=24, rounds=2,
 )  # fmt: skip
 LARGE = Shape(
     "Llama-3.1-8B shape",
@@ -378,6 +380,57 @@ def decoding(shape: Shape, rows: int, length: int, target: float) -> Row:
     return row
 
 
+# ---------------------------------------------------------------- a study
+
+
+def study(file: str, part: str, workers: int, target: float) -> Row:
+    """Run cells of a study's grid, by identity and so at random, several at a time; reckon how long all would take."""
+    import yaml
+
+    from dhrd_bench.data.suite import Suite
+
+    told = yaml.safe_load((HERE.parent / "studies" / file).read_text(encoding="utf-8"))
+    request = told["requests"] | {"seeds": told["seeds"]}
+    tasks = request.get("tasks") or list(Suite.named(request["suite"]).card.tasks)
+    cells = len(request["methods"]) * len(tasks) * request["seeds"]
+    with tempfile.TemporaryDirectory() as folder:
+        config, results = Path(folder, "request.yaml"), Path(folder, "results")
+        config.write_text(yaml.safe_dump(request), encoding="utf-8")
+        options = ["--config", str(config), "--results", str(results), "--shard", part, "--workers", str(workers)]
+        began = time.time()
+        done = subprocess.run([sys.executable, "-m", "dhrd_bench", "run", *options], capture_output=True, text=True)
+        wall = time.time() - began
+        records = {path: json.loads(path.read_text(encoding="utf-8")) for path in results.rglob("seed-*.json")}
+        failed = [record["cell"] for record in records.values() if record["status"] != "ok"]
+        if done.returncode or failed or not records:
+            raise RuntimeError(f"{failed or done.stderr[-2000:] or 'no records'}")
+        first = min(records, key=lambda path: path.stat().st_mtime)
+        start = first.stat().st_mtime - began - own_seconds(records[first])
+    whole = start + (wall - start) * cells / len(records)
+    row = Row(
+        f"{len(records)} cells of studies/{file}, SmolLM2-135M",
+        "none; what is held against the target is the time of all cells, by what these took",
+        f"{workers} processes on the card, cells {part} of {cells} by identity, loading and planning included",
+        "cells/s",
+    )
+    row.ours.append(len(records) / wall)
+    row.claims.append(claim(f"all {cells} cells, extrapolated", [whole], target, at_least=False, style="seconds"))
+    alone = sum(map(own_seconds, records.values()))
+    row.checks.append(
+        f"{wall:.0f} s, of which {start:.0f} s until the first cell began; {alone:.0f} s added over the cells"
+    )
+    kinds = sorted({record["cell"]["method"] for record in records.values()})
+    row.checks.append(f"methods among them: {', '.join(kinds)}")
+    return row
+
+
+def own_seconds(record: dict[str, Any]) -> float:
+    """Return what a cell spent on training and on answering."""
+    timing = record.get("timing") or {}
+    train = record.get("train") or {}
+    return float(train.get("seconds", 0.0) + timing.get("seconds", 0.0) + timing.get("warmup_seconds", 0.0))
+
+
 # ---------------------------------------------------------------- the table
 
 ROWS: dict[str, Callable[[], Row]] = {
@@ -387,6 +440,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "decoding": lambda: decoding(SMALL, 256, 128, 5.0),
     "pooled-inference-8b": lambda: pooled_inference(LARGE, {"share": 0.6}),
     "lora-step-8b": lambda: training(LARGE, "lora", 1.3),
+    "study": lambda: study("superglue7.yaml", "1/17", 8, 900.0),
 }
 
 HEAD = """# Speed on a GPU

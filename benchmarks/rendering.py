@@ -51,7 +51,9 @@ def lines(name: str, row: Mapping[str, Any]) -> list[str]:
 
 
 def written(rates: list[float], unit: str) -> str:
-    """Return the median rate with its unit."""
+    """Return the median rate with its unit; a dash where there is none."""
+    if not rates:
+        return "-"
     rate = statistics.median(rates)
     return f"{1 / rate:.3g} s" if unit == "s" else f"{rate:,.{0 if rate >= 100 else 2 if rate >= 1 else 4}f} {unit}"
 
