@@ -253,8 +253,8 @@ def test_every_interpreter_gives_the_same_digests(tmp_path: Path) -> None:
 def outcome(results: Path) -> dict[str, object]:
     """Scores of a tiny run, by method: what `HARNESS_VERSION` stands for."""
     request = RunRequest(
-        methods=("pooled", "dhrd", "label-lm", "cot"), tasks=("RTE",), backbone="tiny[dtype=float32]", seeds=(0,),
-        budget="smoke[train_rows=8,dev_rows=3,test_rows=6,epochs=1,tuning=top:1,max_length=64,"
+        methods=("pooled", "dhrd", "label-lm", "cot"), tasks=("RTE",), backbone="tiny[dtype=float32,device=cpu]",
+        seeds=(0,), budget="smoke[train_rows=8,dev_rows=3,test_rows=6,epochs=1,tuning=top:1,max_length=64,"
         "decoding={max_new_tokens: 6}]", results=results,
     )  # fmt: skip
     plan = make_plan(request)

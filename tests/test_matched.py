@@ -98,7 +98,8 @@ def test_cards_say_what_a_matched_baseline_reads() -> None:
 
 @pytest.mark.parametrize("name", ["pooled[match=tokens]", "pooled[match=cost]"])
 def test_how_long_rationales_are_is_what_a_matched_baseline_reads(name: str) -> None:
-    verify(name, next(check for check in checks if check.name == "rationales"))
+    # Which epoch is best decides whether further steps change what is kept; on a card dropout draws other numbers.
+    verify(name, next(check for check in checks if check.name == "rationales"), "tiny[device=cpu]")
 
 
 # ---------------------------------------------------------------- spare rows

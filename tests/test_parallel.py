@@ -40,7 +40,7 @@ def gradients() -> dict[str, torch.Tensor]:
             name="test", train_rows=12, dev_rows=0, test_rows=8, epochs=1, batch_size=5, learning_rate=1e-2,
             micro_tokens=100, max_length=96, tuning=tuning,
         )  # fmt: skip
-        context = Context(load(resolve("tiny")), budget, "toy", 0)
+        context = Context(load(resolve("tiny[device=cpu]")), budget, "toy", 0)
         trainer = Trainer(context, task, method.rows, dict(method.weights()), "mlp")
         trainer.set_dropout(False)
         for step in STEPS:

@@ -357,7 +357,8 @@ def test_computing_activations_anew_changes_no_gradient(
 def test_a_step_that_does_not_fit_is_done_in_smaller_packs(
     toy: TaskData, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is computed is the same, and the user is told of it when it happens."""
+    """What is computed is the same, and the user is told of it when it happens. On a card: tests/test_gpu.py."""
+    context.backbone = load(resolve("tiny[device=cpu]"))
     context.budget = context.budget.model_copy(update={"micro_tokens": 400})
     right, tokens = Trainer._pass, []
 
