@@ -2,8 +2,8 @@
 
 ``python benchmarks/gpu.py`` measures all rows and writes ``RESULTS-GPU.md`` and ``results-gpu.json``; ``--only`` some.
 Weights are random, as speed does not depend on their values, so nothing has to be fetched; tokens are random, and
-lengths are drawn to be about BoolQ's and RTE's. The row ``study`` alone takes the real model, and SuperGLUE's files
-in the folder that ``DHRD_DATA_DIR`` names.
+lengths are drawn to be about BoolQ's and RTE's. The row ``study`` alone takes the real model; ``--results`` keeps its
+records.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from rendering import lines
 from torch import nn
 
 HERE = Path(__file__).parent
+OPTIONS = argparse.Namespace(results=None, stop_after="")
 WHY_NOT = (RuntimeError, ValueError)
 SEED = 0
 
@@ -52,7 +53,7 @@ SMALL = Shape(
         "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
         "num_attention_heads": 9, "num_key_value_heads": 3,
     },
-    examples=4096, steps=24, rounds=2,
+    examples=4096, steps=16, rounds=2,
 )  # fmt: skip
 LARGE = Shape(
     "Llama-3.1-8B shape",
@@ -183,7 +184,7 @@ def pooled_inference(shape: Shape, targets: dict[str, float]) -> Row:
         "inputs/s",
     )
     peer(32, 64)
-    sizes = {f"batch {size}": size for size in ((32, 128, 512) if shape is SMALL else (16, 64))}
+    sizes = {f"batch {size}": size for size in ((128, 512, 1024) if shape is SMALL else (32, 64))}
     best = best_of(row, sizes, peer, WHY_NOT)
     ours(-1)
     shares.clear()
@@ -383,44 +384,38 @@ def decoding(shape: Shape, rows: int, length: int, target: float) -> Row:
 # ---------------------------------------------------------------- a study
 
 
-def study(file: str, part: str, workers: int, target: float) -> Row:
-    """Run cells of a study's grid, by identity and so at random, several at a time; reckon how long all would take."""
-    import yaml
-
-    from dhrd_bench.data.suite import Suite
-
-    told = yaml.safe_load((HERE.parent / "studies" / file).read_text(encoding="utf-8"))
-    request = told["requests"] | {"seeds": told["seeds"]}
-    tasks = request.get("tasks") or list(Suite.named(request["suite"]).card.tasks)
-    cells = len(request["methods"]) * len(tasks) * request["seeds"]
+def study(file: str, workers: int, like: int, target: float) -> Row:
+    """Run a study, several cells at a time; reckon how long a larger one of `like` such cells would take."""
     with tempfile.TemporaryDirectory() as folder:
-        config, results = Path(folder, "request.yaml"), Path(folder, "results")
-        config.write_text(yaml.safe_dump(request), encoding="utf-8")
-        options = ["--config", str(config), "--results", str(results), "--shard", part, "--workers", str(workers)]
+        results = OPTIONS.results or Path(folder)
+        held = set(results.rglob("seed-*.json"))
+        command = [sys.executable, "-m", "dhrd_bench", "study", "run", str(HERE.parent / "studies" / file)]
+        command += ["--results", str(results), "--workers", str(workers)]
+        command += ["--stop-after", OPTIONS.stop_after] if OPTIONS.stop_after else []
         began = time.time()
-        done = subprocess.run([sys.executable, "-m", "dhrd_bench", "run", *options], capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True)
         wall = time.time() - began
-        records = {path: json.loads(path.read_text(encoding="utf-8")) for path in results.rglob("seed-*.json")}
-        failed = [record["cell"] for record in records.values() if record["status"] != "ok"]
-        if done.returncode or failed or not records:
+        made = sorted(set(results.rglob("seed-*.json")) - held, key=lambda path: path.stat().st_mtime)
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in made]
+        failed = [record["cell"] for record in records if record["status"] != "ok"]
+        if failed or not records:
             raise RuntimeError(f"{failed or done.stderr[-2000:] or 'no records'}")
-        first = min(records, key=lambda path: path.stat().st_mtime)
-        start = first.stat().st_mtime - began - own_seconds(records[first])
-    whole = start + (wall - start) * cells / len(records)
+        start = made[0].stat().st_mtime - began - own_seconds(records[0])
     row = Row(
-        f"{len(records)} cells of studies/{file}, SmolLM2-135M",
-        "none; what is held against the target is the time of all cells, by what these took",
-        f"{workers} processes on the card, cells {part} of {cells} by identity, loading and planning included",
+        f"study {file.removesuffix('.yaml')}, SmolLM2-135M",
+        "none: what is held against the target is how long a larger study would take",
+        f"{len(records)} cells of {len({record['cell']['method'] for record in records})} methods, {workers} processes "
+        "on the card; planning, loading and recording included",
         "cells/s",
     )
     row.ours.append(len(records) / wall)
-    row.claims.append(claim(f"all {cells} cells, extrapolated", [whole], target, at_least=False, style="seconds"))
-    alone = sum(map(own_seconds, records.values()))
+    whole = start + (wall - start) * like / len(records)
+    row.claims.append(claim(f"{like} such cells, reckoned", [whole], target, at_least=False, style="seconds"))
+    alone = sum(map(own_seconds, records))
     row.checks.append(
-        f"{wall:.0f} s, of which {start:.0f} s until the first cell began; {alone:.0f} s added over the cells"
+        f"{wall:.0f} s, of which {start:.0f} s until cells began; training and answering take {alone:.0f} s, added up "
+        "over the cells"
     )
-    kinds = sorted({record["cell"]["method"] for record in records.values()})
-    row.checks.append(f"methods among them: {', '.join(kinds)}")
     return row
 
 
@@ -440,7 +435,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "decoding": lambda: decoding(SMALL, 256, 128, 5.0),
     "pooled-inference-8b": lambda: pooled_inference(LARGE, {"share": 0.6}),
     "lora-step-8b": lambda: training(LARGE, "lora", 1.3),
-    "study": lambda: study("superglue7.yaml", "1/17", 8, 900.0),
+    "study": lambda: study("votes.yaml", 8, 350, 900.0),
 }
 
 HEAD = """# Speed on a GPU
@@ -460,7 +455,9 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(ROWS), help=f"comma-separated, of: {', '.join(ROWS)}")
     parser.add_argument("--render", action="store_true", help="measure nothing, write RESULTS-GPU.md from the JSON")
     parser.add_argument("--output", type=Path, default=HERE)
-    options = parser.parse_args()
+    parser.add_argument("--results", type=Path, help="where the study's records go, and go on from")
+    parser.add_argument("--stop-after", default="", help="begin no cell of the study after this time, as 2m")
+    options = parser.parse_args(namespace=OPTIONS)
     if not options.render and not torch.cuda.is_available():
         parser.error("no CUDA device here")
     logging.set_verbosity_error()
