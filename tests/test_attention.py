@@ -19,6 +19,7 @@ from dhrd_bench.backbones.attention import Scoring, attend
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.layout import Layout, fillings, positions_of
 from dhrd_bench.backbones.norms import fuse_norms, split_norms
+from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Context, TaskData
 from dhrd_bench.inference.reading import Reader
 from dhrd_bench.modeling.encode import Row
@@ -35,7 +36,10 @@ def slow_varlen(
     out = torch.full_like(q, float("nan"))
     window, bounds_q, bounds_k = settings["window_size"], starts_q.tolist(), starts_k.tolist()
     assert settings["enable_gqa"]
-    for a, b, c, d in zip(bounds_q[:-1], bounds_q[1:], bounds_k[:-1], bounds_k[1:], strict=True):
+    ends_k = bounds_k[1:]
+    if (used := settings.get("seqused_k")) is not None:
+        ends_k = [start + count for start, count in zip(bounds_k, used.tolist(), strict=False)]
+    for a, b, c, d in zip(bounds_q[:-1], bounds_q[1:], bounds_k[:-1], ends_k, strict=True):
         assert b - a <= longest_q
         assert d - c <= longest_k
         if a == b:
@@ -151,6 +155,36 @@ def test_a_size_serves_what_fits_at_less_than_twice_the_work(tiny: Backbone) -> 
     assert not large.serves(without), "no classification loss is another computation"
     many = Pack.of([Row([7] * 10, 10, label=0)] * 80, tiny, {"cls": 1.0}).size
     assert not large.serves(many)
+
+
+@pytest.mark.usefixtures("one_call")
+@pytest.mark.parametrize("window", [None, 1, 3, 40])
+def test_slots_attend_in_one_call_as_otherwise(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some steps after prompts of several lengths, with a slot that falls free and is moved into."""
+    monkeypatch.setattr(attention, "varlen_options", lambda: frozenset({"enable_gqa", "seqused_k"}))
+    found, scoring = [], Scoring(window=window)
+    for one_call in (False, True):
+        slots, generator = Slots(5, 30, 2, CPU, one_call=one_call), torch.Generator().manual_seed(0)
+
+        def heads(count: int, tokens: int, drawn: torch.Generator = generator) -> Tensor:
+            return torch.randn(count, tokens, 8, generator=drawn)
+
+        slots.open([3, 17, 1, 9], 1)
+        for block in range(2):
+            slots.fill(block, heads(2, 30), heads(2, 30))
+        for step in range(4):
+            rows = 5 if step % 2 else slots.active  # further slots count for nothing
+            slots.begin_step(rows, max(slots.held) + 1 + step)
+            for block in range(2):
+                out = slots.attend(block, heads(4, rows), heads(2, rows), heads(2, rows), scoring)
+                assert out.shape == (rows, 4, 8)
+                found.append(out[: slots.active])
+            slots.end_step()
+            if step == 1:
+                slots.close(0)
+    half = len(found) // 2
+    for plain, other in zip(found[:half], found[half:], strict=True):
+        torch.testing.assert_close(other, plain, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.usefixtures("one_call")

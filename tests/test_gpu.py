@@ -15,6 +15,7 @@ from dhrd_bench import Fitted, classify, registry, score_labels
 from dhrd_bench.backbones import Backbone, resolve
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.loading import load_fresh, settle
+from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Budget, Context, Decoding, Example, Prompt, TaskCard, TaskData
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Stop
@@ -213,6 +214,27 @@ def test_pooled_logits_and_label_scores(dtype: str) -> None:
             words = torch.log_softmax((eager(backbone, prompt + word) @ backbone.head_weight.T).float(), -1)
             expected.append(float(words[len(prompt) - 1 : -1][range(len(word)), word].sum()))
     assert off(scores.flatten(), torch.tensor(expected)) < TOLERANCE[dtype]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_text_continued_from_slots(dtype: str) -> None:
+    """The states of tokens that are given one at a time are those of the whole text; one slot falls free on the way."""
+    backbone, texts = backbone_in(dtype), [ids for ids in sequences() if len(ids) > 8]
+    slots = Slots(len(texts) + 2, 256, backbone.depth, backbone.device, one_call=backbone.one_call)
+    lengths = [len(ids) - 6 for ids in texts]
+    slots.open(lengths, 1)
+    backbone.hidden(torch.tensor([t for ids in texts for t in ids[:-6]]), lengths, slots=slots)
+    expected = [eager(backbone, ids) for ids in texts]
+    for place in range(-6, 0):
+        tokens = torch.tensor([ids[place] for ids in texts] + [0], device="cuda")
+        states = backbone.step(tokens, slots, 256)  # with a row more than there are
+        for found, whole in zip(states, expected, strict=False):
+            assert off(found, whole[place]) < TOLERANCE[dtype]
+        slots.end_step()
+        if place == -3:
+            slots.close(0)
+            texts[0], expected[0] = texts.pop(), expected.pop()
 
 
 @torch.no_grad()

@@ -177,7 +177,7 @@ def _branched(backbone: Backbone, sequences: list[Tensor], expected: list[Tensor
 
 def _continued(backbone: Backbone, sequences: list[Tensor], expected: list[Tensor]) -> Pairs:
     lengths = [len(ids) - STEPS for ids in sequences]
-    slots = Slots(len(sequences), max(lengths) + STEPS, backbone.depth, backbone.device)
+    slots = Slots(len(sequences), max(lengths) + STEPS, backbone.depth, backbone.device, one_call=backbone.one_call)
     slots.open(lengths, 1)
     backbone.hidden(torch.cat([ids[:-STEPS] for ids in sequences]), lengths, slots=slots)
     found = []

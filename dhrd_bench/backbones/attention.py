@@ -80,6 +80,43 @@ def capped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, sc
     return F.dropout(weights, scoring.dropout) @ value
 
 
+def attend_slots(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, longest: int, scoring: Scoring) -> Tensor:
+    """Return attention of a query a slot to what its slot holds, in one call that reads nothing else.
+
+    Parameters
+    ----------
+    query
+        ``(n, H, D)`` of the first n slots.
+    keys, values
+        ``(N, C, H_kv, D)``: slots of C places.
+    used
+        ``(n,)`` int32: places that each slot holds, that of the query included.
+    longest
+        A bound on them.
+
+    Returns
+    -------
+    Tensor
+        ``(n, H, D)``.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    starts = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device)
+    lengths = starts, starts * keys.shape[1], 1, longest
+    packed = query.to(values.dtype).contiguous(), keys.flatten(0, 1), values.flatten(0, 1)
+    left, right = (-1, -1) if scoring.window is None else (scoring.window - 1, 0)
+    if "seqused_k" in varlen_options():
+        call: Any = varlen_attn
+        out = call(*packed, *lengths, scale=scoring.scaling, window_size=(left, right), seqused_k=used, enable_gqa=True)
+    else:  # torch 2.11 and 2.12: it has no such option, what it calls has
+        out, *_ = torch.ops.aten._flash_attention_forward(
+            *packed, *lengths, 0.0, False, False,
+            scale=scoring.scaling, window_size_left=left, window_size_right=right, seqused_k=used,
+        )  # fmt: skip
+    attended: Tensor = out
+    return attended
+
+
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _mask(length: int, branches: tuple[int, ...], window: int | None, device: torch.device) -> Tensor:

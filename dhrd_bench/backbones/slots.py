@@ -10,11 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dhrd_bench.backbones.attention import Scoring, capped_attention
+from dhrd_bench.backbones.attention import Scoring, attend_slots, capped_attention
 
 
 class Slots:
     """A cache of `count` sequences of up to `capacity` tokens; the active ones come first.
+
+    Parameters
+    ----------
+    one_call
+        Whether attention takes slots of all lengths at once; see `Backbone.one_call`.
 
     Attributes
     ----------
@@ -24,15 +29,16 @@ class Slots:
         ``(count,)`` the same on the device; 0 where a slot is free.
     """
 
-    def __init__(self, count: int, capacity: int, depth: int, device: torch.device) -> None:
+    def __init__(self, count: int, capacity: int, depth: int, device: torch.device, *, one_call: bool = False) -> None:
         self.count, self.capacity, self.depth, self.device = count, capacity, depth, device
+        self.one_call = one_call
         self.held: list[int] = []
         self.lengths = torch.zeros(count, dtype=torch.long, device=device)
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
         self._filling: tuple[Tensor, Tensor, Tensor] | None = None
-        # Of the step under way: its slots, where their tokens go, how far back each place lies.
-        self._rows = self._last = self._back = self.lengths[:0]
+        # Of the step under way: its slots, where their tokens go, what they then hold, how far back each place lies.
+        self._rows = self._last = self._used = self._back = self.lengths[:0]
         self._width = 0
         self._masks: dict[tuple[int | None, torch.dtype | None], Tensor] = {}
 
@@ -65,8 +71,8 @@ class Slots:
         assert self._filling is not None
         keys, values = self._storage(key, value)
         token, slot, place = self._filling
-        keys[block, slot, :, place] = key.transpose(0, 1)[token]
-        values[block, slot, :, place] = value.transpose(0, 1)[token]
+        keys[block, slot, place] = key.transpose(0, 1)[token]
+        values[block, slot, place] = value.transpose(0, 1)[token]
 
     def begin_step(self, rows: int, width: int) -> Tensor:
         """Make room for one more token in each of the first `rows` slots; return their positions ``(rows,)``.
@@ -81,7 +87,10 @@ class Slots:
         positions = self.lengths[:rows].clone()
         self.lengths[:rows] += 1
         self._rows, self._last, self._width = torch.arange(rows, device=self.device), positions, width
-        self._back = positions[:, None] - torch.arange(width, device=self.device)
+        if self.one_call:
+            self._used = self.lengths[:rows].int()
+        else:
+            self._back = positions[:, None] - torch.arange(width, device=self.device)
         self._masks = {}
         return positions
 
@@ -106,16 +115,20 @@ class Slots:
         """
         keys, values = self._storage(key, value)
         heads, count, width = query.shape
-        keys[block, self._rows, :, self._last] = key.transpose(0, 1)
-        values[block, self._rows, :, self._last] = value.transpose(0, 1)
+        keys[block, self._rows, self._last] = key.transpose(0, 1)
+        values[block, self._rows, self._last] = value.transpose(0, 1)
+        if self.one_call:
+            return attend_slots(query.transpose(0, 1), keys[block], values[block], self._used, self._width, scoring)
         # The heads that share keys and values stand as queries of one head: nothing is repeated.
         grouped = query.transpose(0, 1).reshape(count, key.shape[0], heads // key.shape[0], width)
-        past = keys[block, :count, :, : self._width], values[block, :count, :, : self._width]
+        past_keys, past_values = (store[block, :count, : self._width].transpose(1, 2) for store in (keys, values))
         mask = self._mask(scoring.window, None if scoring.softcap is not None else query.dtype)
         if scoring.softcap is not None:
-            attended = capped_attention(grouped, *past, mask, scoring)
+            attended = capped_attention(grouped, past_keys, past_values, mask, scoring)
         else:
-            attended = F.scaled_dot_product_attention(grouped, *past, attn_mask=mask, scale=scoring.scaling)
+            attended = F.scaled_dot_product_attention(
+                grouped, past_keys, past_values, attn_mask=mask, scale=scoring.scaling
+            )
         return attended.reshape(count, heads, value.shape[2])
 
     def _mask(self, window: int | None, dtype: torch.dtype | None) -> Tensor:
@@ -138,7 +151,7 @@ class Slots:
             length = self.held[last]
             for store in (self._keys, self._values):
                 if store is not None:
-                    store[:, slot, :, :length] = store[:, last, :, :length]
+                    store[:, slot, :length] = store[:, last, :length]
             self.held[slot] = length
             self.lengths[slot] = length
         self.held.pop()
@@ -146,7 +159,7 @@ class Slots:
 
     def _storage(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         if self._keys is None or self._values is None:
-            shape = (self.depth, self.count, key.shape[0], self.capacity)
+            shape = (self.depth, self.count, self.capacity, key.shape[0])
             # Zeros, as what is masked still enters attention with weight 0, and 0 times NaN is NaN.
             self._keys, self._values = key.new_zeros(*shape, key.shape[2]), value.new_zeros(*shape, value.shape[2])
         return self._keys, self._values

@@ -65,7 +65,7 @@ class _Decoder:
         capacity = max((len(prompt) for prompt in prompts), default=0) + decoding.max_new_tokens
         self.sizes = sizes_of(backbone)
         self.width = max(samples, min(self.sizes.slots(decoding.batch_size, capacity), samples * len(prompts)))
-        self.slots = Slots(self.width, capacity, backbone.depth, backbone.device)
+        self.slots = Slots(self.width, capacity, backbone.depth, backbone.device, one_call=backbone.one_call)
         self.graphs = backbone.graphs()
         self.tokens = torch.zeros(self.width, dtype=torch.long, device=backbone.device)
         self.rows: list[int] = []  # result number of each active slot
