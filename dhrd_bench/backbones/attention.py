@@ -138,9 +138,8 @@ def _by_varlen(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring, ragg
     if ragged.keys is not None:
         k, v = k.index_select(0, ragged.keys), v.index_select(0, ragged.keys)
     assert not scoring.dropout, "see `Backbone.one_call`"
+    # Earlier versions (2.11, 2.12) do not ask: their kernels take fewer heads of keys as they are.
     options: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in varlen_options() else {}
-    if not options and q.shape[1] != k.shape[1]:
-        k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
     attended: Any = varlen_attn(
         # Rotary embeddings leave float32 queries and keys where the hidden states are float32 under autocast.
         q.to(v.dtype).contiguous(),
