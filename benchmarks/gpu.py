@@ -96,16 +96,16 @@ def texts(count: int, mean: float = 150.0) -> list[list[int]]:
 @contextmanager
 def as_plain(backbone: Any) -> Iterator[Any]:
     """Lend the model with the library's own attention, for padded batches, and its own norms."""
-    from dhrd_bench.backbones.norms import fuse_norms, split_norms
+    from dhrd_bench.backbones.fused import fuse, split
     from dhrd_bench.backbones.packed import PACKED
 
     backbone.model.set_attn_implementation("sdpa")
-    split_norms(backbone.model)
+    split(backbone.model)
     try:
         yield backbone.model
     finally:
         backbone.model.set_attn_implementation(PACKED)
-        fuse_norms(backbone.model)
+        fuse(backbone.model)
 
 
 def seconds(work: Callable[[], Any]) -> float:

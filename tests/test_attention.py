@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from architectures import make_backbone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import AutoModel, GPT2Config
+from transformers import AutoModel, CohereConfig, GPT2Config, LlamaConfig, MistralConfig
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from dhrd_bench import registry
-from dhrd_bench.backbones import Backbone, attention, layout, load, resolve
+from dhrd_bench.backbones import Backbone, attention, fused, layout, load, resolve
 from dhrd_bench.backbones.attention import Scoring, attend
+from dhrd_bench.backbones.fused import fuse, split
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.layout import Layout, fillings, positions_of
-from dhrd_bench.backbones.norms import fuse_norms, split_norms
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Context, TaskData
 from dhrd_bench.inference.reading import Reader
@@ -27,6 +29,7 @@ from dhrd_bench.training.pack import IGNORED, Pack
 from dhrd_bench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
+SMALL: dict[str, Any] = {"vocab_size": 258, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
 
 
 def slow_varlen(
@@ -228,21 +231,55 @@ def test_a_model_that_is_built_from_its_configuration_changes_nothing(name: str)
     assert backbone.trunk.config._attn_implementation == attends
 
 
-def test_fused_norms_compute_the_same(tiny: Backbone) -> None:
-    ids = torch.arange(2, 40)
-    split_norms(tiny.model)
-    plain, kinds = tiny.hidden(ids, [38]), {type(module) for module in tiny.model.modules()}
-    fuse_norms(tiny.model)
+class StandIns:
+    """What the kernels for a card compute."""
+
+    def gated(self, gate: Tensor, up: Tensor) -> Tensor:
+        return F.silu(gate) * up
+
+    def rotate(self, states: Tensor, cos: Tensor, sin: Tensor) -> None:
+        states.copy_(apply_rotary_pos_emb(states, states, cos, sin, unsqueeze_dim=2)[0])
+
+
+def test_fused_operations_compute_the_same(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms, gates and rotary embeddings, with gradients and without; a copy keeps them."""
+    monkeypatch.setattr(fused, "kernels", StandIns)
+    ids, lengths = torch.arange(2, 40), [20, 18]
+    split(tiny.model)
+    with torch.no_grad():
+        plain, kinds = tiny.hidden(ids, lengths), [type(module) for module in tiny.model.modules()]
+    fuse(tiny.model)
     try:
-        assert {type(module) for module in tiny.model.modules()} != kinds
-        torch.testing.assert_close(tiny.hidden(ids, [38]), plain, rtol=1e-4, atol=1e-5)
+        now = {type(module) for module in tiny.model.modules()} - set(kinds)
+        assert {kind.__name__ for kind in now} == {"LlamaRMSNorm", "LlamaMLP", "LlamaAttention"}
+        for gradients in (True, False):
+            with torch.set_grad_enabled(gradients):
+                torch.testing.assert_close(tiny.hidden(ids, lengths), plain, rtol=1e-4, atol=1e-5)
         copied = copy.deepcopy(tiny.model)
         assert type(copied.model.norm) is type(tiny.model.model.norm)
     finally:
-        split_norms(tiny.model)
-    assert {type(module) for module in tiny.model.modules()} == kinds
+        split(tiny.model)
+    assert [type(module) for module in tiny.model.modules()] == kinds
+    monkeypatch.undo()
     if tiny.device.type == "cuda":
-        fuse_norms(tiny.model)
+        fuse(tiny.model)
+
+
+def test_only_what_reads_as_expected_is_fused(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rotary embeddings of another kind under the same names, other gates, and no Triton: the library's own."""
+    monkeypatch.setattr(fused, "kernels", StandIns)
+    for config, names in (
+        (CohereConfig(**SMALL, num_attention_heads=4), {"CohereMLP"}),
+        (LlamaConfig(**SMALL, num_attention_heads=4, hidden_act="gelu"), {"LlamaRMSNorm", "LlamaAttention"}),
+        (LlamaConfig(**SMALL, num_attention_heads=4, head_dim=12), {"LlamaRMSNorm", "LlamaMLP"}),
+        (MistralConfig(**SMALL, num_attention_heads=4), {"MistralRMSNorm", "MistralMLP"}),
+    ):
+        model = make_backbone(config, tiny).model
+        fuse(model)
+        assert {type(each).__name__ for each in model.modules() if hasattr(type(each), "plain")} == names
+    monkeypatch.undo()
+    if tiny.device.type == "cpu":
+        assert fused.kernels() is None
 
 
 def test_dropout_of_attention_keeps_the_one_call_away(monkeypatch: pytest.MonkeyPatch, tiny: Backbone) -> None:

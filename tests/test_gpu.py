@@ -83,6 +83,12 @@ def settings(**changes: Any) -> Budget:
     return Budget(**(fields | changes))
 
 
+def test_small_operations_are_fused() -> None:
+    """That they compute the same is what the other tests show."""
+    kinds = {type(each).__name__ for each in backbone_in("bfloat16").model.modules() if hasattr(type(each), "plain")}
+    assert kinds == {"LlamaRMSNorm", "LlamaMLP", "LlamaAttention"}
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_packed_states(dtype: str) -> None:
     backbone, texts = backbone_in(dtype), sequences()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dhrd_bench.backbones.backbone import Backbone, unfit
 from dhrd_bench.backbones.cache import cache_folder
-from dhrd_bench.backbones.norms import fuse_norms, split_norms
+from dhrd_bench.backbones.fused import fuse, split
 from dhrd_bench.backbones.packed import PACKED
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.errors import UserError
@@ -142,13 +142,13 @@ def _native(model: Any, sequences: list[Tensor]) -> list[Tensor]:
     """Return the logits that transformers computes for each sequence by itself."""
     fused = any(hasattr(type(module), "plain") for module in model.modules())
     model.set_attn_implementation("eager")
-    split_norms(model)
+    split(model)
     try:
         return [model(input_ids=ids[None], use_cache=False).logits[0] for ids in sequences]
     finally:
         model.set_attn_implementation(PACKED)
         if fused:
-            fuse_norms(model)
+            fuse(model)
 
 
 def _whole(backbone: Backbone, sequences: list[Tensor], expected: list[Tensor]) -> Pairs:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from dhrd_bench.backbones.blocks import find_blocks, logits_of
 from dhrd_bench.backbones.device import synchronise
 from dhrd_bench.backbones.fourbit import keep_as_loaded, with_adapters
+from dhrd_bench.backbones.fused import fuse
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.layout import Layout, has_varlen
-from dhrd_bench.backbones.norms import fuse_norms
 from dhrd_bench.backbones.packed import PACKED, packed_forward, step_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.backbones.tokens import Tokens
@@ -98,7 +98,7 @@ class Backbone:
         if trunk.config._attn_implementation != PACKED:
             raise LookupError("it does not let its attention be replaced")
         if self.device.type == "cuda":
-            fuse_norms(self.model)
+            fuse(self.model)
         return trunk
 
     @property
