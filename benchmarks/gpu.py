@@ -31,7 +31,7 @@ from rendering import lines
 from torch import nn
 
 HERE = Path(__file__).parent
-OPTIONS = argparse.Namespace(results=None, stop_after="")
+OPTIONS = argparse.Namespace(results=None, stop_after="", workers=8)
 WHY_NOT = (RuntimeError, ValueError)
 SEED = 0
 
@@ -384,13 +384,13 @@ def decoding(shape: Shape, rows: int, length: int, target: float) -> Row:
 # ---------------------------------------------------------------- a study
 
 
-def study(file: str, workers: int, like: int, target: float) -> Row:
+def study(file: str, like: int, target: float) -> Row:
     """Run a study, several cells at a time; reckon how long a larger one of `like` such cells would take."""
     with tempfile.TemporaryDirectory() as folder:
         results = OPTIONS.results or Path(folder)
         held = set(results.rglob("seed-*.json"))
         command = [sys.executable, "-m", "dhrd_bench", "study", "run", str(HERE.parent / "studies" / file)]
-        command += ["--results", str(results), "--workers", str(workers)]
+        command += ["--results", str(results), "--workers", str(OPTIONS.workers)]
         command += ["--stop-after", OPTIONS.stop_after] if OPTIONS.stop_after else []
         began = time.time()
         done = subprocess.run(command, capture_output=True, text=True)
@@ -404,7 +404,7 @@ def study(file: str, workers: int, like: int, target: float) -> Row:
     row = Row(
         f"study {file.removesuffix('.yaml')}, SmolLM2-135M",
         "none: what is held against the target is how long a larger study would take",
-        f"{len(records)} cells of {len({record['cell']['method'] for record in records})} methods, {workers} processes "
+        f"{len(records)} cells of {len({record['cell']['method'] for record in records})} methods, {OPTIONS.workers} processes "
         "on the card; planning, loading and recording included",
         "cells/s",
     )
@@ -435,7 +435,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "decoding": lambda: decoding(SMALL, 256, 128, 5.0),
     "pooled-inference-8b": lambda: pooled_inference(LARGE, {"share": 0.6}),
     "lora-step-8b": lambda: training(LARGE, "lora", 1.3),
-    "study": lambda: study("votes.yaml", 8, 350, 900.0),
+    "study": lambda: study("votes.yaml", 350, 900.0),
 }
 
 HEAD = """# Speed on a GPU
@@ -456,7 +456,8 @@ def main() -> int:
     parser.add_argument("--render", action="store_true", help="measure nothing, write RESULTS-GPU.md from the JSON")
     parser.add_argument("--output", type=Path, default=HERE)
     parser.add_argument("--results", type=Path, help="where the study's records go, and go on from")
-    parser.add_argument("--stop-after", default="", help="begin no cell of the study after this time, as 2m")
+    parser.add_argument("--stop-after", default="", help="begin none of its cells after this time, as 2m")
+    parser.add_argument("--workers", type=int, help="cells of the study at a time (8)")
     options = parser.parse_args(namespace=OPTIONS)
     if not options.render and not torch.cuda.is_available():
         parser.error("no CUDA device here")
