@@ -401,11 +401,12 @@ def study(file: str, like: int, target: float) -> Row:
         if failed or not records:
             raise RuntimeError(f"{failed or done.stderr[-2000:] or 'no records'}")
         start = made[0].stat().st_mtime - began - own_seconds(records[0])
+    methods = {record["cell"]["method"] for record in records}
     row = Row(
         f"study {file.removesuffix('.yaml')}, SmolLM2-135M",
         "none: what is held against the target is how long a larger study would take",
-        f"{len(records)} cells of {len({record['cell']['method'] for record in records})} methods, {OPTIONS.workers} processes "
-        "on the card; planning, loading and recording included",
+        f"{len(records)} cells of {len(methods)} methods, {OPTIONS.workers} processes on the card; planning, loading "
+        "and recording included",
         "cells/s",
     )
     row.ours.append(len(records) / wall)
