@@ -65,7 +65,7 @@ def test_text_continued_from_slots_is_that_of_transformers(
     config: PreTrainedConfig, tiny: Backbone, sequences: list[Tensor]
 ) -> None:
     backbone, cut = make_backbone(config, tiny), 4
-    slots = Slots(len(sequences), 32, backbone.depth, backbone.device, one_call=backbone.one_call)
+    slots = backbone.slots(len(sequences), 32)
     lengths = [len(ids) - cut for ids in sequences]
     with torch.no_grad():
         slots.open(lengths, 1)

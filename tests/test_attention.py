@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -263,6 +266,13 @@ def test_fused_operations_compute_the_same(tiny: Backbone, monkeypatch: pytest.M
     monkeypatch.undo()
     if tiny.device.type == "cuda":
         fuse(tiny.model)
+
+
+def test_the_kernels_compute_what_they_should() -> None:
+    """Without a card, by Triton's interpreter."""
+    pytest.importorskip("triton", exc_type=ImportError)
+    code = "from dhrd_bench.backbones import kernels; kernels.check('cpu')"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"TRITON_INTERPRET": "1"})
 
 
 def test_only_what_reads_as_expected_is_fused(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from dhrd_bench import Fitted, classify, registry, score_labels
 from dhrd_bench.backbones import Backbone, resolve
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.loading import load_fresh, settle
-from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Budget, Context, Decoding, Example, Prompt, TaskCard, TaskData
 from dhrd_bench.inference.decode import decode
 from dhrd_bench.inference.engine import Stop
@@ -227,7 +226,7 @@ def test_pooled_logits_and_label_scores(dtype: str) -> None:
 def test_text_continued_from_slots(dtype: str) -> None:
     """The states of tokens that are given one at a time are those of the whole text; one slot falls free on the way."""
     backbone, texts = backbone_in(dtype), [ids for ids in sequences() if len(ids) > 8]
-    slots = Slots(len(texts) + 2, 256, backbone.depth, backbone.device, one_call=backbone.one_call)
+    slots = backbone.slots(len(texts) + 2, 256)
     lengths = [len(ids) - 6 for ids in texts]
     slots.open(lengths, 1)
     backbone.hidden(torch.tensor([t for ids in texts for t in ids[:-6]]), lengths, slots=slots)

@@ -22,7 +22,6 @@ from dhrd_bench.backbones.backbone import Backbone, unfit
 from dhrd_bench.backbones.cache import cache_folder
 from dhrd_bench.backbones.fused import fuse, split
 from dhrd_bench.backbones.packed import PACKED
-from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.errors import UserError
 from dhrd_bench.results.store import write_text_atomically
 
@@ -177,7 +176,7 @@ def _branched(backbone: Backbone, sequences: list[Tensor], expected: list[Tensor
 
 def _continued(backbone: Backbone, sequences: list[Tensor], expected: list[Tensor]) -> Pairs:
     lengths = [len(ids) - STEPS for ids in sequences]
-    slots = Slots(len(sequences), max(lengths) + STEPS, backbone.depth, backbone.device, one_call=backbone.one_call)
+    slots = backbone.slots(len(sequences), max(lengths) + STEPS)
     slots.open(lengths, 1)
     backbone.hidden(torch.cat([ids[:-STEPS] for ids in sequences]), lengths, slots=slots)
     found = []

@@ -101,19 +101,22 @@ def attend_slots(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, long
     """
     from torch.nn.attention.varlen import varlen_attn
 
+    attend: Any = varlen_attn
     starts = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device)
-    lengths = starts, starts * keys.shape[1], 1, longest
-    packed = query.to(values.dtype).contiguous(), keys.flatten(0, 1), values.flatten(0, 1)
-    left, right = (-1, -1) if scoring.window is None else (scoring.window - 1, 0)
-    if "seqused_k" in varlen_options():
-        call: Any = varlen_attn
-        out = call(*packed, *lengths, scale=scoring.scaling, window_size=(left, right), seqused_k=used, enable_gqa=True)
-    else:  # torch 2.11 and 2.12: it has no such option, what it calls has
-        out, *_ = torch.ops.aten._flash_attention_forward(
-            *packed, *lengths, 0.0, False, False,
-            scale=scoring.scaling, window_size_left=left, window_size_right=right, seqused_k=used,
-        )  # fmt: skip
-    attended: Tensor = out
+    attended: Tensor = attend(
+        query.to(values.dtype).contiguous(),
+        keys.flatten(0, 1),
+        values.flatten(0, 1),
+        starts,
+        starts * keys.shape[1],
+        1,
+        longest,
+        scale=scoring.scaling,
+        # A single query at the end of its keys sees all of them.
+        window_size=(-1, -1) if scoring.window is None else (scoring.window - 1, 0),
+        seqused_k=used,
+        enable_gqa=True,
+    )
     return attended
 
 
@@ -138,8 +141,9 @@ def _by_varlen(query: Tensor, key: Tensor, value: Tensor, scoring: Scoring, ragg
     if ragged.keys is not None:
         k, v = k.index_select(0, ragged.keys), v.index_select(0, ragged.keys)
     assert not scoring.dropout, "see `Backbone.one_call`"
-    # Earlier versions (2.11, 2.12) do not ask: their kernels take fewer heads of keys as they are.
     options: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in varlen_options() else {}
+    if not options and q.shape[1] != k.shape[1]:
+        k, v = (tensor.repeat_interleave(q.shape[1] // k.shape[1], 1) for tensor in (k, v))
     attended: Any = varlen_attn(
         # Rotary embeddings leave float32 queries and keys where the hidden states are float32 under autocast.
         q.to(v.dtype).contiguous(),

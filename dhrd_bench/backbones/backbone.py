@@ -14,7 +14,7 @@ from dhrd_bench.backbones.device import synchronise
 from dhrd_bench.backbones.fourbit import keep_as_loaded, with_adapters
 from dhrd_bench.backbones.fused import fuse
 from dhrd_bench.backbones.graphs import Graphs
-from dhrd_bench.backbones.layout import Layout, has_varlen
+from dhrd_bench.backbones.layout import Layout, has_varlen, varlen_options
 from dhrd_bench.backbones.packed import PACKED, packed_forward, step_forward
 from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.backbones.tokens import Tokens
@@ -148,6 +148,14 @@ class Backbone:
     def whole_place(self, length: int) -> int:
         """Return the place of the token that has read the whole of a text of `length` tokens: causally, the last."""
         return length - 1
+
+    def slots(self, count: int, capacity: int) -> Slots:
+        """Return slots for `count` sequences of up to `capacity` tokens.
+
+        Attention takes them in one call where `varlen_attn` can be told what each holds, which it cannot in torch 2.11.
+        """
+        one_call = self.one_call and "seqused_k" in varlen_options()
+        return Slots(count, capacity, self.depth, self.device, one_call=one_call)
 
     def layout(self, lengths: Sequence[int], branches: tuple[int, ...] = ()) -> Layout:
         """Return how sequences of these lengths lie end to end, for `run`."""

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from dhrd_bench.backbones import Backbone
 from dhrd_bench.backbones.sizes import sizes_of
-from dhrd_bench.backbones.slots import Slots
 from dhrd_bench.contracts import Decoding
 from dhrd_bench.inference.engine import Continuation, Stop
 from dhrd_bench.modeling.batches import packs
@@ -65,7 +64,7 @@ class _Decoder:
         capacity = max((len(prompt) for prompt in prompts), default=0) + decoding.max_new_tokens
         self.sizes = sizes_of(backbone)
         self.width = max(samples, min(self.sizes.slots(decoding.batch_size, capacity), samples * len(prompts)))
-        self.slots = Slots(self.width, capacity, backbone.depth, backbone.device, one_call=backbone.one_call)
+        self.slots = backbone.slots(self.width, capacity)
         self.graphs = backbone.graphs()
         self.tokens = torch.zeros(self.width, dtype=torch.long, device=backbone.device)
         self.rows: list[int] = []  # result number of each active slot
