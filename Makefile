@@ -76,8 +76,10 @@ validate-stats: $(READY)
 
 # What the committed records show; tests/test_findings.py holds the files to it.
 findings: $(READY) leaderboard
-	$(BIN)/dhrd-bench study report studies/derivations.yaml --format markdown --output docs/findings/derivations.md
+	for study in derivations votes; do \
+	  $(BIN)/dhrd-bench study report studies/$$study.yaml --format markdown --output docs/findings/$$study.md || exit; done
 	$(BIN)/dhrd-bench plot gains --suite derivations-short --output docs/findings/gains.svg
+	$(BIN)/dhrd-bench plot gains --suite votes --output docs/findings/votes.svg
 
 leaderboard: $(READY)
 	$(BIN)/dhrd-bench report --suite derivations-short --against paper --format markdown --output $(RESULTS)/LEADERBOARD.md

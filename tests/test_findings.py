@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 QUOTE = re.compile(r"^<!-- quoted from (?P<file>\S+) -->\n(?P<lines>(?:>.*\n)+|(?:\|.*\n)+)", re.M)
 MADE = {
     "docs/findings/derivations.md": "study report studies/derivations.yaml --format markdown",
+    "docs/findings/votes.md": "study report studies/votes.yaml --format markdown",
     "results/LEADERBOARD.md": "report --suite derivations-short --against paper --format markdown",
 }
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dhrd_bench import Fitted, classify, registry, score_labels
 from dhrd_bench.backbones import Backbone, resolve
+from dhrd_bench.backbones.fused import fuse, split
 from dhrd_bench.backbones.graphs import Graphs
 from dhrd_bench.backbones.loading import load_fresh, settle
 from dhrd_bench.contracts import Budget, Context, Decoding, Example, Prompt, TaskCard, TaskData
@@ -42,12 +43,14 @@ def sequences() -> list[list[int]]:
 
 
 def eager(backbone: Backbone, ids: list[int]) -> Tensor:
-    """The states of one sequence by the library's own attention and mask."""
+    """The states of one sequence by the library's own operations, attention and mask."""
+    split(backbone.model)
     backbone.model.set_attn_implementation("eager")
     try:
         output = backbone.model.model(input_ids=torch.tensor([ids], device="cuda"), use_cache=False)
     finally:
         backbone.model.set_attn_implementation("dhrd_packed")
+        fuse(backbone.model)
     states: Tensor = output.last_hidden_state[0]
     return states
 

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama import modeling_llama as llama
+
+from dhrd_bench.backbones.packed import PACKED
 
 _log = logging.getLogger(__name__)
 
@@ -109,8 +111,8 @@ def _attention(
     past_key_values: Any = None,
     **options: Any,
 ) -> Any:
-    """Rotate queries and keys where they lie, in one row and without gradients; the library's way else."""
-    if torch.is_grad_enabled() or past_key_values is not None or len(hidden_states) > 1:
+    """Rotate queries and keys where they lie, in packs and without gradients; the library's way else."""
+    if torch.is_grad_enabled() or past_key_values is not None or self.config._attn_implementation != PACKED:
         return self.plain.forward(self, hidden_states, position_embeddings, attention_mask, past_key_values, **options)
     shape = hidden_states.shape[:-1]
     query, key, value = (
@@ -118,7 +120,7 @@ def _attention(
     )
     for states in (query, key):
         kernels().rotate(states, *position_embeddings)
-    attend = AttentionInterface()[self.config._attn_implementation]
+    attend = ALL_ATTENTION_FUNCTIONS[PACKED]
     dropout = self.attention_dropout if self.training else 0.0
     heads = (states.transpose(1, 2) for states in (query, key, value))
     attended, weights = attend(self, *heads, attention_mask, dropout=dropout, scaling=self.scaling, **options)
