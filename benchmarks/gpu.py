@@ -95,7 +95,7 @@ def texts(count: int, mean: float = 150.0) -> list[list[int]]:
 
 @contextmanager
 def as_plain(backbone: Any) -> Iterator[Any]:
-    """Lend the model with the library's own attention, for padded batches, and its own norms."""
+    """Lend the model with the library's own attention, for padded batches, and its own operations."""
     from dhrd_bench.backbones.fused import fuse, split
     from dhrd_bench.backbones.packed import PACKED
 

@@ -80,7 +80,9 @@ def capped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, sc
     return F.dropout(weights, scoring.dropout) @ value
 
 
-def attend_slots(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, longest: int, scoring: Scoring) -> Tensor:
+def attend_slots(
+    query: Tensor, keys: Tensor, values: Tensor, starts: Tensor, used: Tensor, longest: int, scoring: Scoring
+) -> Tensor:
     """Return attention of a query a slot to what its slot holds, in one call that reads nothing else.
 
     Parameters
@@ -89,6 +91,8 @@ def attend_slots(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, long
         ``(n, H, D)`` of the first n slots.
     keys, values
         ``(N, C, H_kv, D)``: slots of C places.
+    starts
+        ``(2, n + 1)`` int32: where queries and slots begin, end to end.
     used
         ``(n,)`` int32: places that each slot holds, that of the query included.
     longest
@@ -102,13 +106,12 @@ def attend_slots(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, long
     from torch.nn.attention.varlen import varlen_attn
 
     attend: Any = varlen_attn
-    starts = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device)
     attended: Tensor = attend(
         query.to(values.dtype).contiguous(),
         keys.flatten(0, 1),
         values.flatten(0, 1),
-        starts,
-        starts * keys.shape[1],
+        starts[0],
+        starts[1],
         1,
         longest,
         scale=scoring.scaling,

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.llama import modeling_llama as llama
 
 from dhrd_bench.backbones.packed import PACKED
 
@@ -49,6 +48,8 @@ def _fused(kind: Any, forward: Forward) -> Any:
 
 def _forward_of(module: Any) -> Forward | None:
     """Return what stands for the library's forward pass of `module`, if it is one that is known to the letter."""
+    from transformers.models.llama import modeling_llama as llama  # needed on a card only
+
     kind = type(module)
     if kind.__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
         return _norm

@@ -37,8 +37,9 @@ class Slots:
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
         self._filling: tuple[Tensor, Tensor, Tensor] | None = None
-        # Of the step under way: its slots, where their tokens go, what they then hold, how far back each place lies.
-        self._rows = self._last = self._used = self._back = self.lengths[:0]
+        # Of the step under way: its slots, where their tokens go, what they then hold, where they begin, how far back
+        # each place lies.
+        self._rows = self._last = self._used = self._starts = self._back = self.lengths[:0]
         self._width = 0
         self._masks: dict[tuple[int | None, torch.dtype | None], Tensor] = {}
 
@@ -89,6 +90,8 @@ class Slots:
         self._rows, self._last, self._width = torch.arange(rows, device=self.device), positions, width
         if self.one_call:
             self._used = self.lengths[:rows].int()
+            starts = torch.arange(rows + 1, dtype=torch.int32, device=self.device)
+            self._starts = torch.stack([starts, starts * self.capacity])
         else:
             self._back = positions[:, None] - torch.arange(width, device=self.device)
         self._masks = {}
@@ -118,7 +121,8 @@ class Slots:
         keys[block, self._rows, self._last] = key.transpose(0, 1)
         values[block, self._rows, self._last] = value.transpose(0, 1)
         if self.one_call:
-            return attend_slots(query.transpose(0, 1), keys[block], values[block], self._used, self._width, scoring)
+            past = keys[block], values[block]
+            return attend_slots(query.transpose(0, 1), *past, self._starts, self._used, self._width, scoring)
         # The heads that share keys and values stand as queries of one head: nothing is repeated.
         grouped = query.transpose(0, 1).reshape(count, key.shape[0], heads // key.shape[0], width)
         past_keys, past_values = (store[block, :count, : self._width].transpose(1, 2) for store in (keys, values))
